@@ -1,0 +1,178 @@
+"""Everything a features root holds: find stores, remove them, sweep up leftovers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cache.errors import AmbiguousStoreError, CorruptStoreError, MissingFeaturesError, extract_command
+from cache.keys import FeatureKey, explain
+from cache.storage import Root
+from cache.store import BLOCK_ROWS, FeatureStore
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something `gc` would free: a path below the root, its bytes, and why nothing needs it."""
+
+    path: str
+    bytes: int
+    why: str
+
+
+class Catalogue:
+    """The stores below a features root (`<data set>/<backbone>/<augmentation>-<short key>.zarr`)."""
+
+    def __init__(self, root: Root | str | Path) -> None:
+        self.root = root if isinstance(root, Root) else Root(root)
+
+    def folders(self, dataset: str = "*") -> list[str]:
+        """Folders that look like stores, relative to the root."""
+        return self.root.glob(f"{dataset}/*/*.zarr")
+
+    def stores(self, dataset: str = "*") -> list[FeatureStore]:
+        """Every store that opens; leftovers of a killed creation and damaged ones are passed over (see `broken`)."""
+        opened = []
+        for folder in self.folders(dataset):
+            try:
+                opened.append(FeatureStore.open(self.root, folder))
+            except (CorruptStoreError, FileNotFoundError):
+                continue
+        return opened
+
+    def broken(self) -> dict[str, str]:
+        """Folders that should be stores but don't open, with the reason."""
+        reasons = {}
+        for folder in self.folders():
+            try:
+                FeatureStore.open(self.root, folder)
+            except (CorruptStoreError, FileNotFoundError) as error:
+                reasons[folder] = str(error)
+        return reasons
+
+    def get(self, key: FeatureKey) -> FeatureStore | None:
+        """The store of exactly this key, or None. An unfinished creation counts as none; a damaged store raises."""
+        if not self.root.exists(key.folder, "zarr.json") or self._unfinished(key.folder):
+            return None
+        return FeatureStore.open(self.root, key.folder)
+
+    def find(
+        self,
+        dataset: str = "*",
+        backbone: str = "",
+        augmentation: str = "",
+        precision: str = "",
+        seed: int | None = None,
+    ) -> list[FeatureStore]:
+        """Stores that fit every given field. `backbone` may end in `@` and the first digits of a key."""
+        name, _, digits = backbone.partition("@")
+        return [
+            store
+            for store in self.stores(dataset)
+            if (not name or store.key.backbone == name)
+            and store.key.digest.startswith(digits)
+            and (not augmentation or store.key.augmentation_name == augmentation)
+            and (not precision or store.key.precision == precision)
+            and (seed is None or store.key.seed == seed)
+        ]
+
+    def one(
+        self,
+        dataset: str,
+        backbone: str,
+        augmentation: str,
+        *,
+        precision: str = "",
+        seed: int | None = None,
+        views: int = 1,
+        source: str = "",
+    ) -> FeatureStore:
+        """The one store that fits.
+
+        Args:
+            dataset: name of the data set.
+            backbone: full name, or `name@digits` to choose among several by the first digits of the key.
+            augmentation: name of the recipe.
+            precision: `fp32` or `bf16`; empty for either.
+            seed: seed of the draws; None for any.
+            views: how many views the caller wants (for the advice in the error).
+            source: what the user gave as `--dataset` (for the advice in the error).
+
+        Raises:
+            MissingFeaturesError: no store fits; names the command that makes one.
+            AmbiguousStoreError: several fit; says in what they differ and how to choose.
+        """
+        fitting = self.find(dataset, backbone, augmentation, precision, seed)
+        if not fitting:
+            here = sorted({f"{s.key.backbone}/{s.key.augmentation_name}" for s in self.stores(dataset)})
+            raise MissingFeaturesError(
+                f"No features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in {self.root.url} "
+                f"(it holds: {', '.join(here) or 'nothing of this data set'}). Make them with "
+                f"`{extract_command(source or dataset, backbone.partition('@')[0], augmentation, views)}`."
+            )
+        if len(fitting) > 1:
+            fields = [field for field, _, _ in explain(fitting[0].key, fitting[1].key)]
+            choices = " or ".join(f"{s.key.backbone}@{s.key.short[:6]}" for s in fitting)
+            raise AmbiguousStoreError(
+                f"{len(fitting)} stores hold {backbone} under {augmentation!r}; they differ in {', '.join(fields)}. "
+                f"Name one: {choices}."
+            )
+        return fitting[0]
+
+    def by_prefix(self, name: str) -> FeatureStore:
+        """A store by its folder (absolute or below the root), or by the first digits of its key."""
+        folder = str(PurePosixPath(name)).removeprefix(self.root.path.rstrip("/") + "/")
+        if folder in self.folders():
+            return FeatureStore.open(self.root, folder)
+        fitting = [store for store in self.stores() if store.key.digest.startswith(name)]
+        if len(fitting) != 1:
+            raise (AmbiguousStoreError if fitting else MissingFeaturesError)(
+                f"Expected the folder of one store or the first digits of its key, but {name!r} fits {len(fitting)}. "
+                "`hamcache cache ls` lists the stores."
+            )
+        return fitting[0]
+
+    def layout(self, dataset: str, image_ids: Sequence[str]) -> list[str]:
+        """Row order for a new store: that of the data set's other stores (so that tasks coincide), else sorted."""
+        siblings = self.stores(dataset)
+        return list(siblings[0].image_ids) if siblings else sorted(image_ids)
+
+    def remove(self, folder: str) -> None:
+        """Remove a store (or what is left of one), and its backbone's folder if that is empty then."""
+        self.root.remove(folder)
+        parent = folder.rsplit("/", 1)[0]
+        if self.root.is_local and not any(Path(self.root.join(parent)).iterdir()):
+            Path(self.root.join(parent)).rmdir()
+
+    def leftovers(self) -> list[Leftover]:
+        """Partial files of killed writers, stores whose creation was cut off, and chunks outside their store's bounds."""
+        found = []
+        unfinished = [folder for folder in self.folders() if self._unfinished(folder)]
+        for folder in unfinished:
+            found.append(Leftover(folder, sum(self.root.files(folder).values()), "creation was cut off"))
+        for path, size in self.root.files("").items():
+            if path.endswith(".partial") and not any(path.startswith(f"{u}/") for u in unfinished):
+                found.append(Leftover(path, size, "partial file of a writer that was killed"))
+        for store in self.stores():
+            for path, size in self.root.files(store.folder).items():
+                if _outside(store, path.removeprefix(f"{store.folder}/")):
+                    found.append(Leftover(path, size, "chunk outside its store's bounds"))
+        return found
+
+    def _unfinished(self, folder: str) -> bool:
+        """Whether a folder is a store whose attributes, written last, never came."""
+        try:
+            return "key" not in self.root.read_json(folder, "zarr.json").get("attributes", {})
+        except FileNotFoundError:
+            return True
+        except ValueError:
+            return False
+
+
+def _outside(store: FeatureStore, path: str) -> bool:
+    """Whether a file of a store is a chunk (`features/c/<block>/<view>/0`) that its bounds don't reach."""
+    parts = path.split("/")
+    if len(parts) != 5 or parts[1] != "c" or not (parts[2].isdigit() and parts[3].isdigit()):
+        return False
+    return int(parts[2]) * BLOCK_ROWS >= len(store.image_ids) or int(parts[3]) >= store.n_views

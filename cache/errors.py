@@ -1,0 +1,37 @@
+"""What can go wrong with a feature cache, each with the way out in its message."""
+
+from __future__ import annotations
+
+
+class CacheError(Exception):
+    """Base of every error of the feature cache."""
+
+
+class MissingFeaturesError(CacheError, LookupError):
+    """Features were asked for that the cache does not hold; the message names the command that makes them."""
+
+
+class StaleFeaturesError(CacheError, ValueError):
+    """Features are there, but were made from other bytes than the image file has now."""
+
+
+class CorruptChunkError(CacheError, OSError):
+    """A chunk's checksum does not match its bytes, or its bytes can't be decoded."""
+
+
+class CorruptStoreError(CacheError, OSError):
+    """A store's own description (its key or its row list) can't be read or contradicts itself."""
+
+
+class AmbiguousStoreError(CacheError, LookupError):
+    """More than one store fits what was asked for."""
+
+
+class CacheInUseError(CacheError, RuntimeError):
+    """Another process is extracting into the same data set's stores."""
+
+
+def extract_command(dataset: str, backbone: str, augmentation: str, views: int) -> str:
+    """The shell command that fills what a reader found missing."""
+    command = f"hamcache extract --dataset {dataset} --backbones {backbone} --augmentations {augmentation}"
+    return f"{command} --views {views}"

@@ -1,0 +1,55 @@
+"""Images that could not be turned into features, with the reason; kept per data set, so that all backbones leave out the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from cache.errors import CorruptStoreError
+from cache.storage import Root
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """One quarantined image: the digest of the bytes that failed ("missing" for no file), and why."""
+
+    image_id: str
+    digest: str
+    reason: str
+
+
+class Quarantine:
+    """The quarantined images of one data set. A changed file leaves quarantine by itself: its digest is another."""
+
+    def __init__(self, root: Root, dataset: str) -> None:
+        self._root, self._path = root, (dataset, "quarantine.json")
+        self._images: dict[str, BadImage] = {}
+        if root.exists(*self._path):
+            try:
+                self._images = {i["image_id"]: BadImage(**i) for i in root.read_json(*self._path)}
+            except (ValueError, TypeError, KeyError) as error:
+                path = root.join(*self._path)
+                raise CorruptStoreError(
+                    f"{path} can't be read ({error}). Remove it: the next extract finds the bad images again."
+                ) from error
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def among(self, digests: Mapping[str, str]) -> dict[str, BadImage]:
+        """Quarantined images among these whose file is still the one that failed."""
+        return {i: bad for i, bad in self._images.items() if digests.get(i) == bad.digest}
+
+    def add(self, *images: BadImage) -> None:
+        """Add images and write the file."""
+        if images:
+            self._images |= {bad.image_id: bad for bad in images}
+            self._save()
+
+    def release(self, *image_ids: str) -> None:
+        """Take images out (all of them if none is named), so that the next extract tries them again."""
+        self._images = {i: bad for i, bad in self._images.items() if image_ids and i not in image_ids}
+        self._save()
+
+    def _save(self) -> None:
+        self._root.write_json([asdict(self._images[i]) for i in sorted(self._images)], *self._path)
