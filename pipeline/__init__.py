@@ -1,0 +1,1 @@
+"""The front door: configuration, the runner, runs, metrics and the command line."""

@@ -1,0 +1,276 @@
+"""What an experiment is: its schema, how it is read from YAML, and how single values are set from outside."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.config_errors import config_error, valid_keys
+from pipeline.errors import ConfigError, ConfigNotFoundError, unknown_name
+from pipeline.metrics import METRICS
+from pipeline.overrides import apply_override, parse_override, read_yaml
+
+
+class _Part(BaseModel):
+    """A part of the configuration: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(_Part):
+    """How images are dealt to train, validation and test (see `data.splits`)."""
+
+    policy: str = Field(
+        "one_per_lesion", description="split policy: one_per_lesion, single_image_lesions or grouped"
+    )
+    test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all images (lesions) held out for the test")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of all images (lesions) for validation")
+    train_images: Literal["one", "all"] = Field(
+        "one", description="one_per_lesion only: 'all' adds the further images of the train lesions to train"
+    )
+    test_seed: int = Field(0, ge=0, description="seed of the test set, which the experiment's seed never moves")
+    folds: int | None = Field(
+        None, ge=2, description="k-fold cross-validation with pooled out-of-fold predictions (grouped only)"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SplitConfig":
+        if self.folds is not None and self.policy != "grouped":
+            raise ValueError(
+                f"folds={self.folds} expects policy 'grouped' (k-fold keeps all images of a lesion in one fold), "
+                f"got {self.policy!r}; set split.policy=grouped, or split.folds=null"
+            )
+        if self.test_fraction + self.validation_fraction >= 1:
+            raise ValueError(
+                "test_fraction + validation_fraction must stay below 1 so that something is left to train on, "
+                f"got {self.test_fraction} + {self.validation_fraction}"
+            )
+        return self
+
+
+class BlockConfig(_Part):
+    """One backbone's cached features inside a hybrid."""
+
+    backbone: str = Field(min_length=1, description="name of the backbone, as `hamcache extract` was given it")
+    augmentation: str = Field("none", min_length=1, description="augmentation whose views are read")
+    views: int = Field(1, ge=1, description="how many views of each image are read: 0 .. views-1")
+    transform: str = Field(
+        "standardize", pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",
+        description="fitted on train only: standardize, l2, power, pca:<components> or none",
+    )
+    kind: str = Field("pre_logits", description="which features of the backbone: pre_logits is the pooled vector")
+
+
+class ViewsConfig(_Part):
+    """Which cached views a head sees (see `heads.views`)."""
+
+    train: Literal["plain", "all", "random"] = Field(
+        "all", description="plain image only, all views as rows, or another view per image and epoch"
+    )
+    predict: Literal["plain", "first", "mean"] = Field(
+        "mean", description="plain image, the store's first view, or probabilities averaged over the views"
+    )
+    pairing: Literal["shared", "independent"] = Field(
+        "shared", description="whether all blocks show the same view of an image, or each another one"
+    )
+
+
+class FeaturesConfig(_Part):
+    """Which cached features the head is trained on; more than one block makes a hybrid."""
+
+    blocks: tuple[BlockConfig, ...] = Field(description="the hybrid's blocks, at least one")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="arithmetic the features were extracted with; auto takes what the cache has"
+    )
+    aug_seed: int = Field(0, ge=0, description="seed the views were drawn with")
+    views: ViewsConfig = Field(default_factory=ViewsConfig, description="which views the head sees")
+
+    @field_validator("blocks")
+    @classmethod
+    def _some_and_different(cls, blocks: tuple[BlockConfig, ...]) -> tuple[BlockConfig, ...]:
+        if not blocks:
+            raise ValueError(
+                "expected at least one block, got an empty hybrid; name backbones, e.g. features=A+B"
+            )
+        for block in blocks:
+            if blocks.count(block) > 1:
+                raise ValueError(
+                    f"the block {block.backbone} ({block.augmentation}, {block.views} views) is listed "
+                    f"{blocks.count(block)} times; list each block once"
+                )
+        return blocks
+
+
+class HeadConfig(BaseModel):
+    """The head's name; every other key is one of that head's own parameters (see `heads.zoo`)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field("logreg", min_length=1, description="a head of the zoo")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The head's parameters, without its name."""
+        return dict(self.model_extra or {})
+
+
+class ExperimentConfig(_Part):
+    """One experiment: with the image files, it decides everything a run contains."""
+
+    dataset: str = Field(
+        "synthetic", min_length=1, description="folder in Kaggle's layout, CSV, folder of class folders, or 'synthetic'"
+    )
+    seed: int = Field(0, ge=0, description="seed of the train/validation split and of the head")
+    split: SplitConfig = Field(default_factory=SplitConfig, description="how images are dealt to the parts")
+    features: FeaturesConfig = Field(description="cached features, e.g. {blocks: [{backbone: resnet34}]}")
+    head: HeadConfig = Field(default_factory=HeadConfig, description="what is trained on the features")
+    tau: float | Literal["auto"] | None = Field(
+        None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
+    )
+    objective: str = Field("mcc", description="metric that choices are made by: early stopping, tau, the best run")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, content: Any) -> Any:
+        return expand_short_forms(content) if isinstance(content, dict) else content
+
+    @field_validator("objective")
+    @classmethod
+    def _known_metric(cls, objective: str) -> str:
+        if objective not in METRICS:
+            raise ValueError(unknown_name("metric", objective, METRICS))
+        return objective
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the resolved configuration; equal configurations have equal digests."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def load_config(
+    path_or_name: str | Path | None = None, overrides: Iterable[str] = (), *, base: dict[str, Any] | None = None
+) -> ExperimentConfig:
+    """Read, override and check one experiment; the head's own parameters are filled in with their defaults.
+
+    Args:
+        path_or_name: A YAML file, or the name of a packaged configuration (`logreg`, `experiments/mlp`);
+            None starts from the defaults.
+        overrides: `a.b.c=value` each, applied in order; values are typed as YAML types them.
+        base: Values under the file's own (the file wins), for commands that bring defaults.
+
+    Raises:
+        ConfigNotFoundError: There is no such file and no such packaged configuration.
+        ConfigError: Unknown keys (the nearest valid one is named) or values that do not fit.
+    """
+    content = expand_short_forms(dict(base or {}))
+    source = "the command line"
+    if path_or_name is not None:
+        path = find_config(path_or_name)
+        content |= expand_short_forms(read_yaml(path))
+        source = str(path_or_name)
+    for override in overrides:
+        key, value = parse_override(override)
+        content = expand_short_forms(content)
+        apply_override(content, key, value)
+    return validate_config(content, source)
+
+
+def validate_config(content: dict[str, Any], source: str = "the configuration") -> ExperimentConfig:
+    """Check plain values against the schema and against the head's own parameters."""
+    try:
+        config = ExperimentConfig.model_validate(content)
+    except ValidationError as error:
+        raise config_error(error, ExperimentConfig, source) from None
+    return config.model_copy(update={"head": resolve_head(config.head, source, objective=config.objective)})
+
+
+def resolve_head(head: HeadConfig, source: str = "the configuration", *, objective: str = "mcc") -> HeadConfig:
+    """The same head with all of its parameters: those given, checked, and the defaults of the rest.
+
+    A head that stops early watches the experiment's objective unless it is told another metric.
+    """
+    from heads.zoo import HEADS, head_params  # scikit-learn comes with it: only when there is a head to check
+
+    if head.name not in HEADS:
+        raise ConfigError(f"{source}: head.name: {unknown_name('head', head.name, HEADS)}")
+    model = head_params(head.name)
+    given = head.params
+    if "monitor" in model.model_fields:
+        given.setdefault("monitor", objective)
+    try:
+        params = model.model_validate(given)
+    except ValidationError as error:
+        known = ["head.name", *(key for key in valid_keys(ExperimentConfig) if not key.startswith("head."))]
+        raise config_error(error, model, source, prefix="head.", known=known) from None
+    return HeadConfig(name=head.name, **params.model_dump(mode="json"))
+
+
+def expand_short_forms(content: dict[str, Any]) -> dict[str, Any]:
+    """Write out `head: mlp`, `features: A+B` and `blocks: [A, B]` as the mappings they stand for."""
+    content = dict(content)
+    if isinstance(content.get("head"), str):
+        content["head"] = {"name": content["head"]}
+    features = content.get("features")
+    if isinstance(features, str):
+        features = {"blocks": blocks_from(features)}
+    if isinstance(features, dict):
+        features = dict(features)
+        blocks = features.get("blocks")
+        if isinstance(blocks, str):
+            features["blocks"] = blocks_from(blocks)
+        elif isinstance(blocks, list | tuple):
+            features["blocks"] = [{"backbone": block} if isinstance(block, str) else block for block in blocks]
+        content["features"] = features
+    return content
+
+
+def blocks_from(
+    features: str, augmentation: str = "none", views: int = 1, transform: str = "standardize"
+) -> list[dict[str, Any]]:
+    """The blocks of a hybrid written `A+B`, all with the same augmentation, views and transform.
+
+    >>> [block["backbone"] for block in blocks_from("resnet34+densenet121")]
+    ['resnet34', 'densenet121']
+    """
+    names = [name.strip() for name in features.split("+")]
+    if not all(names):
+        raise ConfigError(
+            f"features {features!r}: expected backbones joined by '+', e.g. resnet34+densenet121, "
+            "got an empty hybrid or an empty name between two '+'"
+        )
+    return [
+        {"backbone": name, "augmentation": augmentation, "views": views, "transform": transform} for name in names
+    ]
+
+
+def resolved_yaml(config: ExperimentConfig) -> str:
+    """The whole configuration, defaults included, as YAML that `load_config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_names() -> list[str]:
+    """Names of the packaged experiment configurations."""
+    folder = resources.files("configs").joinpath("experiments")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def find_config(path_or_name: str | Path) -> Path:
+    """The file a path or a packaged name stands for (`logreg`, `experiments/logreg`, `configs/experiments/logreg.yaml`)."""
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    root = Path(str(resources.files("configs")))
+    name = str(path_or_name).removeprefix("configs/").removesuffix(".yaml")
+    if name and not path.is_absolute() and ".." not in path.parts:
+        for candidate in (f"experiments/{name}.yaml", f"{name}.yaml"):
+            if (root / candidate).is_file():
+                return root / candidate
+    raise ConfigNotFoundError(
+        f"{path_or_name}: no such file, and {unknown_name('packaged configuration', name, config_names())}"
+    )
+
