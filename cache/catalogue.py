@@ -107,8 +107,8 @@ class Catalogue:
         if not fitting:
             here = sorted({f"{s.key.backbone}/{s.key.augmentation_name}" for s in self.stores(dataset)})
             raise MissingFeaturesError(
-                f"No features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in {self.root.url} "
-                f"(it holds: {', '.join(here) or 'nothing of this data set'}). Make them with "
+                f"No features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in "
+                f"{self.root.url} (it holds: {', '.join(here) or 'nothing of this data set'}). Make them with "
                 f"`{extract_command(source or dataset, backbone.partition('@')[0], augmentation, views)}`."
             )
         if len(fitting) > 1:
@@ -146,7 +146,7 @@ class Catalogue:
             Path(self.root.join(parent)).rmdir()
 
     def leftovers(self) -> list[Leftover]:
-        """Partial files of killed writers, stores whose creation was cut off, and chunks outside their store's bounds."""
+        """Partial files of killed writers, stores whose creation was cut off, chunks outside a store's bounds."""
         found = []
         unfinished = [folder for folder in self.folders() if self._unfinished(folder)]
         for folder in unfinished:

@@ -1,7 +1,7 @@
 """The name of a feature store: a declared spec, hashed.
 
-Everything that changes the stored numbers is in the key, written out as plain JSON; nothing else is. Library versions are
-provenance, recorded beside the key. Because the key is a document, two keys can be compared field by field (`explain`).
+Everything that changes the stored numbers is in the key, written out as plain JSON; nothing else is. Library versions
+are provenance, recorded beside the key. As the key is a document, two keys can be compared field by field (`explain`).
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def explain(ours: FeatureKey, theirs: FeatureKey) -> list[tuple[str, Any, Any]]:
     """Which fields make two keys differ: `(dotted field, ours, theirs)`, empty when the keys are equal."""
     left, right = dict(_leaves(ours.to_dict())), dict(_leaves(theirs.to_dict()))
     fields = sorted(left.keys() | right.keys())
-    return [
-        (f, left.get(f, "(absent)"), right.get(f, "(absent)")) for f in fields if left.get(f) != right.get(f)
-    ]
+    return [(f, left.get(f, "(absent)"), right.get(f, "(absent)")) for f in fields if left.get(f) != right.get(f)]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """The plan is a difference: what was asked for minus what is present, intact and made from the same bytes.
 
-First run, resume after a kill, more views, more images, a changed image, repair of a damaged chunk: all are this one plan, and
-the plan after a finished run is empty.
+First run, resume after a kill, more views, more images, a changed image, repair of a damaged chunk: all are this one
+plan, and the plan after a finished run is empty.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class BlockTask:
-    """All work on one block of images, over every store: each image is decoded once, and no other task writes its chunks.
+    """All work on one block of images, over every store: an image is decoded once, no other task writes its chunks.
 
     Attributes:
-        image_ids: the block's images by row, whether needed or not (an image's place in the block is its place in the batch).
+        image_ids: the block's images by row, needed or not (an image's place in the block is its place in the batch).
         cells: the chunks to fill.
     """
 

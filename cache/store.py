@@ -6,8 +6,8 @@ Layout of the Zarr group:
 - `digest` uint8 `[row, view, 32]`, same chunks: the sha256 of the image file each vector was made from, zeros for none;
 - attributes: the key, the image id of every row (with their sha256), provenance.
 
-A vector counts as present only if its digest is there, and a digest is written after its features and cleared before they
-are replaced. So a process may die at any moment: what is left is old, new or absent, and never mislabelled.
+A vector counts as present only if its digest is there, and a digest is written after its features and cleared before
+they are replaced. So a process may die at any moment: what is left is old, new or absent, and never mislabelled.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class FeatureStore:
                 f"{self._where}: its key or row list was altered after it was written. {self._remedy}"
             )
 
-    # -- making and opening ------------------------------------------------------------------------------------------
+    # -- making and opening
 
     @classmethod
     def create(
@@ -118,7 +118,7 @@ class FeatureStore:
             raise CorruptStoreError(f"Feature store {folder} can't be read ({error!r}). {remedy}") from error
         return cls(root, folder, group)
 
-    # -- what it holds -----------------------------------------------------------------------------------------------
+    # -- what it holds
 
     @property
     def dim(self) -> int:
@@ -159,15 +159,11 @@ class FeatureStore:
     def block_digests(self, block: int, view: int) -> list[str]:
         """Hex sha256 of the file behind each row of a block, "" where no intact vector is there."""
         rows = len(self.block_ids(block))
-        if (
-            view < self.n_views
-            and _intact(self._features, block, view)
-            and _intact(self._digest, block, view)
-        ):
-            return [_hex(row) for row in self._digest[_region(block, rows), view]]
+        if view < self.n_views and _intact(self._features, block, view) and _intact(self._digest, block, view):
+            return [_hex(row) for row in _load(self._digest, _region(block, rows), view)]
         return [""] * rows
 
-    # -- writing -----------------------------------------------------------------------------------------------------
+    # -- writing
 
     def write_block(
         self, block: int, view: int, rows: Sequence[int], features: np.ndarray, digests: Sequence[str]
@@ -182,15 +178,13 @@ class FeatureStore:
             digests: hex sha256 of the file behind each row.
         """
         if not np.isfinite(features).all():
-            raise ValueError(
-                "Expected finite features, but got NaN or infinity: quarantine such images instead."
-            )
+            raise ValueError("Expected finite features, but got NaN or infinity: quarantine such images instead.")
         region = _region(block, len(self.block_ids(block)))
         keep = _intact(self._features, block, view) and _intact(self._digest, block, view)
         vectors = np.full((region.stop - region.start, self.dim), np.nan, dtype=np.float32)
         made_from = np.zeros((region.stop - region.start, DIGEST_BYTES), dtype=np.uint8)
         if keep:
-            vectors[:], made_from[:] = self._features[region, view], self._digest[region, view]
+            vectors[:], made_from[:] = _load(self._features, region, view), _load(self._digest, region, view)
         if not keep or made_from[list(rows)].any():
             made_from[list(rows)] = 0
             self._digest[region, view] = made_from
@@ -199,7 +193,7 @@ class FeatureStore:
         self._features[region, view] = vectors
         self._digest[region, view] = made_from
 
-    # -- reading -----------------------------------------------------------------------------------------------------
+    # -- reading
 
     def read(
         self, image_ids: Sequence[str], views: Sequence[int] = (0,), digests: Mapping[str, str] | None = None
@@ -221,22 +215,20 @@ class FeatureStore:
             raise self._missing(absent or list(image_ids), views)
         rows = np.array([self.row_of[i] for i in image_ids], dtype=np.int64)
         try:
-            made_from = self._digest[:, _span(views)][:, _within(views)][rows]
-            features = self._features[:, _span(views)][:, _within(views)][rows]
+            made_from = _select(self._digest, rows, views)
+            features = _select(self._features, rows, views)
         except (ValueError, RuntimeError) as error:
-            raise CorruptChunkError(
-                f"{self._where} has a damaged chunk ({error}). {self._mend(views)}"
-            ) from error
+            raise CorruptChunkError(f"{self._where} has a damaged chunk ({error}). {self._mend(views)}") from error
         holes = ~made_from.any(axis=2) | ~np.isfinite(features).all(axis=2)
         if holes.any():
-            raise self._missing([image_ids[n] for n in np.flatnonzero(holes.any(axis=1))], views)
+            raise self._missing([image_ids[int(n)] for n in np.flatnonzero(holes.any(axis=1))], views)
         if digests is not None:
             expected = np.array([list(bytes.fromhex(digests[i])) for i in image_ids], dtype=np.uint8)
             stale = np.flatnonzero((made_from != expected[:, None]).any(axis=(1, 2)))
             if len(stale):
                 raise StaleFeaturesError(
                     f"{self._where} was made from other bytes than the files have now, for {len(stale)} images "
-                    f"({_some([image_ids[n] for n in stale])}). {self._mend(views)}"
+                    f"({_some([image_ids[int(n)] for n in stale])}). {self._mend(views)}"
                 )
         return features
 
@@ -263,11 +255,11 @@ class FeatureStore:
                         damaged = True
                 if not damaged:
                     region = _region(block, len(self.block_ids(block)))
-                    there = self._digest[region, view].any(axis=1)  # type: ignore[union-attr, call-arg]
-                    if not np.isfinite(self._features[region, view][there]).all():  # type: ignore[index, call-overload]
+                    there = _load(self._digest, region, view).any(axis=1)
+                    if not np.isfinite(_load(self._features, region, view)[there]).all():
                         yield Flaw("features are missing that the digests claim", block, view)
 
-    # -- words for errors --------------------------------------------------------------------------------------------
+    # -- words for errors
 
     @property
     def _where(self) -> str:
@@ -284,7 +276,8 @@ class FeatureStore:
 
     def _missing(self, image_ids: Sequence[str], views: Sequence[int]) -> MissingFeaturesError:
         return MissingFeaturesError(
-            f"{self._where} lacks views {list(views)} of {len(image_ids)} images ({_some(image_ids)}). {self._mend(views)}"
+            f"{self._where} lacks views {list(views)} of {len(image_ids)} images ({_some(image_ids)}). "
+            f"{self._mend(views)}"
         )
 
 
@@ -313,9 +306,15 @@ def _intact(array: zarr.Array, block: int, view: int) -> bool:
     return encoded is not None and is_intact(encoded)
 
 
-def _span(views: Sequence[int]) -> slice:
-    return slice(min(views), max(views) + 1)
+def _load(array: zarr.Array, *selection: slice | int) -> np.ndarray:
+    return np.asarray(array[selection])
 
 
-def _within(views: Sequence[int]) -> list[int]:
-    return [v - min(views) for v in views]
+def _select(array: zarr.Array, rows: np.ndarray, views: Sequence[int]) -> np.ndarray:
+    """`array[rows][:, views]`, read in one sweep and without a copy where a view of what was read will do."""
+    low = min(views)
+    loaded = _load(array, slice(0, int(rows.max(initial=-1)) + 1), slice(low, max(views) + 1))
+    columns = [view - low for view in views]
+    if columns != list(range(loaded.shape[1])):
+        loaded = loaded[:, columns]
+    return loaded if np.array_equal(rows, np.arange(len(loaded))) else loaded[rows]
