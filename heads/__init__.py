@@ -1,0 +1,1 @@
+"""What learns: classifiers on cached features (and, in `heads.nets`, networks trained from images)."""

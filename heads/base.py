@@ -1,0 +1,146 @@
+"""What every head has in common: the data it takes, the checks on it, and probabilities averaged over views."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from heads.errors import ClassAbsentError, FeatureShapeError, NotFiniteFeaturesError
+
+# A score of probabilities [n, C] against codes [n]; higher is better.
+Scorer = Callable[[NDArray[np.int64], NDArray[np.float64]], float]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What `BaseHead.fit` takes besides features and labels; see there."""
+
+    groups: NDArray[Any] | None = None
+    validation: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+    views: str = "all"
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    callbacks: Sequence[Any] = ()
+
+
+class BaseHead(ClassifierMixin, BaseEstimator):
+    """A classifier on features; subclasses implement `_fit` and `_predict_rows`.
+
+    `classes` are the class names in code order. After `fit`: `classes_` (codes 0..C-1), `counts_` (training images
+    a class), `prior_` (their share) and `history_` (one dict an epoch; empty for heads without epochs).
+    """
+
+    classes: Sequence[str]
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        views: str = "all",
+        scorers: Mapping[str, Scorer] | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> Self:
+        """Train.
+
+        Args:
+            X: features, float32 [n, d] or [n, views, d]. Views of one image count 1/views each.
+            y: int64 codes [n] into `classes`.
+            groups: codes [n] of what must stay together in inner cross-validation (lesions); default: each image
+                is its own group. Views of one image always stay together.
+            validation: features and codes for early stopping, used by heads with epochs and ignored by others.
+                Without it those heads train for all their epochs.
+            views: `random` lets heads with epochs see another view per image and epoch; anything else, all views.
+            scorers: further metrics by name, for heads that monitor one.
+            callbacks: further skorch callbacks, for heads with epochs.
+
+        Raises:
+            FeatureShapeError, NotFiniteFeaturesError, ClassAbsentError: what the names say.
+        """
+        features = check_features(X)
+        codes = self._check_codes(y, len(features))
+        self.classes_ = np.arange(len(self.classes))
+        self.counts_ = np.bincount(codes, minlength=len(self.classes))
+        if (self.counts_ == 0).any():
+            raise ClassAbsentError(np.asarray(self.classes, dtype=object)[self.counts_ == 0])
+        self.prior_ = self.counts_ / len(codes)
+        self.n_features_in_ = features.shape[2]
+        self.history_: list[dict[str, float]] = []
+        if validation is not None:
+            held_out = check_features(validation[0], self.n_features_in_)
+            validation = (held_out, self._check_codes(validation[1], len(held_out)))
+        options = FitOptions(
+            groups=None if groups is None else np.asarray(groups),
+            validation=validation,
+            views=views,
+            scorers=scorers or {},
+            callbacks=callbacks,
+        )
+        self._fit(features, codes, options)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Probabilities float64 [n, C] in code order; those of an image's views [n, views, d] are averaged."""
+        features = check_features(X, self.n_features_in_)
+        images, views, dim = features.shape
+        rows = np.asarray(self._predict_rows(features.reshape(-1, dim)), dtype=np.float64)
+        probabilities = rows.reshape(images, views, -1).mean(axis=1)
+        return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """The most probable code of each image, int64 [n]."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def _fit(self, X: NDArray[np.float32], y: NDArray[np.int64], options: FitOptions) -> None:
+        """Train on checked features [n, views, d]."""
+        raise NotImplementedError
+
+    def _predict_rows(self, X: NDArray[np.float32]) -> NDArray[Any]:
+        """Probabilities [n, C] of rows [n, d]."""
+        raise NotImplementedError
+
+    def _check_codes(self, y: ArrayLike, images: int) -> NDArray[np.int64]:
+        codes = np.asarray(y)
+        if codes.shape != (images,) or codes.dtype.kind not in "iu":
+            raise FeatureShapeError(
+                f"Expected integer class codes of shape ({images},), but got {codes.dtype} of shape {codes.shape}."
+            )
+        if len(codes) and (codes.min() < 0 or codes.max() >= len(self.classes)):
+            raise FeatureShapeError(
+                f"Expected class codes from 0 to {len(self.classes) - 1} ({len(self.classes)} classes), "
+                f"but got {codes.min()} to {codes.max()}."
+            )
+        return codes.astype(np.int64, copy=False)
+
+
+def check_features(X: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
+    """Features as float32 [n, views, d]; [n, d] becomes one view.
+
+    Raises:
+        FeatureShapeError: another shape, no rows, or another width than `dim`.
+        NotFiniteFeaturesError: NaN or infinite numbers; the message names the first rows.
+    """
+    features = np.asarray(X, dtype=np.float32)
+    if features.ndim == 2:
+        features = features[:, None]
+    if features.ndim != 3 or 0 in features.shape:
+        raise FeatureShapeError(f"Expected features [n, d] or [n, views, d], but got shape {np.shape(X)}.")
+    if dim is not None and features.shape[2] != dim:
+        raise FeatureShapeError(
+            f"Expected {dim} feature columns, as in training, but got {features.shape[2]}: "
+            "give the same blocks in the same order."
+        )
+    # One pass and no mask in memory: the sum is finite unless a number is not (or the numbers are absurdly large).
+    if not np.isfinite(features.sum(dtype=np.float64)):
+        bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
+        if len(bad):
+            raise NotFiniteFeaturesError(
+                f"Expected finite features, but {len(bad)} of {len(features)} images hold NaN or infinite numbers "
+                f"(rows {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}): "
+                "verify the feature store and extract these images again."
+            )
+    return features

@@ -1,0 +1,137 @@
+"""Blocks: the columns of a hybrid's feature matrix that come from one backbone, and what is done to each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
+
+from heads.errors import BlockError, UnknownNameError
+
+TRANSFORMS = ("standardize", "l2", "power", "pca:<k>", "none", "drop")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One backbone's features inside a hybrid: a name, a width and what is done to its columns.
+
+    `transform` is one of
+
+    - `standardize`: mean 0 and variance 1 per column (the default);
+    - `l2`: every row scaled to length 1 (directions only), then standardised;
+    - `power`: signed square root, which tames long tails (power normalisation, Perronnin et al., ECCV 2010),
+      then standardised;
+    - `pca:<k>`: standardised, then the first k principal components, all divided by one number that makes
+      their mean variance 1;
+    - `none`: as they are;
+    - `drop`: the head does not see this block.
+
+    Raises:
+        UnknownNameError: an unknown transform.
+        BlockError: k of `pca:<k>` is not a number from 1 to `dim`.
+    """
+
+    name: str
+    dim: int
+    transform: str = "standardize"
+
+    def __post_init__(self) -> None:
+        pca_components(self.transform, self.dim)
+
+
+def pca_components(transform: str, dim: int) -> int | None:
+    """k of `pca:<k>`, None for the other transforms; raises like `Block`."""
+    if not transform.startswith("pca:"):
+        if transform not in TRANSFORMS:
+            raise UnknownNameError("block transform", transform, TRANSFORMS)
+        return None
+    digits = transform.removeprefix("pca:")
+    if not digits.isdecimal() or not 1 <= int(digits) <= dim:
+        raise BlockError(f"Expected pca:<k> with k from 1 to {dim} (the block's width), but got {transform!r}.")
+    return int(digits)
+
+
+class BlockTransformer(TransformerMixin, BaseEstimator):
+    """Transforms each block's columns on its own and concatenates the results; fit it on training rows only.
+
+    `dims` are the blocks' widths in column order, `transforms` what is done to each (see `Block`);
+    rows go in as float32 [n, sum(dims)] and come out as float32 [n, sum(output_dims_)].
+    """
+
+    def __init__(self, dims: tuple[int, ...], transforms: tuple[str, ...], seed: int = 0):
+        self.dims = dims
+        self.transforms = transforms
+        self.seed = seed
+
+    def fit(self, X: NDArray[np.float32], y: Any = None) -> Self:
+        """Learn each block's means, scales or components from the rows of `X`."""
+        if all(transform == "drop" for transform in self.transforms):
+            raise BlockError("Expected at least one block, but the hybrid is empty: name one backbone or more.")
+        self.steps_ = [
+            None if transform == "drop" else self._step(transform, dim).fit(X[:, columns])
+            for transform, dim, columns in zip(self.transforms, self.dims, _columns(self.dims), strict=True)
+        ]
+        self.output_dims_ = tuple(
+            0 if step is None else step.transform(X[:1, columns]).shape[1]
+            for step, columns in zip(self.steps_, _columns(self.dims), strict=True)
+        )
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows as the head sees them, written block by block into one new float32 array."""
+        out = np.empty((len(X), sum(self.output_dims_)), dtype=np.float32)
+        slices = zip(self.steps_, _columns(self.dims), _columns(self.output_dims_), strict=True)
+        for step, source, target in slices:
+            if step is not None:
+                out[:, target] = step.transform(X[:, source])
+        return out
+
+    def _step(self, transform: str, dim: int) -> Any:
+        components = pca_components(transform, dim)
+        if components:
+            return ScaledPCA(components, self.seed)
+        if transform == "l2":
+            return make_pipeline(Normalizer(), StandardScaler())
+        if transform == "power":
+            return make_pipeline(FunctionTransformer(signed_root), StandardScaler())
+        return StandardScaler() if transform == "standardize" else FunctionTransformer()
+
+
+def _columns(dims: Sequence[int]) -> list[slice]:
+    ends = np.cumsum(dims).tolist()
+    return [slice(end - dim, end) for dim, end in zip(dims, ends, strict=True)]
+
+
+def signed_root(X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Square root of the size of each number, with its sign."""
+    return np.sign(X) * np.sqrt(np.abs(X))
+
+
+class ScaledPCA(TransformerMixin, BaseEstimator):
+    """Standardised columns, then principal components divided by one number: their mean variance is 1.
+
+    Penalties and distances of the heads behind it then mean about the same as on standardised columns, and
+    the components keep their proportions (no whitening). With fewer rows than k, k is cut to the rows.
+    """
+
+    def __init__(self, n_components: int, seed: int = 0):
+        self.n_components = n_components
+        self.seed = seed
+
+    def fit(self, X: NDArray[np.float32], y: Any = None) -> Self:
+        """Learn the columns' scales and the components."""
+        self.scaler_ = StandardScaler().fit(X)
+        self.pca_ = PCA(min(self.n_components, *X.shape), random_state=self.seed)
+        self.pca_.fit(self.scaler_.transform(X))
+        self.scale_ = float(np.sqrt(self.pca_.explained_variance_.mean())) or 1.0
+        return self
+
+    def transform(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows [n, k]."""
+        return self.pca_.transform(self.scaler_.transform(X)) / self.scale_

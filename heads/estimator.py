@@ -1,0 +1,98 @@
+"""Any scikit-learn classifier as a head: blocks transformed, principal components, classifier, probabilities."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.utils.validation import has_fit_parameter
+
+from heads.base import BaseHead, FitOptions
+from heads.blocks import BlockTransformer
+from heads.calibration import Calibrator, class_scores
+from heads.class_weights import ClassWeight, class_weights
+from heads.folds import image_folds
+
+
+class EstimatorHead(BaseHead):
+    """A scikit-learn classifier behind the blocks' transforms, fitted on the training rows only.
+
+    Args:
+        classes: class names in code order.
+        blocks: the transformer of the blocks' columns.
+        classifier: the classifier; rows are given weights (class weight / views) where its `fit` takes them.
+        class_weight: see `heads.class_weights`; must be `none` where the classifier takes no row weights.
+        n_components: principal components put in front, where the features are wider than that.
+        calibration: None, or how scores become probabilities (`heads.calibration.METHODS`), fitted on out-of-fold
+            scores of the classifier; the transforms before it, which never see a label, are fitted once.
+        n_folds: folds for the calibration.
+        seed: of the components and the folds.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        blocks: BlockTransformer,
+        classifier: Any,
+        class_weight: ClassWeight = "none",
+        n_components: int | None = None,
+        calibration: str | None = None,
+        n_folds: int = 5,
+        seed: int = 0,
+    ):
+        self.classes = classes
+        self.blocks = blocks
+        self.classifier = classifier
+        self.class_weight = class_weight
+        self.n_components = n_components
+        self.calibration = calibration
+        self.n_folds = n_folds
+        self.seed = seed
+
+    def _fit(self, X: NDArray[np.float32], y: NDArray[np.int64], options: FitOptions) -> None:
+        _, views, dim = X.shape
+        rows = X.reshape(-1, dim)
+        self.blocks_ = clone(self.blocks).fit(rows)
+        rows = self.blocks_.transform(rows)
+        self.pca_ = None
+        if self.n_components is not None and self.n_components < rows.shape[1]:
+            self.pca_ = PCA(min(self.n_components, len(rows)), random_state=self.seed).fit(rows)
+            rows = self.pca_.transform(rows)
+        row_y = np.repeat(y, views)
+        weight = class_weights(self.class_weight, self.counts_, self.classes)[row_y] / views
+        if self.calibration is not None:
+            self.calibrator_ = self._calibrate(rows, y, weight, views, options)
+        self.classifier_ = self._fitted(rows, row_y, weight)
+
+    def _fitted(self, rows: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float64]) -> Any:
+        classifier = clone(self.classifier)
+        if has_fit_parameter(classifier, "sample_weight"):
+            return classifier.fit(rows, y, sample_weight=weight)
+        return classifier.fit(rows, y)
+
+    def _calibrate(
+        self,
+        rows: NDArray[np.float32],
+        y: NDArray[np.int64],
+        weight: NDArray[np.float64],
+        views: int,
+        options: FitOptions,
+    ) -> Calibrator:
+        row_y = np.repeat(y, views)
+        scores = np.empty((len(rows), len(self.classes)))
+        row_numbers = np.arange(len(rows)).reshape(-1, views)
+        for train, held_out in image_folds(y, options.groups, self.n_folds, self.seed):
+            fitted_on, scored = row_numbers[train].ravel(), row_numbers[held_out].ravel()
+            classifier = self._fitted(rows[fitted_on], row_y[fitted_on], weight[fitted_on])
+            scores[scored] = class_scores(classifier, rows[scored])
+        return Calibrator(self.calibration or "temperature").fit(scores, row_y, weight)
+
+    def _predict_rows(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        rows = self.blocks_.transform(X)
+        if self.pca_ is not None:
+            rows = self.pca_.transform(rows)
+        if self.calibration is not None:
+            return self.calibrator_.predict_proba(class_scores(self.classifier_, rows))
+        return self.classifier_.predict_proba(rows)

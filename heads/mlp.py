@@ -1,0 +1,276 @@
+"""Multilayer perceptrons on features, trained by skorch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.dataset import Dataset
+from skorch.utils import noop
+from torch import Tensor
+
+from heads.base import BaseHead, FitOptions, Scorer
+from heads.batches import BatchIterator
+from heads.blocks import BlockTransformer
+from heads.class_weights import ClassWeight
+from heads.errors import TrainingDivergedError, UnknownMonitorError
+from heads.losses import Loss, build_loss
+from heads.network import MLP, geometric_sizes
+from heads.scorers import SCORERS
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+# Rows a forward pass when predicting; fixed, so that the same rows give the same bits.
+PREDICT_ROWS = 4096
+
+
+class MLPHead(BaseHead):
+    """Fully connected layers behind the blocks' transforms; with `embedding_dim`, the founding project's hybrid.
+
+    All arguments but `classes` and `blocks` are fields of `heads.params.MLPParams` and described there. `hidden` is
+    the list of hidden sizes, or a number of layers whose sizes fall geometrically to the class count.
+
+    With validation data in `fit` the weights of the best epoch by `monitor` are kept, and training stops after
+    `patience` epochs without a better one; without, it runs all of `max_epochs`. After `fit`, `weights_` holds the
+    network's arrays by name and `history_` one dict an epoch.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        blocks: BlockTransformer,
+        hidden: Sequence[int] | int = (256,),
+        embedding_dim: int | None = None,
+        dropout: float = 0.5,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        optimizer: str = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 1e-2,
+        momentum: float = 0.9,
+        schedule: str = "none",
+        batch_size: int = 128,
+        max_epochs: int = 50,
+        patience: int = 10,
+        monitor: str = "loss",
+        loss: str = "cross_entropy",
+        loss_params: Mapping[str, float] | None = None,
+        label_smoothing: float = 0.0,
+        class_weight: ClassWeight | Literal["auto"] = "auto",
+        mixup: float = 0.0,
+        seed: int = 0,
+    ):
+        self.classes = classes
+        self.blocks = blocks
+        self.hidden = hidden
+        self.embedding_dim = embedding_dim
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.activation = activation
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.monitor = monitor
+        self.loss = loss
+        self.loss_params = loss_params
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.mixup = mixup
+        self.seed = seed
+
+    def _fit(self, X: NDArray[np.float32], y: NDArray[np.int64], options: FitOptions) -> None:
+        self.blocks_ = clone(self.blocks).fit(X.reshape(-1, X.shape[2]))
+        images = self._transformed(X)
+        validation = None
+        if options.validation is not None:
+            validation = (self._transformed(options.validation[0]), torch.from_numpy(options.validation[1]))
+        loss, network = self._build_loss(), self._build_network()
+        batches: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "random_view": options.views == "random",
+            "mixup": self.mixup,
+            "targets": loss.targets,
+        }
+        steps = len(BatchIterator(Dataset(images), **batches))
+        record = EpochRecord(validation, self._metrics(options.scorers))
+        stopping = StopEarly(
+            monitor=f"valid_{self.monitor}",
+            lower_is_better=self.monitor == "loss",
+            patience=self.patience,
+            threshold=0.0,
+            load_best=True,
+            sink=noop,
+        )
+        net = NeuralNetClassifier(
+            network,
+            criterion=loss,
+            predict_nonlinearity=loss.probabilities,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            train_split=None,
+            iterator_train=BatchIterator,
+            **{f"iterator_train__{name}": value for name, value in batches.items()},
+            **self._optimizer_params(),
+            callbacks=[
+                ("record", record),
+                *scheduler(self.schedule, self.lr, self.max_epochs, steps, self.patience),
+                *([] if validation is None else [("stopping", stopping)]),
+                *options.callbacks,
+            ],
+            callbacks__print_log=None,
+            callbacks__valid_acc=None,
+            verbose=0,
+        )
+        net.fit(images, torch.from_numpy(y))
+        if len(net.history) < self.max_epochs and not stopping.stopped:
+            raise KeyboardInterrupt  # skorch swallows Ctrl-C: a half-trained head must not pass for a trained one
+        self.history_ = record.rows
+        self.weights_ = {name: value.numpy() for name, value in network.state_dict().items()}
+
+    def _predict_rows(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        network, loss = self._build_network(), self._build_loss()
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in self.weights_.items()})
+        network.eval()
+        with torch.inference_mode():
+            parts = [
+                loss.probabilities(network(torch.from_numpy(self.blocks_.transform(X[start : start + PREDICT_ROWS]))))
+                for start in range(0, len(X), PREDICT_ROWS)
+            ]
+        return torch.cat(parts).numpy()
+
+    def _transformed(self, X: NDArray[np.float32]) -> Tensor:
+        images, views, dim = X.shape
+        return torch.from_numpy(self.blocks_.transform(X.reshape(-1, dim))).unflatten(0, (images, views))
+
+    def _metrics(self, scorers: Mapping[str, Scorer]) -> dict[str, Scorer]:
+        known = {**SCORERS, **scorers}
+        if self.monitor != "loss" and self.monitor not in known:
+            raise UnknownMonitorError(self.monitor, ["loss", *known])
+        return {name: scorer for name, scorer in known.items() if name == self.monitor}
+
+    def _build_loss(self) -> Loss:
+        return build_loss(
+            self.loss,
+            self.loss_params or {},
+            counts=self.counts_,
+            classes=self.classes,
+            class_weight=self.class_weight,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def _build_network(self) -> MLP:
+        dims = [dim for dim in self.blocks_.output_dims_ if dim]
+        first = self.embedding_dim * len(dims) if self.embedding_dim else sum(dims)
+        hidden = self.hidden
+        if isinstance(hidden, int):
+            hidden = geometric_sizes(first, len(self.classes), hidden)
+        return MLP(
+            dims,
+            len(self.classes),
+            hidden,
+            self.embedding_dim,
+            self.dropout,
+            self.batch_norm,
+            self.activation,
+            self.seed,
+        )
+
+    def _optimizer_params(self) -> dict[str, Any]:
+        params = {"optimizer": OPTIMIZERS[self.optimizer], "optimizer__weight_decay": self.weight_decay}
+        return params | ({"optimizer__momentum": self.momentum} if self.optimizer == "sgd" else {})
+
+
+def scheduler(name: str, lr: float, max_epochs: int, steps: int, patience: int) -> list[tuple[str, Callback]]:
+    """skorch's learning rate schedule by name, for epochs of `steps` batches.
+
+    `none`; `cosine`: falls to 0 along half a cosine over all epochs; `onecycle`: rises to `lr` and falls again,
+    stepping every batch; `plateau`: a third of it, whenever the loss (on validation data, if any) has not improved
+    for a third of `patience`.
+    """
+    if name == "cosine":
+        policy = LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max_epochs)
+    elif name == "onecycle":
+        policy = LRScheduler(
+            torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=max_epochs * steps + 1, step_every="batch"
+        )
+    elif name == "plateau":
+        policy = LRScheduler(
+            torch.optim.lr_scheduler.ReduceLROnPlateau, monitor=_last_loss, factor=1 / 3, patience=patience // 3
+        )
+    else:
+        return []
+    return [("schedule", policy)]
+
+
+def _last_loss(net: NeuralNetClassifier) -> float:
+    epoch = net.history[-1]
+    return epoch.get("valid_loss", epoch["train_loss"])
+
+
+class StopEarly(EarlyStopping):
+    """skorch's early stopping, which also tells whether it was this that ended the training."""
+
+    stopped = False
+
+    def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
+        """Compare, and raise KeyboardInterrupt (what skorch stops at) when patience is at its end."""
+        try:
+            super().on_epoch_end(net, **kwargs)
+        except KeyboardInterrupt:
+            self.stopped = True
+            raise
+
+
+class EpochRecord(Callback):
+    """Scores the validation data after each epoch and keeps one row an epoch.
+
+    Args:
+        validation: features [n, views, d] and codes [n], or None.
+        metrics: recorded as `valid_<name>` besides the loss; they see probabilities averaged over views.
+    """
+
+    def __init__(self, validation: tuple[Tensor, Tensor] | None, metrics: Mapping[str, Scorer]):
+        self.validation = validation
+        self.metrics = metrics
+        self.rows: list[dict[str, float]] = []
+
+    def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
+        """Record; TrainingDivergedError if the loss is no longer a number."""
+        last = net.history[-1]
+        if not np.isfinite(last["train_loss"]):
+            raise TrainingDivergedError(
+                f"Expected a finite loss, but it is {last['train_loss']} in epoch {last['epoch']}: lower lr."
+            )
+        row = {"epoch": last["epoch"], "train_loss": float(last["train_loss"])}
+        for name, value in self._validation_scores(net).items():
+            net.history.record(name, value)
+            row[name] = value
+        row |= {"lr": net.optimizer_.param_groups[0]["lr"], "seconds": last["dur"]}
+        self.rows.append(row)
+
+    def _validation_scores(self, net: NeuralNetClassifier) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        X, y = self.validation
+        images, views, _ = X.shape
+        net.module_.eval()
+        with torch.inference_mode():
+            logits = torch.cat([net.module_(rows) for rows in X.flatten(0, 1).split(PREDICT_ROWS)])
+            scores = {"valid_loss": float(net.criterion_(logits, y.repeat_interleave(views)))}
+            probabilities = net.criterion_.probabilities(logits).unflatten(0, (images, views)).mean(dim=1)
+        for name, metric in self.metrics.items():
+            scores[f"valid_{name}"] = float(metric(y.numpy(), probabilities.double().numpy()))
+        return scores

@@ -1,0 +1,57 @@
+"""Save and load fitted heads without pickle: `head.skops` holds the head, `head.json` says in words what it is."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import skops.io
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from heads.base import BaseHead
+from heads.errors import HeadFileError
+
+# Types beyond skops' own list that a head may hold. A file that holds any other is refused.
+TRUSTED_TYPES = [
+    "heads.blocks.BlockTransformer",
+    "heads.blocks.ScaledPCA",
+    "heads.blocks.signed_root",
+    "heads.calibration.Calibrator",
+    "heads.estimator.EstimatorHead",
+    "heads.mlp.MLPHead",
+]
+
+
+def save_head(head: BaseHead, folder: Path) -> None:
+    """Write a fitted head into `folder` (made if missing) as `head.skops` and `head.json`.
+
+    Everything is an array, a number or a string there: networks are kept as arrays in `weights_`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(head, folder / "head.skops")
+    description = {
+        "head": type(head).__name__,
+        "classes": list(head.classes),
+        "features": int(head.n_features_in_),
+        "versions": {name: version(name) for name in ("scikit-learn", "skops", "torch", "numpy")},
+    }
+    (folder / "head.json").write_text(json.dumps(description, indent=2) + "\n")
+
+
+def load_head(folder: Path) -> BaseHead:
+    """The head that `save_head` wrote into `folder`; its `predict_proba` gives the same bits.
+
+    Raises:
+        HeadFileError: no `head.skops` there, a damaged one, or one that holds types that are not ours.
+    """
+    path = folder / "head.skops"
+    if not path.is_file():
+        raise HeadFileError(f"Expected a saved head at {path}, but there is none: train the run again.")
+    try:
+        head = skops.io.load(path, trusted=TRUSTED_TYPES)
+    except UntrustedTypesFoundException as error:
+        raise HeadFileError(f"Refused {path}: {error}. It was not written by this version.") from error
+    except Exception as error:  # whatever a damaged archive makes the reader stumble over
+        raise HeadFileError(f"Could not read {path} ({error}): train the run again.") from error
+    if not isinstance(head, BaseHead):
+        raise HeadFileError(f"Expected a head in {path}, but got a {type(head).__name__}.")
+    return head
