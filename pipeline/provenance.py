@@ -1,0 +1,58 @@
+"""Where a run's numbers come from, in a form that can be compared: fingerprints and versions."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pipeline.config import ExperimentConfig
+
+LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
+
+
+def fingerprint(
+    config: ExperimentConfig, *, table: str, splits: Sequence[str], stores: Sequence[str], left_out: Sequence[str] = ()
+) -> str:
+    """sha256 over all that decides a run's numbers, so that the same experiment is recognised.
+
+    Args:
+        config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
+        table: Fingerprint of the image table.
+        splits: Fingerprint of each split (one, or one a fold).
+        stores: Key digest of every feature store that is read.
+        left_out: Images of the split that are quarantined.
+    """
+    content = config.model_dump(mode="json", exclude={"dataset"})
+    parts = [content, table, list(splits), list(stores), sorted(left_out)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries a number may depend on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
+    """What a list of runs shows of this one, without reading its configuration."""
+    return {
+        "head": config.head.name,
+        "features": "+".join(_block_words(block.backbone, block.augmentation, block.views) for block in config.features.blocks),
+        "dataset": dataset,
+        "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),
+        "seed": config.seed,
+    }
+
+
+def _block_words(backbone: str, augmentation: str, views: int) -> str:
+    """`resnet34` for the plain image, `resnet34:flip x4` for four views of `flip`."""
+    if augmentation == "none" and views == 1:
+        return backbone
+    return f"{backbone}:{augmentation} x{views}"
