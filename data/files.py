@@ -1,0 +1,118 @@
+"""Small jobs on files: find images, read a CSV strictly, write a text so that it is whole or absent."""
+
+import csv
+import io
+import os
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+
+from data.errors import DatasetNotFoundError, TableError, some_of
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image: by its suffix, in any case; hidden files never are."""
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def find_images(folder: Path, depth: int | None = None) -> list[str]:
+    """Paths of the image files below `folder`, relative to it, sorted by folder and then by name.
+
+    `depth` limits how many levels of folders are entered (None: all). Hidden folders and `__MACOSX` are skipped.
+    Raises TableError where a file's name is not valid UTF-8.
+    """
+    found: list[str] = []
+    for root, folders, names in os.walk(folder):
+        relative = os.path.relpath(root, folder)
+        level = 0 if relative == "." else relative.count(os.sep) + 1
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        if depth is not None and level >= depth:
+            folders.clear()
+        images = sorted(name for name in names if is_image_name(name))
+        found += images if level == 0 else [f"{relative}{os.sep}{name}" for name in images]
+    undecodable = [path for path in found if not _is_utf8(path)]
+    if undecodable:
+        shown = some_of([ascii(path) for path in undecodable])
+        raise TableError(f"{folder}: expected file names in UTF-8, but these are not: {shown}. Rename them.")
+    return found
+
+
+def read_csv(path: Path, skip: int = 0) -> tuple[pd.DataFrame, list[int]]:
+    """Reads a CSV as text: all columns as str, an empty field as "", and the line number of each row.
+
+    The separator is the comma, or the semicolon or tab where the header has more of those. Blank rows are left out,
+    and so are the first `skip` lines. Nothing else is dropped or guessed: raises TableError where the file is empty,
+    has only a header, is not UTF-8, repeats a column name, has rows of another length than the header, or a quote
+    that never closes.
+    """
+    text = "".join(_read_utf8(path).splitlines(keepends=True)[skip:])
+    header_line = next((line for line in text.splitlines() if line.strip()), "")
+    if not header_line:
+        raise TableError(f"{path}: expected a CSV with a header and one row per image, but the file is empty.")
+    separator = max(",;\t", key=header_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    records: list[list[str]] = []
+    lines: list[int] = []
+    line = 1
+    try:
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                records.append([field.strip() for field in fields])
+                lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise TableError(f"{path}: expected a CSV, but from line {line} on it cannot be read: {error}.") from error
+
+    header, rows, lines = records[0], records[1:], lines[1:]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise TableError(f"{path}: expected column names that differ, but these are repeated: {some_of(repeated)}.")
+    if not rows:
+        raise TableError(f"{path}: expected one row per image, but there is only a header: {', '.join(header)}.")
+    ragged = [f"line {n}" for n, row in zip(lines, rows, strict=True) if len(row) != len(header)]
+    if ragged:
+        raise TableError(
+            f"{path}: expected {len(header)} fields in each row, as in the header, but {len(ragged)} "
+            f"row(s) have another number: {some_of(ragged)}."
+        )
+    return pd.DataFrame(rows, columns=header, dtype="str"), lines
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file that is either whole or, after a kill, still the old one; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read_utf8(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetNotFoundError(f"{path}: expected a file that can be read, but {error.strerror}.") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TableError(
+            f"{path}: expected UTF-8 text, but line {line} is not. Save the file as 'CSV UTF-8'."
+        ) from error
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""HAM10000 ("Human Against Machine with 10000 training images") in the layout of its Kaggle archive.
+
+Source: Tschandl, Rosendahl, Kittler: The HAM10000 dataset, a large collection of multi-source dermatoscopic images of
+common pigmented skin lesions. Scientific Data 5, 180161 (2018).
+"""
+
+from pathlib import Path
+
+from data.csv_table import read_csv_table
+from data.errors import DatasetNotFoundError
+from data.table import ImageTable, safe_name
+
+CLASS_NAMES = {
+    "akiec": "Actinic keratoses and intraepithelial carcinoma (Bowen's disease)",
+    "bcc": "Basal cell carcinoma",
+    "bkl": "Benign keratosis-like lesions (solar lentigo, seborrheic keratosis, lichen-planus-like keratosis)",
+    "df": "Dermatofibroma",
+    "mel": "Melanoma",
+    "nv": "Melanocytic nevi",
+    "vasc": "Vascular lesions (angioma, angiokeratoma, pyogenic granuloma, hemorrhage)",
+}
+CLASSES = tuple(CLASS_NAMES)
+CITATION = (
+    "Tschandl P., Rosendahl C., Kittler H.: The HAM10000 dataset, a large collection of multi-source dermatoscopic "
+    "images of common pigmented skin lesions. Scientific Data 5, 180161 (2018). doi:10.7910/DVN/DBW86T"
+)
+LICENCE = "CC BY-NC 4.0"
+
+METADATA = "HAM10000_metadata.csv"
+COLUMNS = {"image_id": "image_id", "label": "dx", "group": "lesion_id"}
+
+# Kaggle's name, and those under which the Harvard Dataverse gives the same file (with commas or tabs).
+_METADATA_NAMES = (METADATA, "HAM10000_metadata.tab", "HAM10000_metadata")
+
+
+def find_metadata(folder: Path) -> Path | None:
+    """The metadata file of HAM10000 in `folder` or one level below it; None where there is none."""
+    for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
+        for name in _METADATA_NAMES:
+            if (place / name).is_file():
+                return place / name
+    return None
+
+
+def read_table(folder: Path, name: str | None = None) -> ImageTable:
+    """Reads the image table: the group is the lesion, the classes are `CLASSES`.
+
+    The images may lie in the two part folders, beside the metadata, or one level deeper. They are found by their
+    image_id, so that the archive's second copy of the folders (in lower case) adds nothing.
+
+    Raises DatasetNotFoundError where there is no metadata file, TableError where it is wrong.
+    """
+    folder = Path(folder).absolute()
+    metadata = find_metadata(folder) if folder.is_dir() else None
+    if metadata is None:
+        raise DatasetNotFoundError(f"expected {METADATA} in {folder} or one level below it, but found none.")
+    name = name if name is not None else safe_name(folder.name)
+    return read_csv_table(metadata, name=name, columns=COLUMNS, classes=CLASSES, images_in=folder)

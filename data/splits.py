@@ -1,0 +1,278 @@
+"""Splits a table into train, validation and test parts, and never puts one group into two of them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data.errors import LeakError, SplitError, SplitNotFoundError, some_of, unknown_name
+from data.files import read_csv, write_atomically
+from data.stratify import deal_folds, hold_out, one_image_per_group
+from data.table import ImageTable
+
+PARTS = ("train", "validation", "test")
+POLICIES = ("one_per_lesion", "single_image_lesions", "grouped")
+TRAIN_IMAGES = ("one", "all")
+
+_COLUMNS = ["image_id", "group", "label", "split"]
+_TITLE = "# hamcache split, version 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which image is in which part. Making one checks that no group is in two parts.
+
+    frame: str columns image_id, group, label and split (one of `PARTS`), sorted by image_id. Images that the policy
+        leaves out are not in it.
+    policy, seed, test_seed, test_fraction, validation_fraction, train_images: as given to `make_split`.
+    fold: "2/5" for the second of five folds (see `make_folds`), else "".
+
+    Raises LeakError where a group is in two parts, SplitError where an image is repeated or a part has no such name.
+    """
+
+    frame: pd.DataFrame
+    policy: str
+    seed: int
+    test_seed: int = 0
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.2
+    train_images: str = "one"
+    fold: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frame", self.frame[_COLUMNS].sort_values("image_id", ignore_index=True))
+        check_split(self.frame)
+
+    def ids(self, part: str) -> list[str]:
+        """The image_ids of a part, sorted."""
+        if part not in PARTS:
+            raise SplitError(unknown_name("part", part, PARTS))
+        return list(self.frame["image_id"][self.frame["split"] == part])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the split was made: all fields but the frame."""
+        return {name: value for name, value in vars(self).items() if name != "frame"}
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the settings and all rows: it changes with anything in the split."""
+        content = json.dumps([self.settings, self.frame.to_numpy().tolist()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Writes a CSV that begins with "#" lines: the settings and the fingerprint."""
+        header = {**self.settings, "fingerprint": self.fingerprint}
+        lines = [_TITLE, *(f"# {name}: {json.dumps(value)}" for name, value in header.items())]
+        write_atomically(Path(path), "\n".join(lines) + "\n" + self.frame.to_csv(index=False, lineterminator="\n"))
+
+    @classmethod
+    def load(cls, path: Path) -> "Split":
+        """Reads what `save` wrote.
+
+        Raises SplitNotFoundError where there is no such file, LeakError where a group is in two parts, SplitError
+        where the file was changed or cut short since it was saved, or is no split.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise SplitNotFoundError(f"expected the CSV of a split at {path}, but there is none.")
+        try:
+            header, frame = _read(path)
+            fingerprint = header.pop("fingerprint")
+            split = cls(frame=frame, **header)
+        except LeakError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise SplitError(f"{path} is not a split that hamcache saved, or it was changed: {error}") from error
+        if split.fingerprint != fingerprint:
+            raise SplitError(f"{path} was changed or cut short since it was saved: make the split anew.")
+        return split
+
+    def check_table(self, table: ImageTable) -> None:
+        """Raises SplitError where an image of the split is not in `table`, or has another label or group there."""
+        rows = table.frame.set_index("image_id").reindex(self.frame["image_id"])
+        here = self.frame.set_index("image_id")
+        differ = (rows["label"] != here["label"]) | (rows["group"] != here["group"])
+        if differ.any():
+            names = list(here.index[differ])
+            raise SplitError(
+                f"the split is of another table than {table.name!r}: {len(names)} of its images are absent there or "
+                f"have another label or group: {some_of(names)}. Make the split anew."
+            )
+
+
+def check_split(frame: pd.DataFrame) -> None:
+    """Raises LeakError where a group is in two parts, SplitError where an image is repeated or a part is unknown."""
+    unknown = sorted(set(frame["split"]) - set(PARTS))
+    if unknown:
+        raise SplitError(unknown_name("part", str(unknown[0]), PARTS))
+    parts_of: dict[str, set[str]] = {}
+    for group, part in zip(frame["group"], frame["split"], strict=True):
+        parts_of.setdefault(group, set()).add(part)
+    leaks = [f"{group} ({'+'.join(sorted(parts))})" for group, parts in sorted(parts_of.items()) if len(parts) > 1]
+    if leaks:
+        raise LeakError(
+            f"expected each group in one part only, but {len(leaks)} group(s) are in several: {some_of(leaks)}."
+        )
+    repeated = frame["image_id"][frame["image_id"].duplicated()]
+    if len(repeated):
+        raise SplitError(f"expected each image once, but these are repeated: {some_of(list(repeated))}.")
+
+
+def make_split(
+    table: ImageTable,
+    policy: str = "one_per_lesion",
+    *,
+    seed: int = 0,
+    test_fraction: float = 0.2,
+    validation_fraction: float = 0.2,
+    train_images: str = "one",
+    test_seed: int = 0,
+) -> Split:
+    """Splits a table, class by class in the same proportions.
+
+    Policies:
+
+    - `one_per_lesion`: one random image of each group is kept and the others are left out; fractions are of the
+      images kept. With `train_images="all"` the other images of the groups in train join train.
+    - `single_image_lesions`: validation and test are drawn from the groups that have one image, and fractions are
+      of these; all other images go to train. (Of HAM10000's 5,514 such lesions this makes about 1,103 a part.)
+    - `grouped`: all images are kept; fractions are of all images.
+
+    The test part is drawn first, with `test_seed`, as is the image kept of a group: they do not depend on `seed`,
+    which draws validation from the rest. The order of the table's rows never matters. `test_fraction` may be 0.
+
+    Raises SplitError where an argument is out of range, or a class has too few groups to be in every part.
+    """
+    _check_arguments(policy, test_fraction, validation_fraction, train_images)
+    images = table.frame[["image_id", "group", "label"]]
+    eligible = _eligible(images, policy, test_seed)
+    test = _hold_out_test(eligible, test_fraction, test_seed)
+    rest = eligible[~eligible["group"].isin(test)]
+    validation = hold_out(rest, validation_fraction, f"validation:{seed}", whole=eligible)
+    return _assemble(
+        images,
+        eligible,
+        {"test": test, "validation": validation},
+        policy=policy,
+        seed=seed,
+        test_seed=test_seed,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        train_images=train_images,
+    )
+
+
+def make_folds(
+    table: ImageTable,
+    n_folds: int = 5,
+    *,
+    policy: str = "grouped",
+    seed: int = 0,
+    test_fraction: float = 0.2,
+    train_images: str = "one",
+    test_seed: int = 0,
+) -> list[Split]:
+    """Splits for k-fold cross-validation: each fold is validation once, with all other folds in train.
+
+    Policy `grouped` or `one_per_lesion`. The test part is that of `make_split` and is held out of all folds; with
+    `test_fraction=0` there is none, and every group is in one fold.
+
+    Raises SplitError where an argument is out of range, or a class has too few groups to be in every fold.
+    """
+    if n_folds < 2:
+        raise SplitError(f"expected n_folds of 2 or more, but got {n_folds}.")
+    validation_fraction = (1 - test_fraction) / n_folds
+    _check_arguments(policy, test_fraction, validation_fraction, train_images)
+    if policy == "single_image_lesions":
+        raise SplitError("policy 'single_image_lesions' makes no folds: use 'grouped' or 'one_per_lesion'.")
+    images = table.frame[["image_id", "group", "label"]]
+    eligible = _eligible(images, policy, test_seed)
+    test = _hold_out_test(eligible, test_fraction, test_seed)
+    fold_of = deal_folds(eligible[~eligible["group"].isin(test)], n_folds, f"fold:{seed}")
+    return [
+        _assemble(
+            images,
+            eligible,
+            {"test": test, "validation": {group for group, fold in fold_of.items() if fold == number}},
+            policy=policy,
+            seed=seed,
+            test_seed=test_seed,
+            test_fraction=test_fraction,
+            validation_fraction=validation_fraction,
+            train_images=train_images,
+            fold=f"{number + 1}/{n_folds}",
+        )
+        for number in range(n_folds)
+    ]
+
+
+def _check_arguments(policy: str, test_fraction: float, validation_fraction: float, train_images: str) -> None:
+    if policy not in POLICIES:
+        raise SplitError(unknown_name("split policy", policy, POLICIES))
+    if not 0 <= test_fraction < 1 or not 0 < validation_fraction < 1 or test_fraction + validation_fraction >= 1:
+        raise SplitError(
+            "expected fractions with 0 <= test, 0 < validation and test + validation < 1, but got "
+            f"test {test_fraction} and validation {validation_fraction}."
+        )
+    if train_images not in TRAIN_IMAGES:
+        raise SplitError(unknown_name("choice of train_images", train_images, TRAIN_IMAGES))
+    if train_images == "all" and policy != "one_per_lesion":
+        raise SplitError(f"train_images='all' belongs to 'one_per_lesion'; {policy!r} keeps all train images anyway.")
+
+
+def _eligible(images: pd.DataFrame, policy: str, test_seed: int) -> pd.DataFrame:
+    """The images that may be drawn for validation and test."""
+    if policy == "one_per_lesion":
+        return one_image_per_group(images, test_seed)
+    if policy == "single_image_lesions":
+        return images[~images["group"].duplicated(keep=False)]
+    return images
+
+
+def _hold_out_test(eligible: pd.DataFrame, fraction: float, test_seed: int) -> set[str]:
+    return hold_out(eligible, fraction, f"test:{test_seed}") if fraction > 0 else set()
+
+
+def _assemble(images: pd.DataFrame, eligible: pd.DataFrame, held_out: Mapping[str, set[str]], **settings: Any) -> Split:
+    """Puts the held-out groups into their parts and, as the policy says, the other images into train."""
+    part_of = {group: part for part, groups in held_out.items() for group in groups}
+    parts = images["group"].map(part_of).fillna("train").astype("str")
+    kept = images["image_id"].isin(eligible["image_id"])
+    if settings["policy"] == "single_image_lesions" or settings["train_images"] == "all":
+        kept |= parts == "train"
+    split = Split(frame=images.assign(split=parts)[kept], **settings)
+    _check_classes(split, images, eligible)
+    return split
+
+
+def _check_classes(split: Split, images: pd.DataFrame, eligible: pd.DataFrame) -> None:
+    """Raises SplitError where a class of the table is missing in a part."""
+    parts = PARTS if split.test_fraction > 0 else PARTS[:2]
+    present = set(zip(split.frame["label"], split.frame["split"], strict=True))
+    for label in sorted(set(images["label"])):
+        absent = [part for part in parts if (label, part) not in present]
+        if absent:
+            groups, drawable = (frame["group"][frame["label"] == label].nunique() for frame in (images, eligible))
+            raise SplitError(
+                f"class {label!r} has too few groups to be in every part: {groups} group(s), of which policy "
+                f"{split.policy!r} can draw {drawable}, and none is left for {' and '.join(absent)}"
+                f"{f' in fold {split.fold}' if split.fold else ''}. "
+                "Add images of it, merge it with another class, leave it out, or take fewer folds or another policy."
+            )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The header and the rows of a split's file. Raises ValueError where it has another form."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines or lines[0] != _TITLE:
+        raise ValueError(f"expected the first line {_TITLE!r}.")
+    settings = takewhile(lambda line: line.startswith("# "), lines[1:])
+    header = [line.removeprefix("# ").partition(": ") for line in settings]
+    frame, _ = read_csv(path, skip=len(header) + 1)
+    return {name: json.loads(value) for name, _, value in header}, frame[_COLUMNS]

@@ -1,0 +1,76 @@
+"""Deals the groups of a table into parts that have the same mix of classes.
+
+Every random choice is a hash of a key and a name, so it depends on nothing but these: not on the order of rows, and
+not on what other choices were made before.
+"""
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+import numpy as np
+import pandas as pd
+
+
+def shuffled(names: Iterable[str], key: str) -> list[str]:
+    """The names in a random order that depends on `key` and the names alone."""
+    return sorted(names, key=lambda name: (sha256(f"{key}:{name}".encode()).digest(), name))
+
+
+def one_image_per_group(images: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """The rows of one random image of each group, in the order they have in `images`."""
+    turn = {image_id: n for n, image_id in enumerate(shuffled(images["image_id"], f"image:{seed}"))}
+    first = images["image_id"].map(turn).groupby(images["group"]).transform("min")
+    return images[images["image_id"].map(turn) == first]
+
+
+def hold_out(images: pd.DataFrame, fraction: float, key: str, whole: pd.DataFrame | None = None) -> set[str]:
+    """Groups of `images` to hold out, so that they have `fraction` of the images of each class.
+
+    The fraction is of `whole` (default: of `images`). Where groups have one image each, the number held out of a
+    class differs from its exact share by less than 1, or is 1 where that share is less. A class of one group is not
+    held out.
+    """
+    counts = _counts(images)
+    totals = counts.sum()
+    shares = fraction * (counts if whole is None else _counts(whole)).sum().reindex(counts.columns)
+    # On either side there is room for one group of the usual size, so that no class is missing on one.
+    usual_size = totals / (counts > 0).sum()
+    held_out = shares.clip(lower=usual_size).clip(upper=(totals - usual_size).clip(lower=0))
+    part = _deal(counts, np.stack([held_out, totals - held_out]), key)
+    return {group for group, number in part.items() if number == 0}
+
+
+def deal_folds(images: pd.DataFrame, n_folds: int, key: str) -> dict[str, int]:
+    """The fold, 0 to n_folds - 1, of each group of `images`, so that all have the same share of each class."""
+    counts = _counts(images)
+    return _deal(counts, np.tile(counts.sum() / n_folds, (n_folds, 1)), key)
+
+
+def _counts(images: pd.DataFrame) -> pd.DataFrame:
+    """Number of images by group (rows) and label (columns)."""
+    return pd.crosstab(images["group"], images["label"])
+
+
+def _deal(counts: pd.DataFrame, targets: np.ndarray, key: str) -> dict[str, int]:
+    """Gives each group to the part that lacks its classes most; ties go to the part with the fewest images.
+
+    `counts` holds images by group and class, `targets` [parts, classes] the images wanted. Groups come in random
+    order, the largest first, so that small ones even out the rest: the rule of scikit-learn's StratifiedGroupKFold,
+    for parts of any size.
+    """
+    of_group = dict(zip(counts.index, counts.to_numpy(dtype=float), strict=True))
+    order = sorted(shuffled(of_group, key), key=lambda group: -of_group[group].sum())
+    # A class counts by the share of it that is lacking, so that rare classes weigh as much as common ones.
+    weights = 1 / counts.sum().to_numpy(dtype=float) ** 2
+    lacking = np.array(targets, dtype=float)
+    images = np.zeros(len(lacking))
+    part = {}
+    for group in order:
+        content = of_group[group]
+        need = lacking @ (weights * content)
+        candidates = np.flatnonzero(need >= need.max() - 1e-12)
+        best = int(candidates[np.argmin(images[candidates])])
+        lacking[best] -= content
+        images[best] += content.sum()
+        part[group] = best
+    return part
