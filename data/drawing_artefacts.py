@@ -10,8 +10,8 @@ from data.drawing_fields import Array, enlarge, noise, smoothstep, stamp, stroke
 
 
 def add_hairs(image: Array, rng: np.random.Generator, count: int) -> None:
-    """Darkens `image` [height, width, 3] in place along `count` hairs, most of them lying in one direction."""
-    height, width = image.shape[:2]
+    """Darkens `image` [3, height, width] in place along `count` hairs, most of them lying in one direction."""
+    height, width = image.shape[1:]
     unit = height / 450
     direction = rng.uniform(0, 2 * math.pi)
     thick = rng.uniform(0.6, 2.2) * unit
@@ -21,27 +21,25 @@ def add_hairs(image: Array, rng: np.random.Generator, count: int) -> None:
         angle = direction + rng.normal(0, 0.6)
         line = wander(rng, x, y, angle, rng.uniform(0.15, 0.8) * height, steps=12, bend=0.07)
         lines.append((line, thick * rng.uniform(0.6, 1.3), rng.uniform(0.5, 1)))
-    cover = strokes((height, width), lines)[..., None] * np.float32(0.85)
+    cover = strokes((height, width), lines) * np.float32(0.85)
     colour = np.array((0.13, 0.08, 0.07), np.float32) * np.float32(rng.uniform(0.6, 2.4))
-    image += cover * (colour - image)
+    image += cover * (colour[:, None, None] - image)
 
 
-def add_bubbles(image: Array, rng: np.random.Generator) -> None:
-    """Adds the bright rims of a few air bubbles in the gel, in place."""
-    height, width = image.shape[:2]
-    rims = np.zeros((height, width), np.float32)
+def add_bubbles(shine: Array, rng: np.random.Generator) -> None:
+    """Adds the bright rims of a few air bubbles in the gel to `shine` [height, width], in place."""
+    height, width = shine.shape
     x, y = rng.uniform(0, width), rng.uniform(0, height)
     for _ in range(rng.integers(1, 7)):
         place = rng.normal((x, y), 0.12 * height)
         radius = max(height * rng.uniform(0.006, 0.022), 2)
-        stamp(rims, float(place[0]), float(place[1]), radius, rng.uniform(0.15, 0.45), hardness=0.8, ring=0.7)
-        stamp(rims, float(place[0]) - 0.3 * radius, float(place[1]) - 0.3 * radius, radius * 0.25, 0.5)
-    image += rims[..., None]
+        stamp(shine, float(place[0]), float(place[1]), radius, rng.uniform(0.1, 0.3), hardness=0.8, ring=0.7)
+        stamp(shine, float(place[0]) - 0.3 * radius, float(place[1]) - 0.3 * radius, radius * 0.25, 0.4)
 
 
 def add_ruler(image: Array, rng: np.random.Generator) -> None:
     """Draws the black ticks of the dermatoscope's scale across a corner, in place."""
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     step = height / 12 * rng.uniform(0.55, 0.9)
     angle = rng.uniform(0.4, 1.2)
     right, bottom = rng.integers(0, 2, 2)
@@ -55,7 +53,7 @@ def add_ruler(image: Array, rng: np.random.Generator) -> None:
         line = [(width - x if right else x, height - y if bottom else y)]
         line.append((width - x_end if right else x_end, height - y_end if bottom else y_end))
         lines.append((line, height / 450 * 2.4, 1.0))
-    image *= 1 - np.float32(0.9) * strokes((height, width), lines)[..., None]
+    image *= 1 - np.float32(0.9) * strokes((height, width), lines)
 
 
 def glare(rng: np.random.Generator, shape: tuple[int, int], strength: float) -> Array:
@@ -74,7 +72,7 @@ def glare(rng: np.random.Generator, shape: tuple[int, int], strength: float) -> 
     return light
 
 
-def vignette(rng: np.random.Generator, shape: tuple[int, int], poor: float) -> Array:
+def lighting(rng: np.random.Generator, shape: tuple[int, int], poor: float) -> Array:
     """Factor [height, width]: a lamp that is brighter on one side, and corners that the round lens leaves dark."""
     height, width = shape
     small = (max(height // 4, 4), max(width // 4, 4))

@@ -38,15 +38,19 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float | tuple[
 
 def octaves(rng: np.random.Generator, shape: tuple[int, int], cell: float, count: int = 3) -> Array:
     """A sum of `count` noises, each of half the feature size and 0.55 times the height of the one before."""
-    total = np.zeros(shape, np.float32)
+    finest = cell / 2 ** (count - 1)
+    coarser = min(max(int(finest / 2.5), 1), 6)  # no need to add fields up at more pixels than they have detail
+    small = (math.ceil(shape[0] / coarser), math.ceil(shape[1] / coarser))
+    total = np.zeros(small, np.float32)
     for octave in range(count):
-        total += np.float32(0.55**octave) * noise(rng, shape, cell / 2**octave)
-    return total
+        total += np.float32(0.55**octave) * noise(rng, small, cell / coarser / 2**octave)
+    return total if coarser == 1 else enlarge(total, shape)
 
 
 def smoothstep(field: Array, low: float, high: float) -> Array:
     """0 below `low`, 1 above `high`, a smooth ramp between."""
-    ramp = np.clip((field - low) / (high - low), 0, 1)
+    ramp = (field - np.float32(low)) * np.float32(1 / (high - low))
+    np.clip(ramp, 0, 1, out=ramp)
     return ramp * ramp * (3 - 2 * ramp)
 
 
@@ -72,8 +76,8 @@ def stamp(
     left, right = max(int(x - reach), 0), min(int(x + reach) + 2, canvas.shape[1])
     if top >= bottom or left >= right:
         return
-    dy = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5 - y)
-    dx = np.arange(left, right, dtype=np.float32)[None, :] + np.float32(0.5 - x)
+    dy: Array = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5 - y)
+    dx: Array = np.arange(left, right, dtype=np.float32)[None, :] + np.float32(0.5 - x)
     if stretch != 1.0:
         cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
         dx, dy = (dx * cos + dy * sin) / np.float32(stretch), dy * cos - dx * sin

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from data.drawing_structures import STRUCTURES
+
 CLASS_ORDER = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
 # Trait (in [0, 1]; radius in millimetres): its mean in nv, mel, bkl, bcc, akiec, vasc, df. The traits are those of
@@ -16,7 +18,7 @@ CLASS_ORDER = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 _TABLE_COLUMNS = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
 _TABLE: Mapping[str, tuple[float, ...]] = MappingProxyType({
     # shape
-    "radius":       (2.3, 3.2, 2.8, 2.2, 3.0, 1.7, 2.1),
+    "radius": (2.9, 3.9, 3.5, 2.8, 3.6, 2.3, 2.6),
     "elongation":   (.30, .45, .35, .35, .45, .30, .20),
     "asymmetry":    (.10, .75, .35, .45, .55, .25, .08),
     "irregularity": (.20, .75, .35, .45, .65, .20, .15),
@@ -33,7 +35,7 @@ _TABLE: Mapping[str, tuple[float, ...]] = MappingProxyType({
     "globules":     (.40, .40, .05, .05, .03, .02, .03),
     "blotch":       (.10, .65, .06, .05, .03, .05, .03),
     "streaks":      (.02, .50, .02, .05, .02, .02, .02),
-    "veil":         (.02, .55, .06, .10, .03, .08, .03),
+    "veil":         (.01, .55, .06, .10, .03, .08, .03),
     "regression":   (.02, .40, .08, .08, .10, .02, .05),
     "cysts":        (.04, .04, .75, .05, .05, .02, .03),
     "comedones":    (.02, .03, .65, .05, .05, .02, .02),
@@ -74,6 +76,7 @@ def _draw_class(rng: np.random.Generator, label: str) -> dict[str, float]:
         if trait == "radius":
             traits[trait] = mean * math.exp(rng.normal(0, 0.3))
         else:
-            # A beta distribution this wide lets a feature be plain in one lesion and missing in the next.
-            traits[trait] = float(rng.beta(3.5 * mean, 3.5 * (1 - mean)))
+            # Shape and pigment vary around the class's mean; a structure may be plain in one lesion, absent in the next.
+            narrow = 3.0 if trait in STRUCTURES else 9.0
+            traits[trait] = float(rng.beta(narrow * mean, narrow * (1 - mean)))
     return traits
