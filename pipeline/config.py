@@ -25,8 +25,8 @@ class _Part(BaseModel):
 class SplitConfig(_Part):
     """How images are dealt to train, validation and test (see `data.splits`)."""
 
-    policy: str = Field(
-        "one_per_lesion", description="split policy: one_per_lesion, single_image_lesions or grouped"
+    policy: Literal["one_per_lesion", "single_image_lesions", "grouped"] = Field(
+        "one_per_lesion", description="which images take part and how they are dealt"
     )
     test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all images (lesions) held out for the test")
     validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of all images (lesions) for validation")
@@ -35,22 +35,10 @@ class SplitConfig(_Part):
     )
     test_seed: int = Field(0, ge=0, description="seed of the test set, which the experiment's seed never moves")
     folds: int | None = Field(
-        None, ge=2, description="k-fold cross-validation with pooled out-of-fold predictions (grouped only)"
+        None,
+        ge=2,
+        description="k-fold cross-validation with pooled predictions; validation_fraction then does not count",
     )
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "SplitConfig":
-        if self.folds is not None and self.policy != "grouped":
-            raise ValueError(
-                f"folds={self.folds} expects policy 'grouped' (k-fold keeps all images of a lesion in one fold), "
-                f"got {self.policy!r}; set split.policy=grouped, or split.folds=null"
-            )
-        if self.test_fraction + self.validation_fraction >= 1:
-            raise ValueError(
-                "test_fraction + validation_fraction must stay below 1 so that something is left to train on, "
-                f"got {self.test_fraction} + {self.validation_fraction}"
-            )
-        return self
 
 
 class BlockConfig(_Part):
@@ -60,10 +48,10 @@ class BlockConfig(_Part):
     augmentation: str = Field("none", min_length=1, description="augmentation whose views are read")
     views: int = Field(1, ge=1, description="how many views of each image are read: 0 .. views-1")
     transform: str = Field(
-        "standardize", pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",
+        "standardize",
+        pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",
         description="fitted on train only: standardize, l2, power, pca:<components> or none",
     )
-    kind: str = Field("pre_logits", description="which features of the backbone: pre_logits is the pooled vector")
 
 
 class ViewsConfig(_Part):
@@ -88,15 +76,13 @@ class FeaturesConfig(_Part):
         "auto", description="arithmetic the features were extracted with; auto takes what the cache has"
     )
     aug_seed: int = Field(0, ge=0, description="seed the views were drawn with")
-    views: ViewsConfig = Field(default_factory=ViewsConfig, description="which views the head sees")
+    views: ViewsConfig = Field(ViewsConfig(), description="which views the head sees")
 
     @field_validator("blocks")
     @classmethod
     def _some_and_different(cls, blocks: tuple[BlockConfig, ...]) -> tuple[BlockConfig, ...]:
         if not blocks:
-            raise ValueError(
-                "expected at least one block, got an empty hybrid; name backbones, e.g. features=A+B"
-            )
+            raise ValueError("expected at least one block, got an empty hybrid; name backbones, e.g. features=A+B")
         for block in blocks:
             if blocks.count(block) > 1:
                 raise ValueError(
@@ -126,13 +112,16 @@ class ExperimentConfig(_Part):
         "synthetic", min_length=1, description="folder in Kaggle's layout, CSV, folder of class folders, or 'synthetic'"
     )
     seed: int = Field(0, ge=0, description="seed of the train/validation split and of the head")
-    split: SplitConfig = Field(default_factory=SplitConfig, description="how images are dealt to the parts")
+    split: SplitConfig = Field(SplitConfig(), description="how images are dealt to the parts")
     features: FeaturesConfig = Field(description="cached features, e.g. {blocks: [{backbone: resnet34}]}")
-    head: HeadConfig = Field(default_factory=HeadConfig, description="what is trained on the features")
+    head: HeadConfig = Field(HeadConfig(), description="what is trained on the features")
     tau: float | Literal["auto"] | None = Field(
         None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
     )
-    objective: str = Field("mcc", description="metric that choices are made by: early stopping, tau, the best run")
+    objective: str = Field("mcc", description="metric that tau and the best run are chosen by, on validation")
+    positive: str | None = Field(
+        None, description="class scored by its sensitivity at fixed specificities; null: mel, where there is one"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -186,24 +175,18 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
         config = ExperimentConfig.model_validate(content)
     except ValidationError as error:
         raise config_error(error, ExperimentConfig, source) from None
-    return config.model_copy(update={"head": resolve_head(config.head, source, objective=config.objective)})
+    return config.model_copy(update={"head": resolve_head(config.head, source)})
 
 
-def resolve_head(head: HeadConfig, source: str = "the configuration", *, objective: str = "mcc") -> HeadConfig:
-    """The same head with all of its parameters: those given, checked, and the defaults of the rest.
-
-    A head that stops early watches the experiment's objective unless it is told another metric.
-    """
+def resolve_head(head: HeadConfig, source: str = "the configuration") -> HeadConfig:
+    """The same head with all of its parameters: those given, checked, and the defaults of the rest."""
     from heads.zoo import HEADS, head_params  # scikit-learn comes with it: only when there is a head to check
 
     if head.name not in HEADS:
         raise ConfigError(f"{source}: head.name: {unknown_name('head', head.name, HEADS)}")
     model = head_params(head.name)
-    given = head.params
-    if "monitor" in model.model_fields:
-        given.setdefault("monitor", objective)
     try:
-        params = model.model_validate(given)
+        params = model.model_validate(head.params)
     except ValidationError as error:
         known = ["head.name", *(key for key in valid_keys(ExperimentConfig) if not key.startswith("head."))]
         raise config_error(error, model, source, prefix="head.", known=known) from None
@@ -243,9 +226,7 @@ def blocks_from(
             f"features {features!r}: expected backbones joined by '+', e.g. resnet34+densenet121, "
             "got an empty hybrid or an empty name between two '+'"
         )
-    return [
-        {"backbone": name, "augmentation": augmentation, "views": views, "transform": transform} for name in names
-    ]
+    return [{"backbone": name, "augmentation": augmentation, "views": views, "transform": transform} for name in names]
 
 
 def resolved_yaml(config: ExperimentConfig) -> str:
@@ -260,7 +241,7 @@ def config_names() -> list[str]:
 
 
 def find_config(path_or_name: str | Path) -> Path:
-    """The file a path or a packaged name stands for (`logreg`, `experiments/logreg`, `configs/experiments/logreg.yaml`)."""
+    """The file a path or a packaged name stands for (`logreg`, `configs/experiments/logreg.yaml`)."""
     path = Path(path_or_name)
     if path.is_file():
         return path
@@ -273,4 +254,3 @@ def find_config(path_or_name: str | Path) -> Path:
     raise ConfigNotFoundError(
         f"{path_or_name}: no such file, and {unknown_name('packaged configuration', name, config_names())}"
     )
-

@@ -48,10 +48,12 @@ def config_error(
             key = key.rstrip(".")
             reason = str(finding.get("ctx", {}).get("error", finding["msg"]))
             lines.setdefault(key, f"{key}: {reason}" if key else reason)
+        elif finding["type"] == "string_pattern_mismatch" and field is not None and field.description:
+            lines.setdefault(key, f"{key}: expected {field.description}; got {kind_of(finding['input'])}")
         elif finding["type"] == "missing":
             lines.setdefault(key, f"{key}: missing; expected {expected(field)}{_meaning(field)}")
         else:
-            got = kind_of(finding["input"])
+            got = kind_of(finding["input"]) + _nearest_option(finding["input"], field)
             lines.setdefault(key, f"{key}: expected {expected(field)}, got {got}{_meaning(field)}")
     listed = "\n".join(f"  - {line}" for line in lines.values())
     return ConfigError(f"{source} is not a valid configuration:\n{listed}\nCorrect it there, or with --set key=value.")
@@ -88,6 +90,12 @@ def _expected_type(annotation: Any) -> str:
     return getattr(annotation, "__name__", str(annotation))
 
 
+def _nearest_option(value: Any, field: FieldInfo | None) -> str:
+    options = [o for o in get_args(field.annotation) if isinstance(o, str)] if field is not None else []
+    near = get_close_matches(value, options, n=1) if isinstance(value, str) else []
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _meaning(field: FieldInfo | None) -> str:
     return f" ({field.description})" if field is not None and field.description else ""
 
@@ -115,6 +123,10 @@ def _field_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[
         path.append(part)
         field = here.model_fields[part]
         here = next((nested for nested, _ in _models_in(field.annotation)), None)
+    if field is not None and path[-1].isdigit() and get_origin(field.annotation) in (list, tuple):
+        item = FieldInfo.from_annotation(get_args(field.annotation)[0])
+        item.description = field.description
+        field = item
     return path, field
 
 

@@ -1,8 +1,9 @@
 """How far a score can be trusted: bootstrap over lesions, paired comparison, Holm's correction.
 
-Photographs of one lesion are not independent, so lesions are resampled, not images (a cluster bootstrap, Field and Welsh
-2007): each resample draws as many lesions as there are, with replacement, and an image counts as often as its lesion was
-drawn. Those counts are weights, so a resample is one row of a matrix and a metric of all resamples is a few matrix products.
+Photographs of one lesion are not independent, so lesions are resampled, not images (a cluster bootstrap, Field and
+Welsh 2007): each resample draws as many lesions as there are, with replacement, and an image counts as often as its
+lesion was drawn. Those counts are weights, so a resample is one row of a matrix and a metric of all resamples is a few
+matrix products.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -98,7 +98,9 @@ def scored(y_true: np.ndarray, proba: np.ndarray, weights: np.ndarray | None = N
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise MetricError(f"expected class codes 0 to {p.shape[1] - 1}, got {y.min()} to {y.max()}")
     if not np.isfinite(p).all():
-        raise MetricError(f"expected finite probabilities, got NaN or infinity in {(~np.isfinite(p)).any(1).sum()} rows")
+        raise MetricError(
+            f"expected finite probabilities, got NaN or infinity in {(~np.isfinite(p)).any(1).sum()} rows"
+        )
     if p.min() < -1e-6 or np.abs(p.sum(axis=1) - 1).max() > 1e-3:
         raise MetricError(
             f"expected probabilities whose rows sum to 1, got values from {p.min():.4g} to {p.max():.4g} and row sums "
@@ -110,7 +112,9 @@ def scored(y_true: np.ndarray, proba: np.ndarray, weights: np.ndarray | None = N
 
 def _divide(top: np.ndarray, bottom: np.ndarray, otherwise: float) -> np.ndarray:
     """`top / bottom`, and `otherwise` where `bottom` is zero."""
-    return np.divide(top, bottom, out=np.full(np.broadcast_shapes(top.shape, bottom.shape), otherwise), where=bottom != 0)
+    return np.divide(
+        top, bottom, out=np.full(np.broadcast_shapes(top.shape, bottom.shape), otherwise), where=bottom != 0
+    )
 
 
 def _hits(confusion: np.ndarray) -> np.ndarray:

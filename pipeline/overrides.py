@@ -64,9 +64,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not equals or not all(path):
-        raise ConfigError(
-            f"override {text!r}: expected key=value with a dotted key, e.g. features.blocks.0.views=4"
-        )
+        raise ConfigError(f"override {text!r}: expected key=value with a dotted key, e.g. features.blocks.0.views=4")
     return path, parse_yaml(value, f"override {text!r}")
 
 

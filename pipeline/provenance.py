@@ -13,19 +13,19 @@ LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvisio
 
 
 def fingerprint(
-    config: ExperimentConfig, *, table: str, splits: Sequence[str], stores: Sequence[str], left_out: Sequence[str] = ()
+    config: ExperimentConfig, *, table: str, files: str, splits: Sequence[str], stores: Sequence[str]
 ) -> str:
     """sha256 over all that decides a run's numbers, so that the same experiment is recognised.
 
     Args:
         config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
         table: Fingerprint of the image table.
+        files: Fingerprint of the bytes of the images in the split.
         splits: Fingerprint of each split (one, or one a fold).
         stores: Key digest of every feature store that is read.
-        left_out: Images of the split that are quarantined.
     """
     content = config.model_dump(mode="json", exclude={"dataset"})
-    parts = [content, table, list(splits), list(stores), sorted(left_out)]
+    parts = [content, table, files, list(splits), list(stores)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -44,7 +44,9 @@ def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
     """What a list of runs shows of this one, without reading its configuration."""
     return {
         "head": config.head.name,
-        "features": "+".join(_block_words(block.backbone, block.augmentation, block.views) for block in config.features.blocks),
+        "features": "+".join(
+            _block_words(block.backbone, block.augmentation, block.views) for block in config.features.blocks
+        ),
         "dataset": dataset,
         "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),
         "seed": config.seed,

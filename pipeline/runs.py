@@ -39,12 +39,14 @@ class Run:
         metrics: Part -> name -> score; `test` only where the test set was opened.
         provenance: Where the numbers come from (store keys, fingerprints, versions, seconds).
         classes: Class names in code order.
+        reused: Whether `run_experiment` found it finished instead of running it.
     """
 
     folder: Path
     metrics: dict[str, dict[str, float]]
     provenance: dict[str, Any]
     classes: tuple[str, ...]
+    reused: bool = False
 
     @property
     def id(self) -> str:
@@ -98,16 +100,14 @@ class Run:
         parts = set(self.predictions["split"])
         return majority_baseline(self.labels("train" if "train" in parts else name), self.labels(name), self.classes)
 
-    def load_head(self) -> Any:
-        """The fitted head, ready to predict."""
+    def load_head(self, fold: int | None = None) -> Any:
+        """The fitted head, ready to predict; of a cross-validated run, that of fold 1, 2, ..."""
         from heads.persist import load_head
 
-        return load_head(self.folder)
+        return load_head(self.folder if fold is None else self.folder / f"fold{fold}")
 
 
-def predictions_table(
-    frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[str], split: str
-) -> pd.DataFrame:
+def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[str], split: str) -> pd.DataFrame:
     """One part's rows of `predictions.csv`, from rows with `image_id, group, label` and their probabilities."""
     table = frame[["image_id", "group", "label"]].reset_index(drop=True)
     table["split"] = split
@@ -143,7 +143,9 @@ def write_run(
     (folder / "config.yaml").write_text(resolved_yaml(config), encoding="utf-8")
     _write_json(folder / "metrics.json", metrics)
     _write_json(folder / "provenance.json", provenance)
-    _write_json(folder / "classes.json", [{"code": i, "class": k, "name": v} for i, (k, v) in enumerate(classes.items())])
+    _write_json(
+        folder / "classes.json", [{"code": i, "class": k, "name": v} for i, (k, v) in enumerate(classes.items())]
+    )
     predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
     pd.DataFrame(history, columns=columns).to_csv(folder / "history.csv", index=False, lineterminator="\n")
 

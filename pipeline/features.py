@@ -1,0 +1,279 @@
+"""The cached features of an experiment: find its stores, read them once, and hand out rows by image id.
+
+Rows are looked up by image id for every block, so the blocks of a hybrid cannot slip against each other.
+"""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cache.catalogue import Catalogue
+from cache.errors import MissingFeaturesError, extract_command
+from cache.quarantine import Quarantine
+from cache.store import FeatureStore
+from data.digests import MISSING, file_digests
+from data.readers import read_dataset
+from data.table import ImageTable
+from extract.names import full_name
+from extract.recipes import Recipe, get_recipe
+from heads.views import BlockArrays
+from pipeline.config import BlockConfig, ExperimentConfig, FeaturesConfig
+from pipeline.errors import FeaturesError
+
+PLAIN = "none"
+
+
+@dataclass(eq=False)
+class FeatureBlock:
+    """One backbone's features: its stores, and what has been read of them.
+
+    Attributes:
+        config: What was asked for.
+        store: The store of the block's augmentation; None where the policy uses the plain image only.
+        plain_store: The store whose view 0 is the plain image; None where the policy does not need it.
+        n_views: Views that are read: those asked for, less those that would repeat (a symmetry has 4 or 8).
+    """
+
+    config: BlockConfig
+    store: FeatureStore | None
+    plain_store: FeatureStore | None
+    n_views: int
+    _row_of: dict[str, int] = field(default_factory=dict, repr=False)
+    _views: np.ndarray | None = field(default=None, repr=False)
+    _plain: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def dim(self) -> int:
+        """Length of one feature vector."""
+        return self._some_store.dim
+
+    @property
+    def keys(self) -> list[str]:
+        """Key digests of the stores that are read."""
+        return list(dict.fromkeys(store.key.digest for store in (self.store, self.plain_store) if store is not None))
+
+    @property
+    def folders(self) -> list[str]:
+        """Folders of the stores that are read, below the features root."""
+        return list(dict.fromkeys(store.folder for store in (self.store, self.plain_store) if store is not None))
+
+    def load(self, image_ids: Sequence[str], digests: Mapping[str, str]) -> None:
+        """Read these images into memory, unless they are there.
+
+        Raises:
+            MissingFeaturesError: The cache lacks some; names the command that makes them.
+            StaleFeaturesError: An image's file has changed since its features were made.
+        """
+        if all(image_id in self._row_of for image_id in image_ids):
+            return
+        ids = sorted({*self._row_of, *image_ids})
+        self._views = None if self.store is None else _read(self.store, ids, range(self.n_views), digests)
+        if self.plain_store is not None:
+            if self._views is not None and self.plain_store is self.store:
+                self._plain = self._views[:, :1]
+            else:
+                self._plain = _read(self.plain_store, ids, [0], digests)
+        self._row_of = {image_id: row for row, image_id in enumerate(ids)}
+
+    def arrays(self, image_ids: Sequence[str]) -> BlockArrays:
+        """The rows of these images, in this order, as `heads.views` joins them.
+
+        Raises:
+            FeaturesError: An image was not loaded, or its features are not finite.
+        """
+        absent = [image_id for image_id in image_ids if image_id not in self._row_of]
+        if absent:
+            raise FeaturesError(
+                f"block {self.config.backbone}: expected features of {len(image_ids)} images, but {len(absent)} of "
+                f"them ({', '.join(absent[:3])}) are not among those loaded: are these features of another table?"
+            )
+        rows = np.array([self._row_of[image_id] for image_id in image_ids], dtype=np.int64)
+        plain = None if self._plain is None else self._finite(self._plain[rows], image_ids)
+        if self._views is None:
+            assert plain is not None
+            return BlockArrays(views=plain, plain=plain)
+        return BlockArrays(views=self._finite(self._views[rows], image_ids), plain=plain)
+
+    def _finite(self, features: np.ndarray, image_ids: Sequence[str]) -> np.ndarray:
+        if not np.isfinite(features).all():
+            bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
+            raise FeaturesError(
+                f"block {self.config.backbone}: expected finite features, got NaN or infinity for {len(bad)} images "
+                f"({', '.join(image_ids[n] for n in bad[:3])}); check the cache with `hamcache cache verify`"
+            )
+        return features
+
+    @property
+    def _some_store(self) -> FeatureStore:
+        store = self.store or self.plain_store
+        assert store is not None
+        return store
+
+
+@dataclass(eq=False)
+class Inputs:
+    """What experiments on the same features share: pass it to `run_experiment` to read the cache once for many runs.
+
+    Attributes:
+        table: The image table, whole.
+        left_out: Quarantined images and the reason of each.
+        digests: sha256 of each image's file as it is now, `missing` where there is none.
+        blocks: The blocks that were opened, by what was asked for (see `blocks_of`).
+    """
+
+    table: ImageTable
+    left_out: dict[str, str]
+    digests: dict[str, str]
+    blocks: dict[str, FeatureBlock] = field(default_factory=dict)
+
+    def blocks_of(self, features: FeaturesConfig) -> list[FeatureBlock]:
+        """The blocks of a configuration, opened before.
+
+        Raises:
+            FeaturesError: One was not opened.
+        """
+        absent = [block.backbone for block in features.blocks if _name(block, features) not in self.blocks]
+        if absent:
+            raise FeaturesError(
+                f"expected inputs that hold {', '.join(absent)} as configured, got {', '.join(self.blocks) or 'none'}; "
+                "open them with `open_inputs(config, workspace, inputs=inputs)`"
+            )
+        return [self.blocks[_name(block, features)] for block in features.blocks]
+
+    def load(self, features: FeaturesConfig, image_ids: Sequence[str]) -> list[FeatureBlock]:
+        """The blocks of a configuration with the features of these images in memory."""
+        blocks = self.blocks_of(features)
+        for block in blocks:
+            block.load(image_ids, self.digests)
+        return blocks
+
+    def bytes_fingerprint(self, image_ids: Sequence[str]) -> str:
+        """sha256 over the ids and file digests of these images."""
+        pairs = [[image_id, self.digests[image_id]] for image_id in sorted(image_ids)]
+        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+
+def open_inputs(
+    config: ExperimentConfig,
+    workspace: Path,
+    *,
+    table: ImageTable | None = None,
+    inputs: Inputs | None = None,
+    features_root: str | Path | None = None,
+) -> Inputs:
+    """Read the table, leave out what is quarantined, and find the stores of a configuration; reads no features yet.
+
+    Args:
+        config: Names the data set and the blocks.
+        workspace: Holds `features/` and `digests/`.
+        table: The image table, if it was read before.
+        inputs: Inputs of the same data set, to which this configuration's blocks are added.
+        features_root: Where the feature stores lie, if not in the workspace (a folder or an fsspec URL).
+
+    Raises:
+        MissingFeaturesError: The cache has no such features; names one command that makes them all.
+    """
+    catalogue = Catalogue(features_root or Path(workspace) / "features")
+    if inputs is None:
+        table = table if table is not None else read_dataset(config.dataset, workspace=Path(workspace))
+        digests = file_digests(table, digest_memory(workspace, table))
+        bad = Quarantine(catalogue.root, table.name).among(digests)
+        inputs = Inputs(table, {image_id: image.reason for image_id, image in bad.items()}, digests)
+    features = config.features
+    absent: list[tuple[str, str, int]] = []
+    for block in features.blocks:
+        name = _name(block, features)
+        if name not in inputs.blocks:
+            stores = _find(catalogue, inputs.table.name, block, features, config.dataset, absent)
+            if stores is not None:
+                inputs.blocks[name] = stores
+    if absent:
+        raise _missing(catalogue, inputs.table.name, config.dataset, absent)
+    return inputs
+
+
+def digest_memory(workspace: Path, table: ImageTable) -> Path:
+    """Where the file digests of a data set are remembered."""
+    return Path(workspace) / "digests" / f"{table.name}.csv"
+
+
+def _find(
+    catalogue: Catalogue,
+    dataset: str,
+    block: BlockConfig,
+    features: FeaturesConfig,
+    source: str,
+    absent: list[tuple[str, str, int]],
+) -> FeatureBlock | None:
+    """The stores of one block; what the cache lacks is noted in `absent` instead."""
+    recipe, policy = get_recipe(block.augmentation), features.views
+    wants_views = policy.train != "plain" or policy.predict != "plain"
+    wants_plain = "plain" in (policy.train, policy.predict)
+    only_first = policy.predict in ("plain", "first") and policy.train == "plain"
+    n_views = 1 if only_first else min(block.views, recipe.distinct_views)
+
+    def store(recipe: Recipe, views: int) -> FeatureStore | None:
+        name, at, digits = block.backbone.partition("@")
+        backbone = f"{full_name(name)}{at}{digits}"
+        seed = features.aug_seed if recipe.is_random else None
+        precision = "" if features.precision == "auto" else features.precision
+        fitting = catalogue.find(dataset, backbone, recipe.name, precision, seed)
+        if not fitting:
+            absent.append((name, recipe.name, views))
+            return None
+        if len({found.key.precision for found in fitting}) > 1:
+            precision = "fp32"  # both are there: the more exact one
+        return catalogue.one(dataset, backbone, recipe.name, precision=precision, seed=seed, views=views, source=source)
+
+    views_store = store(recipe, n_views) if wants_views or recipe.starts_plain else None
+    plain_store = None
+    if wants_plain:
+        plain_store = views_store if recipe.starts_plain else store(get_recipe(PLAIN), 1)
+    if (views_store or plain_store) is None:
+        return None
+    return FeatureBlock(block, views_store, plain_store, n_views)
+
+
+def _missing(
+    catalogue: Catalogue, dataset: str, source: str, absent: Sequence[tuple[str, str, int]]
+) -> MissingFeaturesError:
+    """One error for all that is missing: one command an augmentation."""
+    wanted: dict[tuple[str, int], list[str]] = {}
+    for backbone, augmentation, views in absent:
+        wanted.setdefault((augmentation, views), []).append(backbone)
+    commands = [
+        extract_command(shlex.quote(source), ",".join(dict.fromkeys(backbones)), augmentation, views)
+        for (augmentation, views), backbones in wanted.items()
+    ]
+    names = ", ".join(dict.fromkeys(f"{backbone} ({augmentation})" for backbone, augmentation, _ in absent))
+    here = sorted({f"{s.key.backbone} ({s.key.augmentation_name})" for s in catalogue.stores(dataset)})
+    return MissingFeaturesError(
+        f"The cache has no features of {names} for data set {dataset!r} (it has: {', '.join(here) or 'none'}). "
+        f"Make them with `{' && '.join(commands)}`, or train with --extract."
+    )
+
+
+def _name(block: BlockConfig, features: FeaturesConfig) -> str:
+    """All that decides which stores and views a block reads, as one line."""
+    policy = features.views
+    parts = (full_name(block.backbone), block.augmentation, block.views, features.precision, features.aug_seed)
+    return " ".join(map(str, (*parts, policy.train, policy.predict)))
+
+
+def _read(store: FeatureStore, ids: Sequence[str], views: Sequence[int], digests: Mapping[str, str]) -> np.ndarray:
+    """Features of these images, made from the bytes their files have now; a file that is gone is not compared."""
+    gone = [image_id for image_id in ids if digests.get(image_id, MISSING) == MISSING]
+    if not gone:
+        return store.read(ids, list(views), digests)
+    kept = [image_id for image_id in ids if digests.get(image_id, MISSING) != MISSING]
+    features = np.empty((len(ids), len(views), store.dim), dtype=np.float32)
+    row_of = {image_id: row for row, image_id in enumerate(ids)}
+    for some, known in ((kept, digests), (gone, None)):
+        if some:
+            features[[row_of[image_id] for image_id in some]] = store.read(some, list(views), known)
+    return features

@@ -1,0 +1,177 @@
+"""Fit what a configuration asks for on one split, and predict its parts.
+
+`fit_head` is the learner for cached features. A network trained from images is another function of the same form
+(`Learner`), chosen in `pipeline.runner`: it takes the same parts and returns the same `Fitted`.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from data.splits import Split
+from data.table import ImageTable
+from heads.blocks import Block
+from heads.views import ViewPolicy, prediction_views, training_views
+from heads.zoo import build_head
+from pipeline.config import ExperimentConfig
+from pipeline.features import Inputs
+from pipeline.metrics import get_metric
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The images of one part of a split, sorted by id.
+
+    Attributes:
+        frame: `image_id, group, label`, one row an image.
+        y: int64 class codes, in the order of the rows.
+    """
+
+    frame: pd.DataFrame
+    y: np.ndarray
+
+    @property
+    def ids(self) -> list[str]:
+        """Image ids."""
+        return list(self.frame["image_id"])
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Lesion of each image."""
+        return self.frame["group"].to_numpy(dtype=object)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(eq=False)
+class Fitted:
+    """A trained head and what it says of each part.
+
+    Attributes:
+        head: The head, or whatever a net's learner keeps.
+        proba: Part -> float64 `[n, C]`, rows in the order of the part.
+        history: One row an epoch; empty for heads without epochs.
+        prior: float64 `[C]`: class frequencies of train.
+        seconds: `load`, `fit` and `predict`.
+    """
+
+    head: Any
+    proba: dict[str, np.ndarray]
+    history: list[dict[str, Any]]
+    prior: np.ndarray
+    seconds: dict[str, float]
+
+
+class Learner(Protocol):
+    """Trains on the part `train`, may watch `validation`, and predicts every part it is given."""
+
+    def __call__(
+        self,
+        config: ExperimentConfig,
+        inputs: Inputs,
+        parts: Mapping[str, Part],
+        *,
+        log: Log,
+        callbacks: Sequence[Any] = (),
+    ) -> Fitted:
+        """See `fit_head`."""
+
+
+def parts_of(split: Split, table: ImageTable, names: Sequence[str], left_out: Mapping[str, str]) -> dict[str, Part]:
+    """The named parts of a split, without the images that are left out."""
+    rows = table.frame[["image_id", "group", "label"]].assign(code=table.labels())
+    parts = {}
+    for name in names:
+        wanted = set(split.ids(name)) - left_out.keys()
+        frame = rows[rows["image_id"].isin(wanted)].reset_index(drop=True)
+        parts[name] = Part(frame.drop(columns="code"), frame["code"].to_numpy(dtype=np.int64))
+    return parts
+
+
+def fit_head(
+    config: ExperimentConfig,
+    inputs: Inputs,
+    parts: Mapping[str, Part],
+    *,
+    log: Log,
+    callbacks: Sequence[Any] = (),
+) -> Fitted:
+    """Train a head of the zoo on cached features.
+
+    Args:
+        config: Blocks, view policy, head and seed.
+        inputs: The opened blocks.
+        parts: `train`, `validation`, and `test` where it is opened.
+        log: Takes one line at a time.
+        callbacks: skorch callbacks, for heads with epochs (Ray Tune reports through them).
+    """
+    clock = _Clock()
+    opened = inputs.load(config.features, [image_id for part in parts.values() for image_id in part.ids])
+    policy = ViewPolicy(**config.features.views.model_dump())
+    blocks = [
+        Block(asked.backbone, block.dim, asked.transform)
+        for asked, block in zip(config.features.blocks, opened, strict=True)
+    ]
+
+    def arrays(name: str) -> list[Any]:
+        return [block.arrays(parts[name].ids) for block in opened]
+
+    head = build_head(
+        config.head.name, config.head.params, blocks=blocks, classes=inputs.table.classes, seed=config.seed
+    )
+    train = training_views(arrays("train"), policy, config.seed)
+    validation = prediction_views(arrays("validation"), policy)
+    clock.lap("load")
+    log(f"training {config.head.name} on {train.shape[0]} images x {train.shape[1]} views x {train.shape[2]} features")
+    objective = get_metric(config.objective)
+    sign = 1 if objective.higher_is_better else -1
+    with _warnings_in(log):
+        head.fit(
+            train,
+            parts["train"].y,
+            groups=parts["train"].groups,
+            validation=(validation, parts["validation"].y),
+            views=policy.train,
+            scorers={config.objective: lambda y, proba: sign * objective(y, proba)},
+            callbacks=callbacks,
+        )
+    del train
+    clock.lap("fit")
+    proba = {"validation": head.predict_proba(validation)}
+    del validation
+    for name in parts:
+        if name not in proba:
+            proba[name] = head.predict_proba(prediction_views(arrays(name), policy))
+    clock.lap("predict")
+    return Fitted(head, proba, head.history_, head.prior_, clock.seconds)
+
+
+class _Clock:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = perf_counter()
+        self.seconds[name], self._last = now - self._last, now
+
+
+@contextmanager
+def _warnings_in(log: Log) -> Iterator[None]:
+    """Send warnings (a solver that did not converge) to the log, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
+        log(f"warning: {message}")
