@@ -26,16 +26,20 @@ class SplitConfig(_Part):
     """How images are dealt to train, validation and test (see `data.splits`)."""
 
     policy: Literal["one_per_lesion", "single_image_lesions", "grouped"] = Field(
-        "one_per_lesion", description="which images take part and how they are dealt"
+        default="one_per_lesion", description="which images take part and how they are dealt"
     )
-    test_fraction: float = Field(0.2, ge=0, lt=1, description="share of all images (lesions) held out for the test")
-    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of all images (lesions) for validation")
+    test_fraction: float = Field(
+        default=0.2, ge=0, lt=1, description="share of all images (lesions) held out for the test"
+    )
+    validation_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="share of all images (lesions) for validation"
+    )
     train_images: Literal["one", "all"] = Field(
-        "one", description="one_per_lesion only: 'all' adds the further images of the train lesions to train"
+        default="one", description="one_per_lesion only: 'all' adds the further images of the train lesions to train"
     )
-    test_seed: int = Field(0, ge=0, description="seed of the test set, which the experiment's seed never moves")
+    test_seed: int = Field(default=0, ge=0, description="seed of the test set, which the experiment's seed never moves")
     folds: int | None = Field(
-        None,
+        default=None,
         ge=2,
         description="k-fold cross-validation with pooled predictions; validation_fraction then does not count",
     )
@@ -45,10 +49,10 @@ class BlockConfig(_Part):
     """One backbone's cached features inside a hybrid."""
 
     backbone: str = Field(min_length=1, description="name of the backbone, as `hamcache extract` was given it")
-    augmentation: str = Field("none", min_length=1, description="augmentation whose views are read")
-    views: int = Field(1, ge=1, description="how many views of each image are read: 0 .. views-1")
+    augmentation: str = Field(default="none", min_length=1, description="augmentation whose views are read")
+    views: int = Field(default=1, ge=1, description="how many views of each image are read: 0 .. views-1")
     transform: str = Field(
-        "standardize",
+        default="standardize",
         pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",
         description="fitted on train only: standardize, l2, power, pca:<components> or none",
     )
@@ -58,13 +62,13 @@ class ViewsConfig(_Part):
     """Which cached views a head sees (see `heads.views`)."""
 
     train: Literal["plain", "all", "random"] = Field(
-        "all", description="plain image only, all views as rows, or another view per image and epoch"
+        default="all", description="plain image only, all views as rows, or another view per image and epoch"
     )
     predict: Literal["plain", "first", "mean"] = Field(
-        "mean", description="plain image, the store's first view, or probabilities averaged over the views"
+        default="mean", description="plain image, the store's first view, or probabilities averaged over the views"
     )
     pairing: Literal["shared", "independent"] = Field(
-        "shared", description="whether all blocks show the same view of an image, or each another one"
+        default="shared", description="whether all blocks show the same view of an image, or each another one"
     )
 
 
@@ -73,10 +77,10 @@ class FeaturesConfig(_Part):
 
     blocks: tuple[BlockConfig, ...] = Field(description="the hybrid's blocks, at least one")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="arithmetic the features were extracted with; auto takes what the cache has"
+        default="auto", description="arithmetic the features were extracted with; auto takes what the cache has"
     )
-    aug_seed: int = Field(0, ge=0, description="seed the views were drawn with")
-    views: ViewsConfig = Field(ViewsConfig(), description="which views the head sees")
+    aug_seed: int = Field(default=0, ge=0, description="seed the views were drawn with")
+    views: ViewsConfig = Field(default=ViewsConfig(), description="which views the head sees")
 
     @field_validator("blocks")
     @classmethod
@@ -97,7 +101,7 @@ class HeadConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field("logreg", min_length=1, description="a head of the zoo")
+    name: str = Field(default="logreg", min_length=1, description="a head of the zoo")
 
     @property
     def params(self) -> dict[str, Any]:
@@ -109,18 +113,21 @@ class ExperimentConfig(_Part):
     """One experiment: with the image files, it decides everything a run contains."""
 
     dataset: str = Field(
-        "synthetic", min_length=1, description="folder in Kaggle's layout, CSV, folder of class folders, or 'synthetic'"
+        default="synthetic",
+        min_length=1,
+        description="folder in Kaggle's layout, CSV, folder of class folders, or 'synthetic'",
     )
-    seed: int = Field(0, ge=0, description="seed of the train/validation split and of the head")
-    split: SplitConfig = Field(SplitConfig(), description="how images are dealt to the parts")
+    seed: int = Field(default=0, ge=0, description="seed of the train/validation split and of the head")
+    split: SplitConfig = Field(default=SplitConfig(), description="how images are dealt to the parts")
     features: FeaturesConfig = Field(description="cached features, e.g. {blocks: [{backbone: resnet34}]}")
-    head: HeadConfig = Field(HeadConfig(), description="what is trained on the features")
+    head: HeadConfig = Field(default=HeadConfig(), description="what is trained on the features")
     tau: float | Literal["auto"] | None = Field(
-        None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
+        default=None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
     )
-    objective: str = Field("mcc", description="metric that tau and the best run are chosen by, on validation")
+    objective: str = Field(default="mcc", description="metric that tau and the best run are chosen by, on validation")
     positive: str | None = Field(
-        None, description="class scored by its sensitivity at fixed specificities; null: mel, where there is one"
+        default=None,
+        description="class scored by its sensitivity at fixed specificities; null: mel, where there is one",
     )
 
     @model_validator(mode="before")

@@ -4,9 +4,9 @@ A score is computed under `R` sets of image weights at a time: `R = 1` with all 
 resamples of a bootstrap are weights that count how often an image was drawn (`pipeline.intervals`). So the number in a
 table and its interval come from the same few lines.
 
-Classes that have no image in the truth have no sensitivity and no AUC. They are left out of the result, and means over
-classes (balanced accuracy, macro F1, macro AUC) run over the classes that are there; an F1 mean over them still pays for
-images wrongly given to an absent class, because those are missed elsewhere.
+Classes that have no image in the truth have no sensitivity and no AUC. They are left out of the result, and means
+over classes (balanced accuracy, macro F1, macro AUC) run over the classes that are there; an F1 mean over them still
+pays for images wrongly given to an absent class, because those are missed elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -172,7 +172,7 @@ def _macro_auc(s: Scored) -> np.ndarray:
 
 
 def _weighted_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`[R]`: the chance that a positive scores above a negative, ties counting half (Mann-Whitney); NaN if undefined."""
+    """`[R]`: the chance that a positive scores above a negative, ties half (Mann-Whitney); NaN if undefined."""
     order = np.argsort(score, kind="stable")
     ranked = score[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # images of equal score share a step

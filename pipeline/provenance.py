@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pipeline.config import ExperimentConfig
+from pipeline.config import BlockConfig, ExperimentConfig
 
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
 
@@ -44,17 +44,15 @@ def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
     """What a list of runs shows of this one, without reading its configuration."""
     return {
         "head": config.head.name,
-        "features": "+".join(
-            _block_words(block.backbone, block.augmentation, block.views) for block in config.features.blocks
-        ),
+        "features": "+".join(_block_words(block) for block in config.features.blocks),
         "dataset": dataset,
         "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),
         "seed": config.seed,
     }
 
 
-def _block_words(backbone: str, augmentation: str, views: int) -> str:
+def _block_words(block: BlockConfig) -> str:
     """`resnet34` for the plain image, `resnet34:flip x4` for four views of `flip`."""
-    if augmentation == "none" and views == 1:
-        return backbone
-    return f"{backbone}:{augmentation} x{views}"
+    if block.augmentation == "none" and block.views == 1:
+        return block.backbone
+    return f"{block.backbone}:{block.augmentation} x{block.views}"

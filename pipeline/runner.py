@@ -1,8 +1,8 @@
-"""One experiment from its configuration to a finished run: `train`, sweeps, grids and notebooks all come through here."""
+"""One experiment from configuration to finished run: `train`, sweeps, grids and notebooks all come through here."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -100,7 +100,7 @@ def run_experiment(
             provenance={
                 **identity,
                 "summary": summary(config, inputs.table.name),
-                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": {k: round(v, 3) for k, v in {**seconds, "total": perf_counter() - started}.items()},
                 "images": {name: int((predictions["split"] == name).sum()) for name in names},
                 "test_opened": test,
@@ -157,7 +157,7 @@ def score(
     """All metrics of each part, and the thresholds for `positive`, which come from validation only."""
     sets = {}
     for name, rows in predictions.groupby("split", sort=False):
-        codes = pd.Index(classes).get_indexer(rows["label"]).astype(np.int64)
+        codes = pd.Index(classes).get_indexer(pd.Index(rows["label"])).astype(np.int64)
         sets[str(name)] = codes, rows[[f"p_{label}" for label in classes]].to_numpy(np.float64)
     thresholds = {}
     if positive is not None:
@@ -246,8 +246,6 @@ def _log_start(
     for name, part in folds[0].items():
         absent = [label for code, label in enumerate(inputs.table.classes) if not (part.y == code).any()]
         if absent:
-            log(
-                f"{name} has no image of {', '.join(absent)}: scores of these classes are left out, means run over the others"
-            )
+            log(f"{name} has no image of {', '.join(absent)}: these classes are left out of its scores and means")
     if test:
         log("THE TEST SET IS OPENED: its scores must not be used to choose anything")

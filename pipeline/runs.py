@@ -1,7 +1,7 @@
 """Finished runs on disk: written whole or not at all, listed, loaded and found again.
 
-A run is written into a hidden sibling folder and renamed when its last file is closed, so a process that dies on the way
-leaves nothing that looks like a run.
+A run is written into a hidden sibling folder and renamed when its last file is closed, so a process that dies on the
+way leaves nothing that looks like a run.
 """
 
 import json
@@ -86,7 +86,7 @@ class Run:
 
     def labels(self, name: str) -> np.ndarray:
         """int64 codes of one part's labels, in the order of `part(name)`."""
-        return pd.Index(self.classes).get_indexer(self.part(name)["label"]).astype(np.int64)
+        return pd.Index(self.classes).get_indexer(pd.Index(self.part(name)["label"])).astype(np.int64)
 
     def probabilities(self, name: str) -> np.ndarray:
         """float64 `[n, C]` of one part, in the order of `part(name)`."""
@@ -244,7 +244,7 @@ def load_run(run: str | Path, workspace: Path) -> Run:
 
 
 def find_run(workspace: Path, fingerprint: str, *, test: bool = False) -> Run | None:
-    """The latest run of this experiment fingerprint (see `provenance.fingerprint`); with `test`, one that opened the test set."""
+    """The latest run with this `provenance.fingerprint`; with `test`, the latest that opened the test set."""
     fitting = [
         run
         for run in all_runs(workspace)
