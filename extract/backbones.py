@@ -1,0 +1,183 @@
+"""Frozen networks: build by name, load weights, and turn a batch of images into features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from extract.errors import UnknownBackboneError, WeightsError
+from extract.folding import fold_batch_norm
+from extract.names import EMBEDDED, RANDOM, TORCHVISION, full_name
+from extract.precision import arithmetic
+from extract.preprocess import Preprocessing
+from extract.weights import digest_state, file_state, load_every_key, packaged_state, require_hub
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """All that is needed to build a backbone anywhere: plain data, so that it can travel to a Dask worker.
+
+    Attributes:
+        name: full name (see `extract.names`).
+        weights: path of a file of weights, or "" for the backbone's own.
+        fit: how images are fitted to the input (see `Preprocessing`).
+        precision: `fp32` or `bf16`.
+    """
+
+    name: str
+    weights: str = ""
+    fit: str = "crop"
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network with its weights and its preprocessing.
+
+    Attributes:
+        spec: what it was built from.
+        module: the network, in eval mode, no gradients.
+        preprocessing: how it wants its images.
+        digest: sha256 of its state dict as loaded (before batch norms are folded).
+        dim: length of a feature vector.
+    """
+
+    spec: BackboneSpec
+    module: nn.Module
+    preprocessing: Preprocessing
+    digest: str
+    dim: int
+    trunk: Forward
+    pool: Forward
+
+    @torch.inference_mode()
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Features float32 `[n, dim]` of images uint8 `[n, 3, *preprocessing.size]`.
+
+        Convolutions run in the spec's precision; pooling, an average of many values, always in float32.
+        """
+        batch = self.preprocessing.normalize(images)
+        with arithmetic(self.spec.precision, images.device.type):
+            maps = self.trunk(batch)
+        return self.pool(maps.float()).flatten(1)
+
+
+def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) -> Backbone:
+    """Build a backbone and load its weights.
+
+    The global random state is left as it was: building a network changes nothing that is drawn later.
+
+    Raises:
+        UnknownBackboneError: no such network; offers the nearest names.
+        HubUnreachableError: its weights would have to be downloaded and can't be.
+        WeightsError: a file of weights does not fit.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        module, config, classifier = _build(spec)
+    module.eval().requires_grad_(False)
+    trunk, pool = _parts(module, classifier)
+    preprocessing = Preprocessing.from_config(config, spec.fit)
+    digest = digest_state(module.state_dict())
+    with torch.inference_mode():
+        example = torch.zeros(1, 3, *preprocessing.size)
+        example[..., ::3, ::2] = 1.0  # not constant, so that a wrong fold can't hide
+        if fold:
+            fold_batch_norm(module, example, lambda batch: pool(trunk(batch)))
+        dim = pool(trunk(example)).flatten(1).shape[1]
+    module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Backbone(spec, module, preprocessing, digest, dim, trunk, pool)
+
+
+def _build(spec: BackboneSpec) -> tuple[nn.Module, dict[str, Any], str]:
+    """The network with its weights, its data configuration, and the name of its classifier layer."""
+    name, is_random = spec.name.removeprefix(RANDOM), spec.name.startswith(RANDOM)
+    if is_random and spec.weights:
+        raise WeightsError(f"{spec.name} asks for random weights, but a file was given too. Drop one of the two.")
+    if name.startswith(TORCHVISION):
+        return _build_torchvision(spec, name.removeprefix(TORCHVISION), is_random)
+    return _build_timm(spec, name, is_random)
+
+
+def _build_timm(spec: BackboneSpec, name: str, is_random: bool) -> tuple[nn.Module, dict[str, Any], str]:
+    name = full_name(name)
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UnknownBackboneError(
+            f"Expected a timm model, torchvision/NAME or random/NAME, but got {spec.name!r}.{hint} "
+            "`hamcache backbones` lists what is installed."
+        )
+    own = not is_random and not spec.weights
+    try:
+        if own and name not in EMBEDDED:
+            _require_timm_weights(name)
+        module = timm.create_model(name, pretrained=own and name not in EMBEDDED)
+    except RuntimeError as error:  # an unknown tag, or weights that do not fit
+        raise WeightsError(f"timm can't build {name} with its weights: {error}") from error
+    config = timm.data.resolve_data_config({}, model=module)
+    classifiers = timm.get_pretrained_cfg_value(name, "classifier") or "classifier"
+    classifier = classifiers if isinstance(classifiers, str) else classifiers[0]
+    if own and name in EMBEDDED:
+        module.load_state_dict(packaged_state(name, module.state_dict()))
+    if spec.weights:
+        load_every_key(module, file_state(Path(spec.weights)), classifier, spec.weights)
+    return module, config, classifier
+
+
+def _require_timm_weights(name: str) -> None:
+    """Return if timm's weights are in the local model cache or the hub answers."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(name)
+    repository = config.hf_hub_id if config else None
+    files = ("model.safetensors", "pytorch_model.bin")
+    if repository and not any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+        require_hub(name, constants.ENDPOINT)
+
+
+def _build_torchvision(spec: BackboneSpec, name: str, is_random: bool) -> tuple[nn.Module, dict[str, Any], str]:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        near = get_close_matches(name, known, n=3)
+        hint = f" Did you mean {' or '.join('torchvision/' + n for n in near)}?" if near else ""
+        raise UnknownBackboneError(f"Expected a torchvision classifier, but got {spec.name!r}.{hint}")
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    own = not is_random and not spec.weights
+    if own and not (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name).exists():
+        require_hub(spec.name, "/".join(weights.url.split("/")[:3]))
+    module = torchvision.models.get_model(name, weights=weights if own else None)
+    linear = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)]
+    if not linear:
+        raise UnknownBackboneError(f"{spec.name} has no linear classifier whose input could be taken as features.")
+    if spec.weights:
+        load_every_key(module, file_state(Path(spec.weights)), linear[-1], spec.weights)
+    preset = weights.transforms()
+    config = {
+        "input_size": (3, preset.crop_size[0], preset.crop_size[0]),
+        "crop_pct": preset.crop_size[0] / preset.resize_size[0],
+        "interpolation": preset.interpolation.value,
+        "mean": preset.mean,
+        "std": preset.std,
+    }
+    return module, config, linear[-1]
+
+
+def _parts(module: Any, classifier: str) -> tuple[Forward, Forward]:
+    """Split a network into its trunk and the pooling that ends in the features."""
+    if hasattr(module, "forward_features") and hasattr(module, "forward_head"):
+        return module.forward_features, lambda maps: module.forward_head(maps, pre_logits=True)
+    parent_name, _, child = classifier.rpartition(".")
+    setattr(module.get_submodule(parent_name), child, nn.Identity())  # what goes into the last layer is the features
+    return module.__call__, lambda features: features

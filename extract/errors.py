@@ -1,0 +1,35 @@
+"""What can go wrong between an image file and its features."""
+
+from __future__ import annotations
+
+
+class ExtractError(Exception):
+    """Base of every error of feature extraction."""
+
+
+class BadImageError(ExtractError, ValueError):
+    """A file is not a readable image; the message is the reason that quarantine records."""
+
+
+class UnknownBackboneError(ExtractError, LookupError):
+    """No network goes by this name."""
+
+
+class WeightsError(ExtractError, ValueError):
+    """A file of weights does not fit the network, key by key."""
+
+
+class HubUnreachableError(ExtractError, ConnectionError):
+    """Pretrained weights are not on this machine and the hub that has them does not answer."""
+
+
+class RecipeError(ExtractError, ValueError):
+    """An augmentation recipe is unknown or ill-formed."""
+
+
+class PrecisionError(ExtractError, ValueError):
+    """The asked-for arithmetic is not one of `auto`, `fp32`, `bf16`, or this processor lacks it."""
+
+
+class ExtractionFailedError(ExtractError, RuntimeError):
+    """No image at all could be turned into features."""

@@ -1,0 +1,58 @@
+"""Where tasks run: threads of this process under a local Dask scheduler, or the workers of an existing Dask cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dask
+from distributed import Client, LocalCluster
+
+from extract.errors import ExtractError
+
+
+class SchedulerError(ExtractError, ConnectionError):
+    """The Dask scheduler at the given address does not answer."""
+
+
+def default_workers() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def dask_client(workers: int | None = None, address: str | None = None) -> Iterator[Client]:
+    """A Dask client: of the cluster at `address`, else of a local one with `workers` threads (default: one a core).
+
+    Threads, not processes: a task spends its time in PyTorch, Pillow and Zarr code that releases Python's global lock,
+    so threads are as fast (`benchmarks/extraction.py` shows the ratio), start at once, and share the networks.
+
+    Raises:
+        SchedulerError: nothing answers at `address`.
+    """
+    if address:
+        try:
+            client = Client(address, timeout="10s")
+        except (OSError, ValueError) as error:
+            raise SchedulerError(
+                f"No Dask scheduler answers at {address} ({error}). Start one with `dask scheduler`, and workers with "
+                "`dask worker ADDRESS --nthreads 1` in an environment that has hamcache."
+            ) from error
+        with client:
+            yield client
+        return
+    with (
+        dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}),
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=workers or default_workers(),
+            processes=False,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+            memory_limit=0,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
