@@ -34,15 +34,15 @@ def read_csv_table(
 
     Further columns are kept, those that hold only numbers as numbers. Raises TableError, see `build_table`.
     """
-    frame, lines = read_csv(path)
-    frame = _rename(frame, columns or {}, path)
+    content, lines = read_csv(path)
+    frame = _rename(content, columns or {}, path)
     images_in = images_in if images_in is not None else path.parent
 
     if "label" not in frame or not {"path", "image_id"} & set(frame.columns):
         needed = "label" if "label" not in frame else "path (or image_id)"
         raise TableError(
-            f"{path}: expected a column {needed}, but found: {', '.join(frame.columns)}. "
-            f"Say which column it is with `columns`, for example {{'{needed.split()[0]}': '{frame.columns[0]}'}}."
+            f"{path}: expected a column {needed}, but found: {', '.join(content.columns)}. "
+            f"Say which column it is with `columns`, for example {{'{needed.split()[0]}': '{content.columns[0]}'}}."
         )
     if "image_id" not in frame:
         frame["image_id"] = pd.Series(ids_from_paths(frame["path"], path.parent), dtype="str")

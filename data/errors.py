@@ -35,9 +35,20 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
     "unknown split policy 'groupd': did you mean 'grouped'? Valid: grouped, one_per_lesion"
     """
     valid = list(valid)
-    near = get_close_matches(name, valid, n=1)
-    hint = f": did you mean {near[0]!r}?" if near else "."
+    near = nearest_name(name, valid)
+    hint = f": did you mean {near!r}?" if near is not None else "."
     return f"unknown {kind} {name!r}{hint} Valid: {', '.join(valid)}"
+
+
+def nearest_name(name: str, valid: Iterable[str]) -> str | None:
+    """The one of `valid` that `name` was probably meant to be, in any case; None where none is like it.
+
+    >>> nearest_name("NV", ["mel", "nv"])
+    'nv'
+    """
+    by_lower_case = {candidate.lower(): candidate for candidate in valid}
+    near = get_close_matches(name.lower(), by_lower_case, n=1)
+    return by_lower_case[near[0]] if near else None
 
 
 def some_of(items: Sequence[object], limit: int = 5) -> str:

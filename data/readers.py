@@ -1,7 +1,6 @@
 """Finds out what kind of data set was named, and reads its image table."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +8,7 @@ from filelock import FileLock
 
 from data import ham10000
 from data.csv_table import ids_from_paths, read_csv_table
-from data.errors import DatasetNotFoundError, TableError, some_of
+from data.errors import DatasetNotFoundError, TableError, nearest_name, some_of
 from data.files import find_images
 from data.table import ImageTable, build_table, safe_name
 
@@ -110,10 +109,10 @@ def _nearest(dataset: str, path: Path) -> str:
         where = ""
     else:
         where = f" (nor the folder {path.parent})"
-    near = get_close_matches(path.name, names, n=1)
-    if not near:
+    near = nearest_name(path.name, names)
+    if near is None:
         return where
-    return f": did you mean {near[0] if near[0] == SYNTHETIC else str(path.with_name(near[0]))!r}?"
+    return f": did you mean {near if near == SYNTHETIC else str(path.with_name(near))!r}?"
 
 
 def _found(folder: Path, images: list[str], labels: set[str]) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -275,4 +275,8 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     settings = takewhile(lambda line: line.startswith("# "), lines[1:])
     header = [line.removeprefix("# ").partition(": ") for line in settings]
     frame, _ = read_csv(path, skip=len(header) + 1)
+    names = sorted(name for name, _, _ in header)
+    expected = sorted({field.name for field in fields(Split)} - {"frame"} | {"fingerprint"})
+    if names != expected:
+        raise ValueError(f"expected the settings {', '.join(expected)}, but found {', '.join(names)}.")
     return {name: json.loads(value) for name, _, value in header}, frame[_COLUMNS]

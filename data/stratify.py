@@ -48,7 +48,7 @@ def deal_folds(images: pd.DataFrame, n_folds: int, key: str) -> dict[str, int]:
 
 def _counts(images: pd.DataFrame) -> pd.DataFrame:
     """Number of images by group (rows) and label (columns)."""
-    return pd.crosstab(images["group"], images["label"])
+    return images.groupby(["group", "label"]).size().unstack(fill_value=0)
 
 
 def _deal(counts: pd.DataFrame, targets: np.ndarray, key: str) -> dict[str, int]:

@@ -1,0 +1,39 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.errors import TableError
+from data.files import find_images, write_atomically
+
+
+def test_images_are_found_by_their_suffix_in_any_case(tmp_path: Path) -> None:
+    names = ["a.jpg", "b.JPEG", "c.png", "d.Bmp", "e.tif", "f.TIFF", "g.webp"]
+    for name in [*names, "h.txt", "i", ".hidden.jpg", "j.jpg.part"]:
+        (tmp_path / name).touch()
+    assert find_images(tmp_path) == names
+
+
+def test_depth_limits_the_search(tmp_path: Path) -> None:
+    (tmp_path / "one" / "two").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "one", tmp_path / "one" / "two"):
+        (folder / "a.jpg").touch()
+    found = [str(Path("a.jpg")), str(Path("one/a.jpg")), str(Path("one/two/a.jpg"))]
+    assert [find_images(tmp_path, depth) for depth in (0, 1, 2, None)] == [found[:1], found[:2], found, found]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only here may file names be any bytes")
+def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xe4vus.jpg")).touch()
+    with pytest.raises(TableError, match=r"UTF-8.*vus"):
+        find_images(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \udcff")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
