@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
-from heads.errors import BlockError, UnknownNameError
+from heads.errors import BlockError, FeatureShapeError, UnknownNameError
 
 TRANSFORMS = ("standardize", "l2", "power", "pca:<k>", "none", "drop")
 
@@ -72,6 +72,10 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
         """Learn each block's means, scales or components from the rows of `X`."""
         if all(transform == "drop" for transform in self.transforms):
             raise BlockError("Expected at least one block, but the hybrid is empty: name one backbone or more.")
+        if X.shape[1] != sum(self.dims):
+            raise FeatureShapeError(
+                f"Expected {sum(self.dims)} feature columns (blocks of {self.dims}), but got {X.shape[1]}."
+            )
         self.steps_ = [
             None if transform == "drop" else self._step(transform, dim).fit(X[:, columns])
             for transform, dim, columns in zip(self.transforms, self.dims, _columns(self.dims), strict=True)

@@ -4,48 +4,34 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator
 
-METHODS = ("temperature", "vector")
 
+class TemperatureScaling(BaseEstimator):
+    """Softmax of `scores / temperature` (Guo et al., ICML 2017).
 
-class Calibrator(BaseEstimator):
-    """Softmax of `scale x scores + bias`, fitted by maximum likelihood on scores the classifier did not train on.
-
-    `temperature`: one scale and no bias (Guo et al., ICML 2017): the order of the classes stays as it is.
-    `vector`: one scale and a bias per class, which also undoes a shift between classes.
+    One number, fitted by maximum likelihood on scores of rows the classifier did not train on; the order of the
+    classes stays as it is.
     """
-
-    def __init__(self, method: str = "temperature"):
-        self.method = method
 
     def fit(self, scores: NDArray, y: NDArray[np.int64], weight: NDArray | None = None) -> Self:
         """Fit to out-of-fold scores [n, C] and codes [n] with row weights [n]."""
-        weight = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
-        classes = scores.shape[1]
-        onehot = np.eye(classes)[y]
-        # Scores of any size start at a spread near 1, so that the optimiser's steps fit.
         spread = float(scores.std()) or 1.0
 
-        def loss_and_slope(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            scaled = np.exp(x[0]) / spread * scores
-            log_p = log_softmax(scaled + x[1:], axis=1)
-            residual = weight[:, None] * (np.exp(log_p) - onehot)
-            slope = np.concatenate([[np.sum(residual * scaled)], residual.sum(axis=0)])
-            if self.method == "temperature":
-                slope[1:] = 0.0
-            return -float(weight @ (log_p * onehot).sum(axis=1)), slope
+        def loss(log_temperature: float) -> float:
+            log_p = log_softmax(scores / (spread * np.exp(log_temperature)), axis=1)
+            return -float(np.average(log_p[np.arange(len(y)), y], weights=weight))
 
-        best = minimize(loss_and_slope, np.zeros(1 + classes), jac=True, method="L-BFGS-B").x
-        self.scale_ = float(np.exp(best[0]) / spread)
-        self.bias_ = best[1:] - best[1:].mean()
+        # From a thousandth to a thousand times the scores' own spread: far beyond what scores of any use need.
+        best = minimize_scalar(loss, bounds=(np.log(1e-3), np.log(1e3)), method="bounded")
+        self.temperature_ = spread * float(np.exp(best.x))
         return self
 
     def predict_proba(self, scores: NDArray) -> NDArray[np.float64]:
         """Probabilities [n, C] of scores [n, C]."""
-        return softmax(self.scale_ * scores + self.bias_, axis=1)
+        return softmax(scores / self.temperature_, axis=1)
 
 
 def class_scores(classifier: Any, X: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from heads.base import BaseHead, FitOptions
 from heads.blocks import BlockTransformer
-from heads.calibration import Calibrator, class_scores
+from heads.calibration import TemperatureScaling, class_scores
 from heads.class_weights import ClassWeight, class_weights
 from heads.folds import image_folds
 
@@ -25,8 +25,9 @@ class EstimatorHead(BaseHead):
         classifier: the classifier; rows are given weights (class weight / views) where its `fit` takes them.
         class_weight: see `heads.class_weights`; must be `none` where the classifier takes no row weights.
         n_components: principal components put in front, where the features are wider than that.
-        calibration: None, or how scores become probabilities (`heads.calibration.METHODS`), fitted on out-of-fold
-            scores of the classifier; the transforms before it, which never see a label, are fitted once.
+        calibrate: turn the classifier's scores into probabilities by a temperature fitted on out-of-fold scores;
+            the transforms before it, which never see a label, are fitted once. For classifiers without
+            probabilities, or with bad ones.
         n_folds: folds for the calibration.
         seed: of the components and the folds.
     """
@@ -38,7 +39,7 @@ class EstimatorHead(BaseHead):
         classifier: Any,
         class_weight: ClassWeight = "none",
         n_components: int | None = None,
-        calibration: str | None = None,
+        calibrate: bool = False,
         n_folds: int = 5,
         seed: int = 0,
     ):
@@ -47,7 +48,7 @@ class EstimatorHead(BaseHead):
         self.classifier = classifier
         self.class_weight = class_weight
         self.n_components = n_components
-        self.calibration = calibration
+        self.calibrate = calibrate
         self.n_folds = n_folds
         self.seed = seed
 
@@ -62,8 +63,8 @@ class EstimatorHead(BaseHead):
             rows = self.pca_.transform(rows)
         row_y = np.repeat(y, views)
         weight = class_weights(self.class_weight, self.counts_, self.classes)[row_y] / views
-        if self.calibration is not None:
-            self.calibrator_ = self._calibrate(rows, y, weight, views, options)
+        if self.calibrate:
+            self.calibrator_ = self._calibrator(rows, y, weight, views, options)
         self.classifier_ = self._fitted(rows, row_y, weight)
 
     def _fitted(self, rows: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float64]) -> Any:
@@ -72,27 +73,27 @@ class EstimatorHead(BaseHead):
             return classifier.fit(rows, y, sample_weight=weight)
         return classifier.fit(rows, y)
 
-    def _calibrate(
+    def _calibrator(
         self,
         rows: NDArray[np.float32],
         y: NDArray[np.int64],
         weight: NDArray[np.float64],
         views: int,
         options: FitOptions,
-    ) -> Calibrator:
+    ) -> TemperatureScaling:
         row_y = np.repeat(y, views)
         scores = np.empty((len(rows), len(self.classes)))
         row_numbers = np.arange(len(rows)).reshape(-1, views)
-        for train, held_out in image_folds(y, options.groups, self.n_folds, self.seed):
+        for train, held_out in image_folds(y, options.groups, self.n_folds, self.seed, self.classes):
             fitted_on, scored = row_numbers[train].ravel(), row_numbers[held_out].ravel()
             classifier = self._fitted(rows[fitted_on], row_y[fitted_on], weight[fitted_on])
             scores[scored] = class_scores(classifier, rows[scored])
-        return Calibrator(self.calibration or "temperature").fit(scores, row_y, weight)
+        return TemperatureScaling().fit(scores, row_y, weight)
 
     def _predict_rows(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
         rows = self.blocks_.transform(X)
         if self.pca_ is not None:
             rows = self.pca_.transform(rows)
-        if self.calibration is not None:
+        if self.calibrate:
             return self.calibrator_.predict_proba(class_scores(self.classifier_, rows))
         return self.classifier_.predict_proba(rows)

@@ -1,5 +1,7 @@
 """Inner cross-validation of heads (calibration, stacking): folds of images that keep groups together."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
@@ -9,7 +11,9 @@ from heads.errors import TooFewImagesError
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
-def image_folds(y: NDArray[np.int64], groups: NDArray | None, n_folds: int, seed: int) -> list[Fold]:
+def image_folds(
+    y: NDArray[np.int64], groups: NDArray | None, n_folds: int, seed: int, classes: Sequence[str]
+) -> list[Fold]:
     """Indices (train, held out) of stratified folds in which no group is on both sides.
 
     Where a class has fewer groups than `n_folds`, there are as many folds as it has groups.
@@ -21,13 +25,14 @@ def image_folds(y: NDArray[np.int64], groups: NDArray | None, n_folds: int, seed
         groups = np.arange(len(y))
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
     labels = y[first]
-    smallest = int(np.bincount(labels)[np.unique(labels)].min())
-    if smallest < 2 or len(np.unique(labels)) < len(np.unique(y)):
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() < 2:
         raise TooFewImagesError(
-            "Expected at least 2 images (of different groups) of every class for out-of-fold predictions, "
-            "but a class has 1: give it more images, or choose a head without calibration or stacking."
+            "Expected at least 2 images (of different groups) of every class for out-of-fold predictions, but "
+            f"{classes[counts.argmin()]} has {counts.min()}: give it more images, or choose a head that needs "
+            "neither calibration nor stacking."
         )
-    splitter = StratifiedKFold(min(n_folds, smallest), shuffle=True, random_state=seed)
+    splitter = StratifiedKFold(min(n_folds, counts.min()), shuffle=True, random_state=seed)
     fold_of_group = np.empty(len(first), dtype=np.intp)
     for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
         fold_of_group[held_out] = number

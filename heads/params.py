@@ -13,6 +13,16 @@ Weighting = Annotated[
     Field(description="none, balanced (inverse to the class's count), or one weight a class by name or in order"),
 ]
 
+PriorWeighting = Annotated[
+    Literal["none", "balanced"],
+    Field(description="none: classes as frequent as in training; balanced: all equally frequent"),
+]
+Components = Annotated[
+    int | None,
+    Field(ge=1, description="principal components put in front where the features are wider; null for none"),
+]
+Folds = Annotated[int, Field(ge=2, description="folds for out-of-fold scores")]
+
 
 class HeadParams(BaseModel):
     """Base of the parameter models."""
@@ -26,6 +36,82 @@ class LogregParams(HeadParams):
     C: float = Field(0.01, gt=0, description="inverse of the penalty, per image")
     class_weight: Weighting = "balanced"
     max_iter: int = Field(500, ge=1, description="iterations of L-BFGS at most")
+
+
+class RidgeParams(HeadParams):
+    """Ridge regression on the class indicators; probabilities by temperature."""
+
+    alpha: float = Field(2000.0, gt=0, description="penalty")
+    class_weight: Weighting = "balanced"
+
+
+class LinearSVMParams(HeadParams):
+    """Linear support vector machine, one class against all; probabilities by temperature."""
+
+    C: float = Field(1e-4, gt=0, description="inverse of the penalty, per image")
+    class_weight: Weighting = "balanced"
+    max_iter: int = Field(2000, ge=1)
+
+
+class RBFSVMParams(HeadParams):
+    """Support vector machine with a Gaussian kernel on principal components; probabilities by temperature."""
+
+    C: float = Field(3.0, gt=0, description="inverse of the penalty, per image")
+    gamma: float | Literal["scale"] = Field("scale", description="1 / squared width; scale fits it to the data")
+    n_components: Components = 256
+    class_weight: Weighting = "balanced"
+    n_folds: Folds = 3
+
+
+class KNNParams(HeadParams):
+    """Nearest neighbours by cosine similarity on principal components."""
+
+    n_neighbors: int = Field(20, ge=1, description="rows that vote; views of one image are rows of their own")
+    temperature: float = Field(0.07, gt=0, description="how fast a vote fades with lower similarity")
+    n_components: Components = 256
+    class_weight: Weighting = "none"
+
+
+class NearestCentroidParams(HeadParams):
+    """The nearest class mean, columns scaled by their spread within classes; probabilities by temperature."""
+
+    n_components: Components = 256
+    class_weight: PriorWeighting = "balanced"
+
+
+class LDAParams(HeadParams):
+    """Linear discriminant analysis with Ledoit-Wolf shrinkage; probabilities by temperature."""
+
+    n_components: Components = 512
+    class_weight: PriorWeighting = "balanced"
+
+
+class GaussianNBParams(HeadParams):
+    """Gaussian naive Bayes on principal components; probabilities by temperature."""
+
+    n_components: Components = 16
+    class_weight: Weighting = "balanced"
+
+
+class ForestParams(HeadParams):
+    """A forest of decision trees, all features in view."""
+
+    n_estimators: int = Field(300, ge=1, description="trees")
+    min_samples_leaf: int = Field(3, ge=1, description="rows in a leaf at least")
+    max_features: float | Literal["sqrt", "log2"] = Field("sqrt", description="columns tried at a split")
+    n_components: Components = None
+    class_weight: Weighting = "balanced"
+
+
+class HistGBDTParams(HeadParams):
+    """Gradient-boosted trees on histograms of principal components."""
+
+    learning_rate: float = Field(0.1, gt=0)
+    max_iter: int = Field(100, ge=1, description="rounds; each grows one tree a class")
+    max_leaf_nodes: int = Field(15, ge=2)
+    l2_regularization: float = Field(1.0, ge=0)
+    n_components: Components = 128
+    class_weight: Weighting = "balanced"
 
 
 class NetworkParams(HeadParams):
@@ -69,6 +155,40 @@ class HybridMLPParams(NetworkParams):
 
     embedding_dim: int = Field(512, ge=1, description="size of each block's embedding (linear layer and ReLU)")
     hidden_layers: int = Field(2, ge=0, description="layers between the embeddings and the class logits")
+
+
+class MemberParams(BaseModel):
+    """A head inside a head: its name, the blocks it sees (default: all), and its own parameters beside them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "logreg"
+    blocks: list[str] | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The member's own parameters."""
+        return dict(self.model_extra or {})
+
+
+class AverageParams(HeadParams):
+    """The mean of the members' probabilities."""
+
+    heads: list[MemberParams] = Field([], description="the members; empty: one `each` per block")
+    each: MemberParams = Field(MemberParams(), description="what every block gets where `heads` is empty")
+
+
+class StackParams(HeadParams):
+    """Logistic regression on the members' out-of-fold probabilities."""
+
+    heads: list[MemberParams] = Field(
+        [MemberParams(name="logreg"), MemberParams(name="rbf_svm"), MemberParams(name="lda")],
+        min_length=1,
+        description="the members",
+    )
+    C: float = Field(0.1, gt=0, description="inverse of the penalty of the logistic regression on top")
+    class_weight: Weighting = "balanced"
+    n_folds: Folds = 5
 
 
 def as_arguments(params: HeadParams) -> dict[str, Any]:

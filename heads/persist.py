@@ -3,6 +3,7 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
+from zipfile import ZIP_DEFLATED
 
 import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
@@ -15,9 +16,15 @@ TRUSTED_TYPES = [
     "heads.blocks.BlockTransformer",
     "heads.blocks.ScaledPCA",
     "heads.blocks.signed_root",
-    "heads.calibration.Calibrator",
+    "heads.calibration.TemperatureScaling",
+    "heads.ensemble.AverageHead",
+    "heads.ensemble.StackHead",
     "heads.estimator.EstimatorHead",
+    "heads.knn.CosineKNN",
+    "heads.logit_adjustment.LogitAdjusted",
     "heads.mlp.MLPHead",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
 ]
 
 
@@ -27,7 +34,7 @@ def save_head(head: BaseHead, folder: Path) -> None:
     Everything is an array, a number or a string there: networks are kept as arrays in `weights_`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    skops.io.dump(head, folder / "head.skops")
+    skops.io.dump(head, folder / "head.skops", compression=ZIP_DEFLATED, compresslevel=1)
     description = {
         "head": type(head).__name__,
         "classes": list(head.classes),

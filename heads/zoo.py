@@ -1,17 +1,25 @@
 """The zoo: every head by name, with its parameters and how it is built."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sklearn.linear_model import LogisticRegression
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import NearestCentroid
+from sklearn.svm import SVC, LinearSVC
 
+from heads import params as p
 from heads.base import BaseHead
 from heads.blocks import Block, BlockTransformer
-from heads.errors import UnknownHeadError
+from heads.ensemble import AverageHead, StackHead
+from heads.errors import UnknownHeadError, UnknownNameError
 from heads.estimator import EstimatorHead
+from heads.knn import CosineKNN
 from heads.mlp import MLPHead
-from heads.params import HeadParams, HybridMLPParams, LogregParams, MLPParams, as_arguments
 from heads.validation import validated
 
 
@@ -32,44 +40,153 @@ class Setting:
         )
 
 
+Builder = Callable[[Any, Setting], BaseHead]
+
+
 @dataclass(frozen=True)
 class HeadSpec:
     """An entry of `HEADS`."""
 
-    params: type[HeadParams]
-    build: Callable[[Any, Setting], BaseHead]
+    params: type[p.HeadParams]
+    build: Builder
     description: str
     has_epochs: bool = False
 
 
-def _logreg(params: LogregParams, setting: Setting) -> BaseHead:
-    classifier = LogisticRegression(C=params.C, max_iter=params.max_iter)
-    return EstimatorHead(setting.classes, setting.transformer(), classifier, params.class_weight, seed=setting.seed)
-
-
-def _mlp(params: MLPParams, setting: Setting) -> BaseHead:
-    return MLPHead(setting.classes, setting.transformer(), **as_arguments(params), seed=setting.seed)
-
-
-def _hybrid_mlp(params: HybridMLPParams, setting: Setting) -> BaseHead:
-    arguments = as_arguments(params)
-    return MLPHead(
+def _estimator_head(classifier: Any, params: Any, setting: Setting, calibrate: bool = False) -> BaseHead:
+    return EstimatorHead(
         setting.classes,
         setting.transformer(),
-        hidden=arguments.pop("hidden_layers"),
-        **arguments,
+        classifier,
+        class_weight=params.class_weight,
+        n_components=getattr(params, "n_components", None),
+        calibrate=calibrate,
+        n_folds=getattr(params, "n_folds", 5),
         seed=setting.seed,
     )
 
 
+def _logreg(params: p.LogregParams, setting: Setting) -> BaseHead:
+    return _estimator_head(LogisticRegression(C=params.C, max_iter=params.max_iter), params, setting)
+
+
+def _ridge(params: p.RidgeParams, setting: Setting) -> BaseHead:
+    return _estimator_head(RidgeClassifier(alpha=params.alpha), params, setting, calibrate=True)
+
+
+def _linear_svm(params: p.LinearSVMParams, setting: Setting) -> BaseHead:
+    classifier = LinearSVC(C=params.C, max_iter=params.max_iter, dual="auto", random_state=setting.seed)
+    return _estimator_head(classifier, params, setting, calibrate=True)
+
+
+def _rbf_svm(params: p.RBFSVMParams, setting: Setting) -> BaseHead:
+    classifier = SVC(C=params.C, gamma=params.gamma, cache_size=1000, random_state=setting.seed)
+    return _estimator_head(classifier, params, setting, calibrate=True)
+
+
+def _knn(params: p.KNNParams, setting: Setting) -> BaseHead:
+    return _estimator_head(CosineKNN(params.n_neighbors, params.temperature), params, setting)
+
+
+def _nearest_centroid(params: p.NearestCentroidParams, setting: Setting) -> BaseHead:
+    priors = "uniform" if params.class_weight == "balanced" else "empirical"
+    return _estimator_head(NearestCentroid(priors=priors), params, setting, calibrate=True)
+
+
+def _lda(params: p.LDAParams, setting: Setting) -> BaseHead:
+    count = len(setting.classes)
+    priors = np.full(count, 1 / count) if params.class_weight == "balanced" else None
+    classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
+    return _estimator_head(classifier, params, setting, calibrate=True)
+
+
+def _gaussian_nb(params: p.GaussianNBParams, setting: Setting) -> BaseHead:
+    return _estimator_head(GaussianNB(), params, setting, calibrate=True)
+
+
+def _forest(kind: type) -> Builder:
+    def build(params: p.ForestParams, setting: Setting) -> BaseHead:
+        classifier = kind(
+            params.n_estimators,
+            min_samples_leaf=params.min_samples_leaf,
+            max_features=params.max_features,
+            random_state=setting.seed,
+        )
+        return _estimator_head(classifier, params, setting)
+
+    return build
+
+
+def _hist_gbdt(params: p.HistGBDTParams, setting: Setting) -> BaseHead:
+    classifier = HistGradientBoostingClassifier(
+        learning_rate=params.learning_rate,
+        max_iter=params.max_iter,
+        max_leaf_nodes=params.max_leaf_nodes,
+        l2_regularization=params.l2_regularization,
+        early_stopping=False,
+        random_state=setting.seed,
+    )
+    return _estimator_head(classifier, params, setting)
+
+
+def _mlp(params: p.MLPParams, setting: Setting) -> BaseHead:
+    return MLPHead(setting.classes, setting.transformer(), **p.as_arguments(params), seed=setting.seed)
+
+
+def _hybrid_mlp(params: p.HybridMLPParams, setting: Setting) -> BaseHead:
+    arguments = p.as_arguments(params)
+    hidden = arguments.pop("hidden_layers")
+    return MLPHead(setting.classes, setting.transformer(), hidden=hidden, **arguments, seed=setting.seed)
+
+
+def _average(params: p.AverageParams, setting: Setting) -> BaseHead:
+    one_per_block = [params.each.model_copy(update={"blocks": [block.name]}) for block in setting.blocks]
+    members = [_member(member, setting) for member in params.heads or one_per_block]
+    return AverageHead(setting.classes, members)
+
+
+def _stack(params: p.StackParams, setting: Setting) -> BaseHead:
+    return StackHead(
+        setting.classes,
+        [_member(member, setting) for member in params.heads],
+        C=params.C,
+        class_weight=params.class_weight,
+        n_folds=params.n_folds,
+        seed=setting.seed,
+    )
+
+
+def _member(member: p.MemberParams, setting: Setting) -> BaseHead:
+    """A member on its own blocks; it drops the columns of the others."""
+    names = [block.name for block in setting.blocks]
+    for name in member.blocks or ():
+        if name not in names:
+            raise UnknownNameError("block", name, names)
+    wanted = names if member.blocks is None else member.blocks
+    blocks = [block if block.name in wanted else replace(block, transform="drop") for block in setting.blocks]
+    return build_head(member.name, member.params, blocks=blocks, classes=setting.classes, seed=setting.seed)
+
+
 HEADS: dict[str, HeadSpec] = {
-    "logreg": HeadSpec(LogregParams, _logreg, "multinomial logistic regression"),
-    "mlp": HeadSpec(MLPParams, _mlp, "multilayer perceptron on the concatenated blocks", True),
-    "hybrid_mlp": HeadSpec(HybridMLPParams, _hybrid_mlp, "the founding project's hybrid network", True),
+    "logreg": HeadSpec(p.LogregParams, _logreg, "multinomial logistic regression"),
+    "ridge": HeadSpec(p.RidgeParams, _ridge, "ridge regression on the class indicators"),
+    "linear_svm": HeadSpec(p.LinearSVMParams, _linear_svm, "linear support vector machine"),
+    "rbf_svm": HeadSpec(p.RBFSVMParams, _rbf_svm, "support vector machine with a Gaussian kernel"),
+    "knn": HeadSpec(p.KNNParams, _knn, "nearest neighbours by cosine similarity"),
+    "nearest_centroid": HeadSpec(p.NearestCentroidParams, _nearest_centroid, "nearest class mean"),
+    "lda": HeadSpec(p.LDAParams, _lda, "linear discriminant analysis with shrinkage"),
+    "gaussian_nb": HeadSpec(p.GaussianNBParams, _gaussian_nb, "Gaussian naive Bayes"),
+    "random_forest": HeadSpec(p.ForestParams, _forest(RandomForestClassifier), "random forest"),
+    "extra_trees": HeadSpec(p.ForestParams, _forest(ExtraTreesClassifier), "extremely randomised trees"),
+    "hist_gbdt": HeadSpec(p.HistGBDTParams, _hist_gbdt, "gradient-boosted trees on histograms"),
+    "mlp": HeadSpec(p.MLPParams, _mlp, "multilayer perceptron on the concatenated blocks", True),
+    "hybrid_mlp": HeadSpec(p.HybridMLPParams, _hybrid_mlp, "the founding project's hybrid network", True),
+    "average": HeadSpec(p.AverageParams, _average, "mean of the probabilities of several heads"),
+    "stack": HeadSpec(p.StackParams, _stack, "logistic regression on the probabilities of several heads"),
 }
 
 
-def head_params(name: str) -> type[HeadParams]:
+def head_params(name: str) -> type[p.HeadParams]:
     """The parameter model of the head `name`; UnknownHeadError offers the nearest name."""
     if name not in HEADS:
         raise UnknownHeadError(name, HEADS)
