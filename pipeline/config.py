@@ -117,6 +117,10 @@ class ExperimentConfig(_Part):
         min_length=1,
         description="folder in Kaggle's layout, CSV, folder of class folders, or 'synthetic'",
     )
+    columns: dict[str, str] = Field(
+        default={},
+        description="for a CSV: image_id, path, label, group -> what the file calls them, where that differs",
+    )
     seed: int = Field(default=0, ge=0, description="seed of the train/validation split and of the head")
     split: SplitConfig = Field(default=SplitConfig(), description="how images are dealt to the parts")
     features: FeaturesConfig = Field(description="cached features, e.g. {blocks: [{backbone: resnet34}]}")

@@ -180,7 +180,7 @@ def open_inputs(
     """
     catalogue = Catalogue(features_root or Path(workspace) / "features")
     if inputs is None:
-        table = table if table is not None else read_dataset(config.dataset, workspace=Path(workspace))
+        table = table if table is not None else _read_table(config, workspace)
         digests = file_digests(table, digest_memory(workspace, table))
         bad = Quarantine(catalogue.root, table.name).among(digests)
         inputs = Inputs(table, {image_id: image.reason for image_id, image in bad.items()}, digests)
@@ -195,6 +195,10 @@ def open_inputs(
     if absent:
         raise _missing(catalogue, inputs.table.name, config.dataset, absent)
     return inputs
+
+
+def _read_table(config: ExperimentConfig, workspace: Path) -> ImageTable:
+    return read_dataset(config.dataset, workspace=Path(workspace), columns=config.columns or None)
 
 
 def digest_memory(workspace: Path, table: ImageTable) -> Path:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,21 +11,15 @@ from pipeline.config import BlockConfig, ExperimentConfig
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
 
 
-def fingerprint(
-    config: ExperimentConfig, *, table: str, files: str, splits: Sequence[str], stores: Sequence[str]
-) -> str:
+def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
     """sha256 over all that decides a run's numbers, so that the same experiment is recognised.
 
     Args:
         config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
-        table: Fingerprint of the image table.
-        files: Fingerprint of the bytes of the images in the split.
-        splits: Fingerprint of each split (one, or one a fold).
-        stores: Key digest of every feature store that is read.
+        parts: Fingerprints and plain values of all else (table, files, splits, stores, images left out).
     """
-    content = config.model_dump(mode="json", exclude={"dataset"})
-    parts = [content, table, files, list(splits), list(stores)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    content = config.model_dump(mode="json", exclude={"dataset", "columns"})
+    return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -190,17 +190,15 @@ def _identity(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split])
     """What the run was made of; two runs with the same fingerprint have the same numbers."""
     blocks = inputs.blocks_of(config.features)
     in_splits = sorted(set().union(*(split.frame["image_id"] for split in splits)))
-    keys = [key for block in blocks for key in block.keys]
-    table, prints = inputs.table.fingerprint, [split.fingerprint for split in splits]
-    files = inputs.bytes_fingerprint(in_splits)
-    return {
-        "fingerprint": fingerprint(config, table=table, files=files, splits=prints, stores=keys),
-        "table": table,
-        "files": files,
+    prints = [split.fingerprint for split in splits]
+    identity = {
+        "table": inputs.table.fingerprint,
+        "files": inputs.bytes_fingerprint(in_splits),
         "split": prints[0] if len(prints) == 1 else prints,
         "stores": {folder: key for block in blocks for folder, key in zip(block.folders, block.keys, strict=True)},
         "left_out": {image_id: inputs.left_out[image_id] for image_id in in_splits if image_id in inputs.left_out},
     }
+    return {"fingerprint": fingerprint(config, **identity), **identity}
 
 
 def _check_parts(folds: Sequence[Mapping[str, Part]]) -> None:

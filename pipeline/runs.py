@@ -93,12 +93,8 @@ class Run:
         return self.part(name)[[f"p_{label}" for label in self.classes]].to_numpy(np.float64)
 
     def baseline(self, name: str) -> dict[str, float]:
-        """Scores on one part of the predictor that knows only the class frequencies of train.
-
-        Pooled cross-validation has no train part; there the frequencies are those of the part itself.
-        """
-        parts = set(self.predictions["split"])
-        return majority_baseline(self.labels("train" if "train" in parts else name), self.labels(name), self.classes)
+        """Scores on one part of the predictor that knows only the class frequencies of train."""
+        return majority_baseline(self.labels("train"), self.labels(name), self.classes)
 
     def load_head(self, fold: int | None = None) -> Any:
         """The fitted head, ready to predict; of a cross-validated run, that of fold 1, 2, ..."""

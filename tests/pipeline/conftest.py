@@ -1,0 +1,104 @@
+"""A small data set with features in a real cache: classes differ by their mean, so that heads can learn them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache.keys import FeatureKey
+from cache.storage import Root
+from cache.store import BLOCK_ROWS, FeatureStore
+from data.readers import read_dataset
+from data.table import ImageTable
+from extract.recipes import get_recipe
+from pipeline.config import ExperimentConfig, load_config
+
+CLASSES = ("bkl", "mel", "nv")
+SHARES = (0.25, 0.15, 0.6)
+DIM = 8
+
+
+@dataclass(frozen=True)
+class World:
+    """A workspace, a CSV data set beside it, and the means its features are drawn around."""
+
+    workspace: Path
+    csv: Path
+
+    def table(self) -> ImageTable:
+        return read_dataset(str(self.csv), workspace=self.workspace)
+
+    def extract(
+        self,
+        backbone: str = "net_a",
+        augmentation: str = "none",
+        views: int = 1,
+        *,
+        precision: str = "fp32",
+        skill: float = 1.5,
+        seed: int = 0,
+        images: Sequence[str] | None = None,
+    ) -> FeatureStore:
+        """Fill a store as an extraction would: class means plus noise, drawn per backbone, image and view."""
+        table = self.table()
+        recipe = get_recipe(augmentation)
+        key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, recipe.to_dict(), seed, precision)
+        root = Root(self.workspace / "features")
+        ids = list(table.frame["image_id"]) if images is None else list(images)
+        store = FeatureStore.create(root, key, DIM, ids, {"dataset": str(self.csv)})
+        store.grow(views=views)
+        labels = dict(zip(table.frame["image_id"], table.labels(), strict=True))
+        paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
+        means = np.random.default_rng(sum(backbone.encode())).normal(size=(len(CLASSES), DIM)) * skill
+        for block in range(store.n_blocks):
+            inside = ids[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
+            for view in range(views):
+                name = "plain" if view == 0 and recipe.starts_plain else f"{augmentation}{view}"
+                features = np.stack([means[labels[i]] + noise(backbone, i, name) for i in inside])
+                digests = [sha256(Path(paths[i]).read_bytes()).hexdigest() for i in inside]
+                store.write_block(block, view, range(len(inside)), features.astype(np.float32), digests)
+        return store
+
+    def config(self, *overrides: str, base: dict | None = None) -> ExperimentConfig:
+        defaults = {"dataset": str(self.csv), "features": "net_a", "head": "logreg", **(base or {})}
+        return load_config(None, overrides, base=defaults)
+
+
+def noise(*name: str) -> np.ndarray:
+    return np.random.default_rng(list("|".join(name).encode())).normal(size=DIM)
+
+
+def write_dataset(folder: Path, lesions: int = 160) -> Path:
+    """A CSV of lesions with 1 to 3 images, and image files that only have bytes to be digested."""
+    rng = np.random.default_rng(7)
+    rows = ["image_id,path,label,group"]
+    (folder / "images").mkdir(parents=True)
+    for lesion in range(lesions):
+        label = CLASSES[lesion] if lesion < 3 else rng.choice(CLASSES, p=SHARES)
+        for _ in range(rng.integers(1, 4)):
+            image_id = f"img{len(rows):04d}"
+            (folder / "images" / f"{image_id}.jpg").write_text(f"pixels of {image_id}")
+            rows.append(f"{image_id},images/{image_id}.jpg,{label},lesion{lesion:03d}")
+    path = folder / "moles.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A data set without any features yet."""
+    return World(tmp_path / "workspace", write_dataset(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def make_world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], World]:
+    """A function that makes another data set, for fixtures that live longer than a test."""
+
+    def make() -> World:
+        folder = tmp_path_factory.mktemp("world")
+        return World(folder / "workspace", write_dataset(folder / "data"))
+
+    return make
