@@ -20,7 +20,7 @@ from data.drawing_traits import draw_traits
 
 FIELD_MILLIMETRES = 12.0  # height of the field of view at zoom 1
 _SKIN_MILLIMETRES = 40.0  # width of the square of skin that is drawn around a lesion
-_SKIN_PIXELS = 160
+_SKIN_PIXELS = 100
 
 # Skin as dermatoscopes show it (red, green, blue), from warm pink to lilac and tan.
 _SKIN_COLOURS = np.array(
@@ -43,7 +43,7 @@ class Lesion:
     Args:
         seed: seed of the data set.
         number: number of the lesion in the data set.
-        label: its class, one of `CLASS_ORDER`.
+        label: its class, one of `data.drawing_traits.CLASSES`.
         difficulty: in [0, 1]; how far it looks like another class, and how poor its photographs are.
         size: width and height of the photographs in pixels.
     """
@@ -59,8 +59,8 @@ class Lesion:
         self.zoom = rng.uniform(0.9, 1.35)
         self.relief = rng.uniform(0.4, 1.0)  # of the skin's lines
         self._skin_patch = _pack(_draw_skin(rng, traits["sun_damage"]))
-        scale = 0.8 * size[1] / FIELD_MILLIMETRES
-        self._lesion_patch = _pack(draw_lesion(rng, traits, self.skin, scale, limit=round(0.8 * size[1])))
+        scale = 0.75 * size[1] / FIELD_MILLIMETRES
+        self._lesion_patch = _pack(draw_lesion(rng, traits, self.skin, scale, limit=round(0.75 * size[1])))
         self._lesion_millimetres = patch_millimetres(traits)
 
     def photograph(self, number: int) -> Image.Image:
@@ -70,13 +70,15 @@ class Lesion:
         frame = _Frame.draw(rng, self.size, self.zoom, first=number == 0)
         # All that is smooth is worked out at half size and enlarged: the skin, its lines and the light on it.
         half = frame.halved()
-        exposure = rng.normal(0.03, 0.05 + 0.09 * poor)
-        balance = np.exp(rng.normal(exposure, 0.02 + 0.07 * poor, 3)).astype(np.float32)
+        exposure = rng.normal(0.03, 0.05 + 0.08 * poor)
+        balance = np.exp(rng.normal(exposure, 0.02 + 0.05 * poor, 3)).astype(np.float32)
         light = lighting(rng, half.shape, poor) * _skin_lines(rng, half, self.relief)
         skin = half.look_at(self._skin_patch, _SKIN_MILLIMETRES)
         skin *= light
         skin *= (self.skin * balance)[:, None, None]
-        image = np.stack([enlarge(channel, frame.shape) for channel in skin])
+        image = np.empty((3, *frame.shape), np.float32)
+        for index, channel in enumerate(skin):
+            image[index] = enlarge(channel, frame.shape)
         rows, columns = frame.covered_by(self._lesion_millimetres)
         image[:, rows, columns] *= frame.look_at(self._lesion_patch, self._lesion_millimetres, rows, columns)
 
@@ -93,7 +95,7 @@ class Lesion:
         image += shine
         photograph = Image.merge("RGB", [Image.fromarray(_to_bytes(channel)) for channel in image])
         blur = rng.gamma(1.2, 0.25 + 0.7 * poor) * frame.shape[0] / 450
-        return photograph.filter(ImageFilter.BoxBlur(blur)) if blur > 0.2 else photograph
+        return photograph.filter(ImageFilter.BoxBlur(blur)) if blur > 0.35 else photograph
 
 
 class _Frame:
@@ -144,7 +146,10 @@ class _Frame:
         seen = patch.transform(
             size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR, fillcolor=(_ONE, _ONE, _ONE)
         )
-        return np.stack([_UNPACK[np.asarray(channel)] for channel in seen.split()])
+        view = np.empty((3, size[1], size[0]), np.float32)
+        for index, channel in enumerate(seen.split()):
+            np.take(_UNPACK, np.asarray(channel), out=view[index], mode="clip")
+        return view
 
 
 def _draw_skin(rng: np.random.Generator, sun_damage: float) -> Array:

@@ -85,5 +85,5 @@ def lighting(rng: np.random.Generator, shape: tuple[int, int], poor: float) -> A
     light -= np.float32(rng.uniform(0.05, 0.3)) * distance * distance
     if rng.random() < 0.22:
         edge = rng.uniform(0.6, 0.82)
-        light *= 1 - np.float32(rng.uniform(0.7, 1)) * smoothstep(distance, edge - 0.05, edge + 0.02)
+        light *= 1 - np.float32(rng.uniform(0.9, 1)) * smoothstep(distance, edge - 0.05, edge + 0.02)
     return enlarge(light, shape)

@@ -39,7 +39,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float | tuple[
 def octaves(rng: np.random.Generator, shape: tuple[int, int], cell: float, count: int = 3) -> Array:
     """A sum of `count` noises, each of half the feature size and 0.55 times the height of the one before."""
     finest = cell / 2 ** (count - 1)
-    coarser = min(max(int(finest / 2.5), 1), 6)  # no need to add fields up at more pixels than they have detail
+    coarser = min(max(int(finest / 2), 1), 6)  # no need to add fields up at more pixels than they have detail
     small = (math.ceil(shape[0] / coarser), math.ceil(shape[1] / coarser))
     total = np.zeros(small, np.float32)
     for octave in range(count):

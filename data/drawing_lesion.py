@@ -103,10 +103,11 @@ def _fill(maps: Maps, rng: np.random.Generator, traits: Mapping[str, float]) -> 
     slope = (maps.x * np.float32(math.cos(angle)) + maps.y * np.float32(math.sin(angle))) * np.float32(1 / radius)
     uneven = np.float32(0.12 + 0.55 * variegation) * patches + np.float32(0.12) * grain
     uneven += np.float32(0.6 * traits["asymmetry"] * variegation) * slope
+    uneven += np.float32(rng.normal(0.1, 0.25)) * maps.core(0, 0.9)  # darker or paler towards the middle
     body = maps.mask * np.exp(np.clip(uneven, -2.2, 1.0))
     amount = (0.1 + 1.35 * traits["melanin"]) * traits["melanin"] ** 0.35 + 0.22 * traits["waxy"]
     maps.melanin += np.float32(amount) * body
-    red = np.clip(1 + 0.45 * octaves(rng, maps.shape, radius * 0.45, 4) + 0.1 * grain, 0, 2)
+    red = np.clip(1 + 0.45 * octaves(rng, maps.shape, radius * 0.45, 3) + 0.1 * grain, 0, 2)
     maps.blood += np.float32(0.6 * traits["blood"]) * maps.mask * red
     if traits["erythema"] > _FAINT:
         halo = smoothstep(maps.inside, -0.6 * radius, 0.15 * radius)

@@ -61,9 +61,9 @@ class Maps:
 
 def network(maps: Maps, rng: Generator, amount: float, atypia: float) -> None:
     """A honeycomb of pigment: even meshes, or, where atypia is high, uneven ones with broad lines that break off."""
-    mesh = max(maps.scale * 0.27 * (1 + 0.6 * atypia), 4.0)
+    mesh = max(maps.scale * 0.22 * (1 + 0.5 * atypia), 4.0)
     bend = np.float32(0.4 + 0.15 * atypia)
-    shift = [bend * noise(rng, maps.shape, mesh * 2.5) for _ in range(2)]
+    shift = [bend * noise(rng, maps.shape, mesh * 2) for _ in range(2)]
     lines = honeycomb(maps.x * np.float32(1 / mesh) + shift[0], maps.y * np.float32(1 / mesh) + shift[1])
     place = np.clip(1 + np.float32(0.5 + 0.5 * atypia) * noise(rng, maps.shape, maps.radius * 0.4), 0, 2)
     strength = np.float32((0.42 + 0.5 * atypia) * amount)
@@ -149,8 +149,8 @@ def cysts(maps: Maps, rng: Generator, amount: float, atypia: float) -> None:
     """Milia-like cysts: bright round spots."""
     bright = maps.empty()
     for x, y in maps.places(rng, 1.3 * amount * maps.area, 0.1 * maps.radius):
-        stamp(bright, x, y, max(maps.scale * rng.uniform(0.05, 0.16), 1.2), rng.uniform(0.4, 1), hardness=0.3)
-    maps.white += np.float32(0.45) * bright
+        stamp(bright, x, y, max(maps.scale * rng.uniform(0.06, 0.19), 1.2), rng.uniform(0.5, 1), hardness=0.3)
+    maps.white += np.float32(0.6) * bright
     maps.melanin *= 1 - np.float32(0.5) * bright
 
 
@@ -158,7 +158,7 @@ def comedones(maps: Maps, rng: Generator, amount: float, atypia: float) -> None:
     """Comedo-like openings: dark brown plugs."""
     plugs = maps.empty()
     for x, y in maps.places(rng, 0.9 * amount * maps.area, 0.08 * maps.radius):
-        stamp(plugs, x, y, max(maps.scale * rng.uniform(0.06, 0.18), 1.2), rng.uniform(0.4, 1), hardness=0.45,
+        stamp(plugs, x, y, max(maps.scale * rng.uniform(0.07, 0.22), 1.2), rng.uniform(0.4, 1), hardness=0.45,
               stretch=rng.uniform(1, 1.6), angle=rng.uniform(0, math.pi))  # fmt: skip
     maps.melanin += np.float32(1.2) * plugs
 

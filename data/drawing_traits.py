@@ -10,12 +10,10 @@ import numpy as np
 
 from data.drawing_structures import STRUCTURES
 
-CLASS_ORDER = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-
 # Trait (in [0, 1]; radius in millimetres): its mean in nv, mel, bkl, bcc, akiec, vasc, df. The traits are those of
 # the dermatoscopic criteria (ABCD rule, seven-point checklist, revised pattern analysis); the values are ours,
 # chosen by eye beside real photographs.
-_TABLE_COLUMNS = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
+CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
 _TABLE: Mapping[str, tuple[float, ...]] = MappingProxyType({
     # shape
     "radius": (2.9, 3.9, 3.5, 2.8, 3.6, 2.3, 2.6),
@@ -26,7 +24,7 @@ _TABLE: Mapping[str, tuple[float, ...]] = MappingProxyType({
     # pigments
     "melanin":      (.55, .80, .45, .10, .18, .02, .28),
     "variegation":  (.15, .85, .35, .30, .45, .15, .15),
-    "blood":        (.15, .15, .08, .35, .55, .55, .25),
+    "blood":        (.15, .15, .08, .32, .42, .55, .25),
     "erythema":     (.05, .12, .05, .35, .55, .25, .12),
     "waxy":         (.02, .03, .55, .05, .10, .02, .05),
     # structures
@@ -62,21 +60,21 @@ def draw_traits(rng: np.random.Generator, label: str, difficulty: float) -> dict
     at 0 not at all, at 1 almost wholly on the average. The random draws are the same at every difficulty.
     """
     own = _draw_class(rng, label)
-    mimicked = rng.choice([name for name in CLASS_ORDER if name != label])
+    mimicked = rng.choice([name for name in CLASSES if name != label])
     other = _draw_class(rng, str(mimicked))
-    share = np.minimum(difficulty * rng.uniform(0.4, 1.3) * rng.uniform(0.5, 1.5, len(TRAITS)), 1.0)
+    share = difficulty * rng.uniform(0.1, 0.65) * rng.uniform(0.5, 1.5, len(TRAITS))
     return {trait: float((1 - s) * own[trait] + s * other[trait]) for trait, s in zip(TRAITS, share, strict=True)}
 
 
 def _draw_class(rng: np.random.Generator, label: str) -> dict[str, float]:
-    column = _TABLE_COLUMNS.index(label)
+    column = CLASSES.index(label)
     traits = {}
     for trait, means in _TABLE.items():
         mean = means[column]
         if trait == "radius":
             traits[trait] = mean * math.exp(rng.normal(0, 0.3))
         else:
-            # Shape and pigment vary around the class's mean; a structure may be plain in one lesion, absent in the next.
+            # Shape and pigment vary around the mean; a structure may be plain in one lesion and absent in the next.
             narrow = 3.0 if trait in STRUCTURES else 9.0
             traits[trait] = float(rng.beta(narrow * mean, narrow * (1 - mean)))
     return traits

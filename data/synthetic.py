@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from data.drawing import Lesion, keyed_generator
-from data.drawing_traits import CLASS_ORDER
 from data.errors import DataError
+from data.ham10000 import METADATA
 
-METADATA = "HAM10000_metadata.csv"
 PARTS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
 COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 MARKER = "synthetic.json"  # says that a folder was made here, and how
@@ -110,18 +109,20 @@ def synthesize(
     plan = _plan(lesions, seed)
     total = sum(entry.photographs for entry in plan)
     folder = Path(folder)
-    _clear(folder)
     settings = {"lesions": lesions, "seed": seed, "difficulty": difficulty, "size": list(size)}
-    (folder / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-
+    _clear(folder, settings)
     paths = _image_paths(folder, plan)
     done = 0
     # numpy and Pillow let go of the interpreter's lock in their inner loops, so threads are enough.
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for count in pool.map(lambda entry: _draw(entry, seed, difficulty, size, paths), plan):
-            done += count
-            if progress is not None:
-                progress(done, total)
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+        try:
+            for count in pool.map(lambda entry: _draw(entry, seed, difficulty, size, paths), plan):
+                done += count
+                if progress is not None:
+                    progress(done, total)
+        except BaseException:  # Ctrl-C too: without this, leaving the pool would first draw all the rest
+            pool.shutdown(cancel_futures=True)
+            raise
     _write_metadata(folder, plan)
     return folder
 
@@ -130,7 +131,7 @@ def class_counts(lesions: int) -> dict[str, int]:
     """How many of `lesions` lesions each class gets: HAM10000's shares, with the floor that `synthesize` names."""
     floor = max(lesions // 50, min(8, lesions // 14), 1)
     share = lesions / sum(LESIONS.values())
-    counts = {label: max(floor, round(LESIONS[label] * share)) for label in CLASS_ORDER}
+    counts = {label: max(floor, round(LESIONS[label] * share)) for label in LESIONS}
     counts["nv"] = lesions - sum(count for label, count in counts.items() if label != "nv")
     return counts
 
@@ -154,11 +155,13 @@ def _check(folder: Path, lesions: int, seed: int, difficulty: float, size: tuple
         )
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, settings: dict[str, object]) -> None:
     """Makes the folders, and takes away an earlier data set: first its metadata, so that it counts as unfinished."""
     (folder / METADATA).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     for part in PARTS:
-        (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / part).mkdir(exist_ok=True)
         for image in (folder / part).glob("SYN_*.jpg"):
             image.unlink()
 
