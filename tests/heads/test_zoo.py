@@ -27,7 +27,7 @@ SMALL = {
     "extra_trees": {"n_estimators": 20},
     "hist_gbdt": {"max_iter": 10},
     "mlp": {"max_epochs": 12, "hidden": [16], "lr": 0.01},
-    "hybrid_mlp": {"max_epochs": 12, "embedding_dim": 8, "lr": 0.01},
+    "hybrid_mlp": {"max_epochs": 12, "embedding_dim": 8, "lr": 0.02, "dropout": 0.1, "batch_size": 32},
     "linear_svm": {"C": 0.01},
     "stack": {"heads": [{"name": "logreg"}, {"name": "lda"}], "n_folds": 3},
 }
