@@ -1,4 +1,4 @@
-"""Images that could not be turned into features, with the reason; kept per data set: all backbones leave out the same."""
+"""Images that could not be turned into features, with the reason; kept per data set, the same for all backbones."""
 
 from __future__ import annotations
 

@@ -232,16 +232,10 @@ class FeatureStore:
                 )
         return features
 
-    def present(self, digests: Mapping[str, str], views: Sequence[int]) -> np.ndarray:
-        """Which vectors are there, intact and of the same bytes: bool `[len(digests), len(views)]`."""
-        found = np.zeros((len(digests), len(views)), dtype=bool)
-        wanted = list(digests.items())
-        for column, view in enumerate(views):
-            have = [d for block in range(self.n_blocks) for d in self.block_digests(block, view)]
-            for line, (image_id, digest) in enumerate(wanted):
-                row = self.row_of.get(image_id)
-                found[line, column] = row is not None and have[row] == digest
-        return found
+    def filled(self) -> float:
+        """Share of the vectors the store has room for that are there, by their digests."""
+        made_from = _load(self._digest, slice(0, len(self.image_ids)))
+        return float(made_from.any(axis=2).mean()) if made_from.size else 0.0
 
     def verify(self) -> Iterator[Flaw]:
         """Decode everything and yield what is wrong: damaged chunks, and vectors that contradict their digest."""

@@ -117,6 +117,7 @@ class ExperimentConfig(_Part):
         min_length=1,
         description="folder in Kaggle's layout, CSV, folder of class folders, or 'synthetic'",
     )
+    dataset_name: str | None = Field(default=None, description="name of the data set; null: from its folder or file")
     columns: dict[str, str] = Field(
         default={},
         description="for a CSV: image_id, path, label, group -> what the file calls them, where that differs",

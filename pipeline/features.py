@@ -22,7 +22,7 @@ from data.table import ImageTable
 from extract.names import full_name
 from extract.recipes import Recipe, get_recipe
 from heads.views import BlockArrays
-from pipeline.config import BlockConfig, ExperimentConfig, FeaturesConfig
+from pipeline.config import BlockConfig, ExperimentConfig, FeaturesConfig, ViewsConfig
 from pipeline.errors import FeaturesError
 
 PLAIN = "none"
@@ -184,21 +184,19 @@ def open_inputs(
         digests = file_digests(table, digest_memory(workspace, table))
         bad = Quarantine(catalogue.root, table.name).among(digests)
         inputs = Inputs(table, {image_id: image.reason for image_id, image in bad.items()}, digests)
-    features = config.features
-    absent: list[tuple[str, str, int]] = []
-    for block in features.blocks:
-        name = _name(block, features)
-        if name not in inputs.blocks:
-            stores = _find(catalogue, inputs.table.name, block, features, config.dataset, absent)
-            if stores is not None:
-                inputs.blocks[name] = stores
-    if absent:
-        raise _missing(catalogue, inputs.table.name, config.dataset, absent)
+    finder = _Finder(catalogue, inputs.table.name, config)
+    for block in config.features.blocks:
+        name = _name(block, config.features)
+        if name not in inputs.blocks and (found := finder.block(block)) is not None:
+            inputs.blocks[name] = found
+    finder.raise_if_absent()
     return inputs
 
 
 def _read_table(config: ExperimentConfig, workspace: Path) -> ImageTable:
-    return read_dataset(config.dataset, workspace=Path(workspace), columns=config.columns or None)
+    return read_dataset(
+        config.dataset, workspace=Path(workspace), columns=config.columns or None, name=config.dataset_name
+    )
 
 
 def digest_memory(workspace: Path, table: ImageTable) -> Path:
@@ -206,60 +204,99 @@ def digest_memory(workspace: Path, table: ImageTable) -> Path:
     return Path(workspace) / "digests" / f"{table.name}.csv"
 
 
-def _find(
-    catalogue: Catalogue,
-    dataset: str,
-    block: BlockConfig,
-    features: FeaturesConfig,
-    source: str,
-    absent: list[tuple[str, str, int]],
-) -> FeatureBlock | None:
-    """The stores of one block; what the cache lacks is noted in `absent` instead."""
-    recipe, policy = get_recipe(block.augmentation), features.views
-    wants_views = policy.train != "plain" or policy.predict != "plain"
-    wants_plain = "plain" in (policy.train, policy.predict)
-    only_first = policy.predict in ("plain", "first") and policy.train == "plain"
-    n_views = 1 if only_first else min(block.views, recipe.distinct_views)
+def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
+    """What the blocks of a configuration read: (backbone, augmentation, views) of each store."""
+    needed = []
+    for block in features.blocks:
+        n_views, needs_none = _needs(block, features.views, get_recipe(block.augmentation))
+        if n_views:
+            needed.append((block.backbone, block.augmentation, n_views))
+        if needs_none:
+            needed.append((block.backbone, PLAIN, 1))
+    return list(dict.fromkeys(needed))
 
-    def store(recipe: Recipe, views: int) -> FeatureStore | None:
-        name, at, digits = block.backbone.partition("@")
-        backbone = f"{full_name(name)}{at}{digits}"
-        seed = features.aug_seed if recipe.is_random else None
-        precision = "" if features.precision == "auto" else features.precision
-        fitting = catalogue.find(dataset, backbone, recipe.name, precision, seed)
-        if not fitting:
-            absent.append((name, recipe.name, views))
+
+def _needs(block: BlockConfig, policy: ViewsConfig, recipe: Recipe) -> tuple[int, bool]:
+    """How many views a block reads of its own store (maybe 0), and whether it needs the store of plain images."""
+    needs_none = "plain" in (policy.train, policy.predict) and not recipe.starts_plain
+    if policy.train == policy.predict == "plain" and needs_none:
+        return 0, True
+    only_first = policy.train == "plain" and policy.predict != "mean"
+    return 1 if only_first else min(block.views, recipe.distinct_views), needs_none
+
+
+class _Finder:
+    """Finds the stores of a configuration's blocks, and remembers what the cache lacks to name it all at once."""
+
+    def __init__(self, catalogue: Catalogue, dataset: str, config: ExperimentConfig) -> None:
+        self.catalogue, self.dataset, self.config = catalogue, dataset, config
+        self.absent: dict[tuple[str, int], list[str]] = {}
+
+    def block(self, block: BlockConfig) -> FeatureBlock | None:
+        """The stores of one block, or None where the cache lacks one."""
+        policy = self.config.features.views
+        n_views, needs_none = _needs(block, policy, self._recipe(block.augmentation))
+        store = self._store(block.backbone, block.augmentation, n_views) if n_views else None
+        plain = self._store(block.backbone, PLAIN, 1) if needs_none else None
+        if (n_views and store is None) or (needs_none and plain is None):
             return None
-        if len({found.key.precision for found in fitting}) > 1:
+        if "plain" in (policy.train, policy.predict) and not needs_none:
+            plain = store
+        return FeatureBlock(block, store, plain, max(n_views, 1))
+
+    def raise_if_absent(self) -> None:
+        """One error for all that is missing, with one command an augmentation."""
+        if not self.absent:
+            return
+        source = shlex.quote(self.config.dataset)
+        commands = [
+            extract_command(source, ",".join(dict.fromkeys(backbones)), augmentation, views)
+            for (augmentation, views), backbones in self.absent.items()
+        ]
+        lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
+        here = sorted({f"{s.key.backbone} ({s.key.augmentation_name})" for s in self.catalogue.stores(self.dataset)})
+        raise MissingFeaturesError(
+            f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
+            f"(it has: {', '.join(here) or 'none'}). "
+            f"Make them with `{' && '.join(commands)}`, or train with --extract."
+        )
+
+    def _store(self, backbone: str, augmentation: str, views: int) -> FeatureStore | None:
+        features = self.config.features
+        name, at, digits = backbone.partition("@")
+        full = f"{full_name(name)}{at}{digits}"
+        precision = "" if features.precision == "auto" else features.precision
+        fitting = self._fitting(full, augmentation, precision)
+        if not fitting:
+            self.absent.setdefault((augmentation, views), []).append(name)
+            return None
+        if len({store.key.precision for store in fitting}) > 1:
             precision = "fp32"  # both are there: the more exact one
-        return catalogue.one(dataset, backbone, recipe.name, precision=precision, seed=seed, views=views, source=source)
+        seed = features.aug_seed if _recipe_of(fitting[0]).is_random else None
+        return self.catalogue.one(
+            self.dataset,
+            full,
+            augmentation,
+            precision=precision,
+            seed=seed,
+            views=views,
+            source=self.config.dataset,
+        )
 
-    views_store = store(recipe, n_views) if wants_views or recipe.starts_plain else None
-    plain_store = None
-    if wants_plain:
-        plain_store = views_store if recipe.starts_plain else store(get_recipe(PLAIN), 1)
-    if (views_store or plain_store) is None:
-        return None
-    return FeatureBlock(block, views_store, plain_store, n_views)
+    def _fitting(self, backbone: str, augmentation: str, precision: str) -> list[FeatureStore]:
+        """Stores of this augmentation, which were drawn with the seed asked for if they were drawn at random."""
+        found = self.catalogue.find(self.dataset, backbone, augmentation, precision)
+        seed = self.config.features.aug_seed
+        return [store for store in found if store.key.seed == seed or not _recipe_of(store).is_random]
+
+    def _recipe(self, augmentation: str) -> Recipe:
+        """The recipe of this name in the cache, which may come from a file of the user's own, or the packaged one."""
+        found = self.catalogue.find(self.dataset, augmentation=augmentation)
+        return _recipe_of(found[0]) if found else get_recipe(augmentation)
 
 
-def _missing(
-    catalogue: Catalogue, dataset: str, source: str, absent: Sequence[tuple[str, str, int]]
-) -> MissingFeaturesError:
-    """One error for all that is missing: one command an augmentation."""
-    wanted: dict[tuple[str, int], list[str]] = {}
-    for backbone, augmentation, views in absent:
-        wanted.setdefault((augmentation, views), []).append(backbone)
-    commands = [
-        extract_command(shlex.quote(source), ",".join(dict.fromkeys(backbones)), augmentation, views)
-        for (augmentation, views), backbones in wanted.items()
-    ]
-    names = ", ".join(dict.fromkeys(f"{backbone} ({augmentation})" for backbone, augmentation, _ in absent))
-    here = sorted({f"{s.key.backbone} ({s.key.augmentation_name})" for s in catalogue.stores(dataset)})
-    return MissingFeaturesError(
-        f"The cache has no features of {names} for data set {dataset!r} (it has: {', '.join(here) or 'none'}). "
-        f"Make them with `{' && '.join(commands)}`, or train with --extract."
-    )
+def _recipe_of(store: FeatureStore) -> Recipe:
+    return Recipe.model_validate(dict(store.key.augmentation))
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:

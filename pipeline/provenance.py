@@ -18,7 +18,7 @@ def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
         config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
         parts: Fingerprints and plain values of all else (table, files, splits, stores, images left out).
     """
-    content = config.model_dump(mode="json", exclude={"dataset", "columns"})
+    content = config.model_dump(mode="json", exclude={"dataset", "dataset_name", "columns"})
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
 
 

@@ -1,0 +1,49 @@
+"""A sheet of views: one row an image and augmentation, one column a view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from extract.augment import apply_view, draw_view
+from extract.images import decode_image
+from extract.recipes import Recipe
+
+CELL = (180, 135)
+LABEL_WIDTH = 150
+HEADER = 24
+
+
+def view_sheet(paths: Mapping[str, str], recipes: Sequence[Recipe], views: int, seed: int, out: Path) -> None:
+    """Draw the views exactly as `extract` draws them, and write the sheet as a picture.
+
+    Args:
+        paths: file of each image.
+        recipes: augmentations to show.
+        views: columns.
+        seed: seed of the draws.
+        out: the picture, any format that Pillow writes.
+    """
+    rows = [(image_id, recipe) for image_id in paths for recipe in recipes]
+    size = (LABEL_WIDTH + views * CELL[0], HEADER + len(rows) * CELL[1])
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    for view in range(views):
+        pen.text((LABEL_WIDTH + view * CELL[0] + 4, 4), f"view {view}", fill="black", font=font)
+    images = {image_id: decode_image(Path(path).read_bytes()) for image_id, path in paths.items()}
+    for line, (image_id, recipe) in enumerate(rows):
+        top = HEADER + line * CELL[1]
+        pen.text((4, top + 6), f"{recipe.name}\n{_fold(image_id)}", fill="black", font=font)
+        for view in range(min(views, recipe.distinct_views)):
+            seen = apply_view(images[image_id], draw_view(recipe, seed, image_id, view))
+            tile = Image.fromarray(seen.permute(1, 2, 0).contiguous().numpy())
+            tile.thumbnail((CELL[0] - 6, CELL[1] - 6))
+            sheet.paste(tile, (LABEL_WIDTH + view * CELL[0], top))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out)
+
+
+def _fold(name: str, width: int = 18) -> str:
+    return "\n".join(name[start : start + width] for start in range(0, min(len(name), 3 * width), width))

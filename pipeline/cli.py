@@ -1,0 +1,57 @@
+"""The command line: `hamcache COMMAND`.
+
+Commands live in `pipeline/commands/`, one module a subject; they import what is heavy only when they run.
+Exit codes: 0 done, 1 failed with a message, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pipeline.commands import cache, data, demo, extract, runs, train
+
+app = typer.Typer(
+    name="hamcache",
+    help="Run every frozen image backbone once, then make every classification experiment cost seconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(demo.demo)
+app.add_typer(data.app, name="data")
+app.command()(extract.extract)
+app.command("show-views")(extract.show_views)
+app.command()(extract.backbones)
+app.add_typer(cache.app, name="cache")
+app.command()(train.train)
+app.add_typer(runs.app, name="runs")
+app.command()(runs.compare)
+
+
+def our_errors() -> tuple[type[Exception], ...]:
+    """The base error of each package: what these say is meant for the person at the keyboard."""
+    from cache.errors import CacheError
+    from data.errors import DataError
+    from extract.errors import ExtractError
+    from heads.errors import HeadError
+    from pipeline.errors import PipelineError
+
+    return (CacheError, DataError, ExtractError, HeadError, PipelineError)
+
+
+def main() -> None:
+    """Run the command line; our own errors become one message and exit code 1."""
+    try:
+        app()
+    except Exception as error:
+        if not isinstance(error, our_errors()):
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""`hamcache data`: look at a data set, split it, draw a synthetic one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import options
+
+app = typer.Typer(help="Look at a data set, split it, draw a synthetic one.", no_args_is_help=True)
+
+
+@app.command()
+def summary(
+    dataset: options.Dataset = "synthetic",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    column: options.Columns = [],  # noqa: B006
+    name: options.Name = "",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Sizes, class distribution for all images and for one a lesion, images per lesion, missing files."""
+    from data.digests import file_digests
+    from data.summary import summarise
+    from pipeline.console import console, show_table
+    from pipeline.features import digest_memory
+
+    table = options.read_table(dataset, workspace, column, name)
+    found = summarise(table, file_digests(table, digest_memory(workspace, table)))
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    console.print(
+        f"{found.name}: {found.images:,} images -> {found.groups:,} lesions (groups), "
+        f"fingerprint {found.fingerprint[:12]}"
+    )
+    show_table(
+        "Classes",
+        ("class", "images", "% of images", "lesions", "% of lesions"),
+        [(c.label, c.images, f"{c.images_percent:.1f}", c.groups, f"{c.groups_percent:.1f}") for c in found.classes],
+        caption="'% of lesions' is the distribution when one image of each lesion is kept.",
+    )
+    per_group = ", ".join(f"{n}: {count:,}" for n, count in found.images_per_group.items())
+    console.print(f"Images per lesion (images: lesions): {per_group}")
+    console.print(f"Missing files: {len(found.missing_files):,}{_some(found.missing_files)}")
+    console.print(f"Lesions with several labels: {len(found.mixed_groups):,}{_some(found.mixed_groups)}")
+    if found.twins is not None:
+        console.print(
+            f"Identical files in different lesions: {len(found.twins):,}{_some(['='.join(t) for t in found.twins])}"
+        )
+
+
+@app.command()
+def split(
+    dataset: options.Dataset = "synthetic",
+    policy: Annotated[str, typer.Option(help="one_per_lesion, single_image_lesions or grouped.")] = "one_per_lesion",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of train and validation; the test set's seed is always 0.")
+    ] = 0,
+    test_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
+    validation_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
+    train_images: Annotated[str, typer.Option(help="one, or all images of the train lesions.")] = "one",
+    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("split.csv"),
+    column: options.Columns = [],  # noqa: B006
+    name: options.Name = "",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Make a split, check it for leaks, and save it as a CSV."""
+    from data.splits import PARTS, make_split
+    from pipeline.console import console, show_table
+
+    table = options.read_table(dataset, workspace, column, name)
+    made = make_split(
+        table,
+        policy,
+        seed=seed,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        train_images=train_images,
+    )
+    made.save(out)
+    counts = (
+        made.frame.groupby(["label", "split"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
+    )
+    rows = [(label, *map(int, counts.loc[label])) for label in table.classes if label in counts.index]
+    rows.append(("all", *(int(counts[part].sum()) for part in PARTS)))
+    show_table(f"{policy}, seed {seed}", ("class", *PARTS), rows)
+    console.print(f"No lesion is in two parts. Wrote {out}, fingerprint {made.fingerprint[:12]}.")
+
+
+@app.command()
+def synthesize(
+    folder: Annotated[Path | None, typer.Argument(help="Where to (default: WORKSPACE/datasets/synthetic).")] = None,
+    lesions: Annotated[int, typer.Option(min=1, help="How many lesions; some get several photographs.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same data set.")] = 0,
+    difficulty: Annotated[float, typer.Option(min=0, max=1, help="0: classes differ plainly; 1: hardly.")] = 0.5,
+    width: Annotated[int, typer.Option(min=32, help="Pixels.")] = 600,
+    height: Annotated[int, typer.Option(min=32, help="Pixels.")] = 450,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Draw a HAM10000-shaped data set of synthetic dermatoscopic lesions."""
+    from data.synthetic import synthesize as draw
+    from pipeline.console import console, progress_bar
+
+    folder = folder or workspace / "datasets" / "synthetic"
+    with progress_bar("drawing", None, "images") as advance_to:
+        draw(folder, lesions=lesions, seed=seed, difficulty=difficulty, size=(width, height), progress=advance_to)
+    console.print(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
+
+
+def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
+    if not names:
+        return ""
+    return f" ({', '.join(names[:most])}{', ...' if len(names) > most else ''})"

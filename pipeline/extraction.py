@@ -1,0 +1,124 @@
+"""The extract stage for commands, runner and notebooks: from names and a workspace to a filled cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from data.digests import file_digests
+from data.readers import read_dataset
+from data.table import ImageTable
+from extract.names import full_name
+from extract.run import ExtractionSummary, run_extraction
+from pipeline.config import ExperimentConfig
+from pipeline.console import console, progress_bar, show_table
+from pipeline.features import digest_memory, stores_needed
+
+
+def extract_features(
+    table: ImageTable,
+    workspace: Path,
+    backbones: Sequence[str],
+    augmentations: Sequence[str] = ("none",),
+    views: int = 1,
+    *,
+    precision: str = "auto",
+    seed: int = 0,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    device: str = "auto",
+    weights: Mapping[str, str] | None = None,
+    fit: str = "crop",
+    source: str = "",
+    features_root: str = "",
+    rehash: bool = False,
+    recipes_file: Path | None = None,
+    show_progress: bool = True,
+) -> ExtractionSummary:
+    """Fill the cache, with a progress bar; what is already there is not computed again.
+
+    Args:
+        table: the images.
+        workspace: holds `features/` and `digests/`.
+        backbones, augmentations: names.
+        views: views of each augmentation.
+        precision: `auto`, `fp32` or `bf16`.
+        seed: seed of the draws.
+        workers, scheduler: see `extract.scheduler.dask_client`.
+        device: `auto` takes a GPU where there is one.
+        weights: file of weights for some backbones, by name.
+        fit: `crop` or `squash` (see `extract.preprocess`).
+        source: what the user calls the data set, for advice in errors.
+        features_root: a folder or fsspec URL instead of `workspace/features`.
+        rehash: read all files again instead of trusting their size and time of change.
+        recipes_file: recipes other than those in `configs/augmentations.yaml`.
+        show_progress: whether to draw a bar.
+    """
+    import torch
+
+    from extract.backbones import BackboneSpec
+    from extract.precision import resolve_precision
+    from extract.recipes import get_recipe
+
+    recipes = [get_recipe(name, recipes_file) for name in augmentations]
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    resolved = resolve_precision(precision, device)
+    files = {full_name(name): path for name, path in (weights or {}).items()}
+    names = dict.fromkeys(full_name(name) for name in backbones)
+    specs = [BackboneSpec(name, weights=files.get(name, ""), fit=fit, precision=resolved) for name in names]
+    digests = file_digests(table, digest_memory(workspace, table), rehash=rehash)
+    root = features_root or str(workspace / "features")
+    with progress_bar("extracting", None, "vectors") as advance_to:
+        return run_extraction(
+            table,
+            digests,
+            root,
+            specs,
+            recipes,
+            views,
+            seed=seed,
+            workers=workers,
+            scheduler=scheduler,
+            device=device,
+            source=source,
+            on_progress=(lambda p: advance_to(p.done, p.total)) if show_progress else None,
+        )
+
+
+def show_summary(summary: ExtractionSummary) -> None:
+    """Print what an extraction did."""
+    console.print(
+        f"{summary.n_images:,} images, {len(summary.stores)} stores: {summary.n_written:,} vectors written, "
+        f"{summary.n_reused:,} reused, {summary.n_decoded:,} images decoded, {len(summary.quarantined):,} quarantined "
+        f"({summary.n_new_bad:,} new), {summary.seconds:.1f} s"
+        + (
+            f", {summary.images_per_second:.1f} images/s, {summary.vectors_per_second:.1f} vectors/s"
+            * bool(summary.n_decoded)
+        )
+    )
+    if summary.quarantined:
+        rows = [(bad.image_id, bad.reason) for bad in summary.quarantined[:20]]
+        more = len(summary.quarantined) - len(rows)
+        show_table("Quarantined images", ("image", "reason"), rows, caption=f"and {more:,} more" if more else "")
+
+
+def extract_for(config: ExperimentConfig, workspace: Path, *, features_root: str = "") -> None:
+    """Extract whatever the cache lacks of the features that an experiment reads."""
+    table = read_dataset(config.dataset, workspace=workspace, columns=config.columns or None)
+    wanted: dict[tuple[str, int], list[str]] = {}
+    for backbone, augmentation, views in stores_needed(config.features):
+        wanted.setdefault((augmentation, views), []).append(backbone)
+    for (augmentation, views), backbones in wanted.items():
+        show_summary(
+            extract_features(
+                table,
+                workspace,
+                backbones,
+                [augmentation],
+                views,
+                precision=config.features.precision,
+                seed=config.features.aug_seed,
+                source=config.dataset,
+                features_root=features_root,
+            )
+        )
