@@ -29,7 +29,7 @@ def image_folds(
     if counts.min() < 2:
         raise TooFewImagesError(
             "Expected at least 2 images (of different groups) of every class for out-of-fold predictions, but "
-            f"{classes[counts.argmin()]} has {counts.min()}: give it more images, or choose a head that needs "
+            f"{classes[int(counts.argmin())]} has {counts.min()}: give it more images, or choose a head that needs "
             "neither calibration nor stacking."
         )
     splitter = StratifiedKFold(min(n_folds, counts.min()), shuffle=True, random_state=seed)

@@ -56,7 +56,7 @@ class LinearSVMParams(HeadParams):
 class RBFSVMParams(HeadParams):
     """Support vector machine with a Gaussian kernel on principal components; probabilities by temperature."""
 
-    C: float = Field(3.0, gt=0, description="inverse of the penalty, per image")
+    C: float = Field(1.0, gt=0, description="inverse of the penalty, per image")
     gamma: float | Literal["scale"] = Field("scale", description="1 / squared width; scale fits it to the data")
     n_components: Components = 256
     class_weight: Weighting = "balanced"

@@ -23,6 +23,7 @@ TRUSTED_TYPES = [
     "heads.knn.CosineKNN",
     "heads.logit_adjustment.LogitAdjusted",
     "heads.mlp.MLPHead",
+    "heads.svm.OneVsRestSVC",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 ]

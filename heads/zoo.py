@@ -10,7 +10,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestCentroid
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import LinearSVC
 
 from heads import params as p
 from heads.base import BaseHead
@@ -20,6 +20,7 @@ from heads.errors import UnknownHeadError, UnknownNameError
 from heads.estimator import EstimatorHead
 from heads.knn import CosineKNN
 from heads.mlp import MLPHead
+from heads.svm import OneVsRestSVC
 from heads.validation import validated
 
 
@@ -80,7 +81,7 @@ def _linear_svm(params: p.LinearSVMParams, setting: Setting) -> BaseHead:
 
 
 def _rbf_svm(params: p.RBFSVMParams, setting: Setting) -> BaseHead:
-    classifier = SVC(C=params.C, gamma=params.gamma, cache_size=1000, random_state=setting.seed)
+    classifier = OneVsRestSVC(params.C, params.gamma, setting.seed)
     return _estimator_head(classifier, params, setting, calibrate=True)
 
 
