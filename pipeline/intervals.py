@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import MetricError
-from pipeline.metrics import Metric, Scored, get_metric, scored
+from pipeline.metrics import Metric, get_metric
+from pipeline.scored import Scored, scored
 
 RESAMPLES = 2000
 LEVEL = 0.95

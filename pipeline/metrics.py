@@ -11,61 +11,15 @@ pays for images wrongly given to an absent class, because those are missed elsew
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from pipeline.errors import MetricError, unknown_name
+from pipeline.scored import Scored, divide, scored
 
 ECE_BINS = 15
 SPECIFICITIES = (0.90, 0.95)
 _SMALLEST = 1e-15  # a probability of exactly 0 on the true class costs -log(1e-15) = 34.5, not infinity
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """Labels and probabilities of `n` images under `R` sets of weights, with what several metrics share.
-
-    Attributes:
-        y: int64 `[n]`, codes of the true classes.
-        proba: float64 `[n, C]`, probabilities, rows summing to one.
-        weights: float64 `[R, n]`, not negative.
-    """
-
-    y: np.ndarray
-    proba: np.ndarray
-    weights: np.ndarray
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes, `C`."""
-        return self.proba.shape[1]
-
-    @cached_property
-    def predicted(self) -> np.ndarray:
-        """int64 `[n]`: the most probable class (the first one where several are)."""
-        return self.proba.argmax(axis=1)
-
-    @cached_property
-    def confusion(self) -> np.ndarray:
-        """float64 `[R, C, C]`: weight of the images of class row that were predicted as class column."""
-        cells = np.eye(self.n_classes**2)[self.y * self.n_classes + self.predicted]
-        return (self.weights @ cells).reshape(-1, self.n_classes, self.n_classes)
-
-    @cached_property
-    def total(self) -> np.ndarray:
-        """float64 `[R]`: sum of the weights."""
-        return self.weights.sum(axis=1)
-
-    @cached_property
-    def class_auc(self) -> np.ndarray:
-        """float64 `[R, C]`: area under the ROC curve of each class against the others; NaN where undefined."""
-        columns = [_weighted_auc(self.y == c, self.proba[:, c], self.weights) for c in range(self.n_classes)]
-        return np.stack(columns, axis=1)
-
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """float64 `[R]`: weighted mean of one value an image."""
-        return self.weights @ values / self.total
 
 
 @dataclass(frozen=True)
@@ -86,37 +40,6 @@ class Metric:
         return this > that if self.higher_is_better else this < that
 
 
-def scored(y_true: np.ndarray, proba: np.ndarray, weights: np.ndarray | None = None) -> Scored:
-    """Check labels and probabilities and pair them with weights (default: one set of ones)."""
-    y, p = np.asarray(y_true), np.asarray(proba, dtype=np.float64)
-    if p.ndim != 2 or p.shape[1] < 2:
-        raise MetricError(f"expected probabilities of shape [images, classes] with 2 classes or more, got {p.shape}")
-    if y.shape != (len(p),) or not np.issubdtype(y.dtype, np.integer):
-        raise MetricError(f"expected {len(p)} integer class codes, got {y.dtype} of shape {y.shape}")
-    if len(p) == 0:
-        raise MetricError("expected at least one image to score, got none")
-    if y.min() < 0 or y.max() >= p.shape[1]:
-        raise MetricError(f"expected class codes 0 to {p.shape[1] - 1}, got {y.min()} to {y.max()}")
-    if not np.isfinite(p).all():
-        raise MetricError(
-            f"expected finite probabilities, got NaN or infinity in {(~np.isfinite(p)).any(1).sum()} rows"
-        )
-    if p.min() < -1e-6 or np.abs(p.sum(axis=1) - 1).max() > 1e-3:
-        raise MetricError(
-            f"expected probabilities whose rows sum to 1, got values from {p.min():.4g} to {p.max():.4g} and row sums "
-            f"from {p.sum(axis=1).min():.4g} to {p.sum(axis=1).max():.4g}; are these logits? Apply softmax first"
-        )
-    w = np.ones((1, len(p))) if weights is None else np.asarray(weights, dtype=np.float64)
-    return Scored(y.astype(np.int64), p, w)
-
-
-def _divide(top: np.ndarray, bottom: np.ndarray, otherwise: float) -> np.ndarray:
-    """`top / bottom`, and `otherwise` where `bottom` is zero."""
-    return np.divide(
-        top, bottom, out=np.full(np.broadcast_shapes(top.shape, bottom.shape), otherwise), where=bottom != 0
-    )
-
-
 def _hits(confusion: np.ndarray) -> np.ndarray:
     return np.diagonal(confusion, axis1=1, axis2=2)
 
@@ -126,30 +49,30 @@ def _mcc(s: Scored) -> np.ndarray:
     truth, guess = s.confusion.sum(axis=2), s.confusion.sum(axis=1)
     covariance = _hits(s.confusion).sum(axis=1) * s.total - (truth * guess).sum(axis=1)
     variance = (s.total**2 - (truth**2).sum(axis=1)) * (s.total**2 - (guess**2).sum(axis=1))
-    return _divide(covariance, np.sqrt(np.maximum(variance, 0)), otherwise=0.0)
+    return divide(covariance, np.sqrt(np.maximum(variance, 0)), otherwise=0.0)
 
 
 def _sensitivities(s: Scored) -> np.ndarray:
     """`[R, C]`, NaN for classes without an image."""
-    return _divide(_hits(s.confusion), s.confusion.sum(axis=2), otherwise=np.nan)
+    return divide(_hits(s.confusion), s.confusion.sum(axis=2), otherwise=np.nan)
 
 
 def _specificities(s: Scored) -> np.ndarray:
     """`[R, C]`, NaN where every image is of that class."""
     truth, guess, hits = s.confusion.sum(axis=2), s.confusion.sum(axis=1), _hits(s.confusion)
     others = s.total[:, None] - truth
-    return _divide(others - (guess - hits), others, otherwise=np.nan)
+    return divide(others - (guess - hits), others, otherwise=np.nan)
 
 
 def _f1(s: Scored) -> tuple[np.ndarray, np.ndarray]:
     """`[R, C]` F1 and true weight of each class; a class never predicted and never true has F1 0 and weight 0."""
     truth, guess = s.confusion.sum(axis=2), s.confusion.sum(axis=1)
-    return _divide(2 * _hits(s.confusion), truth + guess, otherwise=0.0), truth
+    return divide(2 * _hits(s.confusion), truth + guess, otherwise=0.0), truth
 
 
 def _mean_of_present(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Row means of `[R, C]` over the entries that are `present`; NaN where none is."""
-    return _divide(np.where(present, values, 0.0).sum(axis=1), present.sum(axis=1).astype(float), otherwise=np.nan)
+    return divide(np.where(present, values, 0.0).sum(axis=1), present.sum(axis=1).astype(float), otherwise=np.nan)
 
 
 def _balanced_accuracy(s: Scored) -> np.ndarray:
@@ -169,19 +92,6 @@ def _weighted_f1(s: Scored) -> np.ndarray:
 
 def _macro_auc(s: Scored) -> np.ndarray:
     return _mean_of_present(s.class_auc, ~np.isnan(s.class_auc))
-
-
-def _weighted_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`[R]`: the chance that a positive scores above a negative, ties half (Mann-Whitney); NaN if undefined."""
-    order = np.argsort(score, kind="stable")
-    ranked = score[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # images of equal score share a step
-    in_order = weights[:, order]
-    positives = np.add.reduceat(in_order * positive[order], starts, axis=1)
-    negatives = np.add.reduceat(in_order * ~positive[order], starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives
-    wins = (positives * (below + 0.5 * negatives)).sum(axis=1)
-    return _divide(wins, positives.sum(axis=1) * negatives.sum(axis=1), otherwise=np.nan)
 
 
 def _nll(s: Scored) -> np.ndarray:

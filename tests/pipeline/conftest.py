@@ -75,7 +75,7 @@ def write_dataset(folder: Path, lesions: int = 160) -> Path:
     """A CSV of lesions with 1 to 3 images, and image files that only have bytes to be digested."""
     rng = np.random.default_rng(7)
     rows = ["image_id,path,label,group"]
-    (folder / "images").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     for lesion in range(lesions):
         label = CLASSES[lesion] if lesion < 3 else rng.choice(CLASSES, p=SHARES)
         for _ in range(rng.integers(1, 4)):
@@ -87,18 +87,25 @@ def write_dataset(folder: Path, lesions: int = 160) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def dataset_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set that tests share; who damages its files takes `own_world`."""
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A data set without any features yet."""
+def world(tmp_path: Path, dataset_csv: Path) -> World:
+    """An empty workspace beside the shared data set."""
+    return World(tmp_path / "workspace", dataset_csv)
+
+
+@pytest.fixture
+def own_world(tmp_path: Path) -> World:
+    """An empty workspace beside a data set of this test's own."""
     return World(tmp_path / "workspace", write_dataset(tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")
-def make_world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], World]:
-    """A function that makes another data set, for fixtures that live longer than a test."""
-
-    def make() -> World:
-        folder = tmp_path_factory.mktemp("world")
-        return World(folder / "workspace", write_dataset(folder / "data"))
-
-    return make
+def make_world(tmp_path_factory: pytest.TempPathFactory, dataset_csv: Path) -> Callable[[], World]:
+    """A function that makes another workspace, for fixtures that live longer than a test."""
+    return lambda: World(tmp_path_factory.mktemp("workspace"), dataset_csv)

@@ -14,9 +14,9 @@ from pipeline.metrics import (
     compute_metrics,
     get_metric,
     majority_baseline,
-    scored,
     specificity_threshold,
 )
+from pipeline.scored import scored
 
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
@@ -140,9 +140,7 @@ def test_matthews_correlation_of_a_worked_example() -> None:
 def test_melanoma_sensitivity_is_the_best_that_keeps_the_specificity(seed: int, specificity: float) -> None:
     y, p = draw(seed)
     mel, score = y == 4, p[:, 4]
-    best = max(
-        float((score[mel] > t).mean()) for t in [-1.0, *score] if (score[~mel] <= t).mean() >= specificity
-    )
+    best = max(float((score[mel] > t).mean()) for t in [-1.0, *score] if (score[~mel] <= t).mean() >= specificity)
     ours = compute_metrics(y, p, CLASSES, positive="mel")
     per_cent = round(100 * specificity)
     assert ours[f"mel_sensitivity_at_{per_cent}"] == pytest.approx(best)

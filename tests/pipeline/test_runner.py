@@ -131,15 +131,15 @@ def test_the_same_experiment_is_not_run_twice(world) -> None:
     pd.testing.assert_frame_equal(forced.predictions, first.predictions)
 
 
-def test_anything_that_changes_the_numbers_is_another_experiment(world) -> None:
-    world.extract()
-    first = run_experiment(world.config(), world.workspace)
-    assert run_experiment(world.config("seed=1"), world.workspace).id != first.id
-    assert run_experiment(world.config("head.C=3"), world.workspace).id != first.id
-    image = world.csv.parent / "images" / f"{first.part('train')['image_id'][0]}.jpg"
+def test_anything_that_changes_the_numbers_is_another_experiment(own_world) -> None:
+    own_world.extract()
+    first = run_experiment(own_world.config(), own_world.workspace)
+    assert run_experiment(own_world.config("seed=1"), own_world.workspace).id != first.id
+    assert run_experiment(own_world.config("head.C=3"), own_world.workspace).id != first.id
+    image = own_world.csv.parent / "images" / f"{first.part('train')['image_id'][0]}.jpg"
     image.write_text("other pixels")
     with pytest.raises(StaleFeaturesError, match="other bytes"):
-        run_experiment(world.config(), world.workspace)
+        run_experiment(own_world.config(), own_world.workspace)
 
 
 def test_mlp_keeps_its_history_and_watches_any_of_our_metrics(world) -> None:
@@ -274,12 +274,12 @@ def test_features_lacking_images_of_the_table_are_missing_features(world) -> Non
         run_experiment(world.config(), world.workspace)
 
 
-def test_an_image_file_that_is_gone_does_not_take_its_features_along(world) -> None:
-    world.extract()
-    first = run_experiment(world.config(), world.workspace)
-    for image in (world.csv.parent / "images").iterdir():
+def test_an_image_file_that_is_gone_does_not_take_its_features_along(own_world) -> None:
+    own_world.extract()
+    first = run_experiment(own_world.config(), own_world.workspace)
+    for image in (own_world.csv.parent / "images").iterdir():
         image.unlink()
-    again = run_experiment(world.config(), world.workspace)
+    again = run_experiment(own_world.config(), own_world.workspace)
     np.testing.assert_array_equal(again.probabilities("train"), first.probabilities("train"))
 
 
