@@ -25,6 +25,13 @@ class UnknownHeadError(UnknownNameError):
         super().__init__("head", name, valid)
 
 
+class UnknownNetError(UnknownNameError):
+    """A network that is not in `heads.nets.params.NETS`."""
+
+    def __init__(self, name: object, valid: Iterable[str]):
+        super().__init__("net", name, valid)
+
+
 class UnknownLossError(UnknownNameError):
     """A loss that is not in `heads.losses.LOSSES`."""
 
@@ -80,3 +87,15 @@ class TrainingDivergedError(HeadError, ArithmeticError):
 
 class HeadFileError(HeadError, ValueError):
     """A saved head that is missing, damaged or holds types that are not ours."""
+
+
+class NetShapeError(HeadError, ValueError):
+    """Layers that do not fit the size of the images."""
+
+
+class WarmStartError(HeadError, ValueError):
+    """A head, or features, that a network's last layer cannot start from."""
+
+
+class CheckpointError(HeadError, ValueError):
+    """A checkpoint that is damaged or belongs to another network."""

@@ -1,7 +1,6 @@
 """Post-hoc logit adjustment: shift any head's probabilities between frequent and rare classes after training."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,11 +19,24 @@ def adjusted(probabilities: NDArray[np.float64], prior: NDArray[np.float64], tau
 
 
 class LogitAdjusted(BaseHead):
-    """A head whose probabilities are adjusted by `tau`; `fit` trains the head, `tune_tau` chooses tau."""
+    """A head whose probabilities are adjusted by `tau`; `fit` trains the head, `tune_tau` chooses tau.
+
+    `scores_` is there after `tune_tau`: the validation score of each tau tried.
+    """
+
+    scores_: dict[float, float]
 
     def __init__(self, head: BaseHead, tau: float = 0.0):
         self.head = head
         self.tau = tau
+
+    @classmethod
+    def of_fitted(cls, head: BaseHead, tau: float) -> "LogitAdjusted":
+        """A fitted head behind the adjustment, fitted too."""
+        wrapped = cls(head, tau)
+        for name in ("classes_", "counts_", "prior_", "history_", "n_features_in_"):
+            setattr(wrapped, name, getattr(head, name))
+        return wrapped
 
     @property
     def classes(self) -> Sequence[str]:  # type: ignore[override]
@@ -50,9 +62,6 @@ def tune_tau(head: BaseHead, X: ArrayLike, y: ArrayLike, metric: Scorer, taus: S
         metric: `metric(y, probabilities) -> float`, higher is better.
         taus: what to try; of equally good ones the smallest in size is taken.
 
-    Returns:
-        The adjusted head; its `scores_` maps each tau to its score.
-
     Raises:
         HeadParamsError: no tau to try.
     """
@@ -62,8 +71,6 @@ def tune_tau(head: BaseHead, X: ArrayLike, y: ArrayLike, metric: Scorer, taus: S
     probabilities = head.predict_proba(X)
     scores = {float(tau): float(metric(codes, adjusted(probabilities, head.prior_, tau))) for tau in taus}
     best = max(scores, key=lambda tau: (scores[tau], -abs(tau)))
-    wrapped: Any = LogitAdjusted(head, best)
-    for fitted in ("classes_", "counts_", "prior_", "history_", "n_features_in_"):
-        setattr(wrapped, fitted, getattr(head, fitted))
-    wrapped.scores_ = scores
-    return wrapped
+    tuned = LogitAdjusted.of_fitted(head, best)
+    tuned.scores_ = scores
+    return tuned

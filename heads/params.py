@@ -114,21 +114,15 @@ class HistGBDTParams(HeadParams):
     class_weight: Weighting = "balanced"
 
 
-class NetworkParams(HeadParams):
-    """What `mlp` and `hybrid_mlp` have in common: regularisation, optimiser, loss and stopping."""
+class GradientParams(HeadParams):
+    """What everything trained by gradient descent has in common: optimiser, schedule, loss and stopping."""
 
-    dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden outputs set to zero in training")
-    batch_norm: bool = Field(False, description="normalise hidden layers over the batch")
-    activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0, description="learning rate (the peak of onecycle)")
     weight_decay: float = Field(1e-2, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd only")
     schedule: Literal["none", "cosine", "onecycle", "plateau"] = "none"
     batch_size: int = Field(128, ge=2, description="rows a step")
-    max_epochs: int = Field(50, ge=1)
     patience: int = Field(10, ge=1, description="epochs without a better validation score before stopping")
-    monitor: str = Field("loss", description="what early stopping watches: loss, or a metric such as mcc")
     loss: str = Field("cross_entropy", description="a name in heads.losses.LOSSES")
     loss_params: dict[str, float] = Field({}, description="parameters of that loss: gamma, alpha, beta, tau")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
@@ -136,12 +130,23 @@ class NetworkParams(HeadParams):
         Weighting | Literal["auto"],
         Field(description="auto: none for losses that correct imbalance themselves, balanced for the others"),
     ] = "auto"
-    mixup: float = Field(0.0, ge=0, description="alpha of feature mixup; 0 for none")
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:
         validated(loss_spec(self.loss).params, self.loss_params, f"loss {self.loss}")
         return self
+
+
+class NetworkParams(GradientParams):
+    """What `mlp` and `hybrid_mlp` have in common."""
+
+    dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden outputs set to zero in training")
+    batch_norm: bool = Field(False, description="normalise hidden layers over the batch")
+    activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
+    lr: float = Field(1e-3, gt=0, description="learning rate (the peak of onecycle)")
+    max_epochs: int = Field(50, ge=1)
+    monitor: str = Field("loss", description="what early stopping watches: loss, or a metric such as mcc")
+    mixup: float = Field(0.0, ge=0, description="alpha of feature mixup; 0 for none")
 
 
 class MLPParams(NetworkParams):
