@@ -202,7 +202,7 @@ def lacunae(maps: Maps, rng: Generator, amount: float, atypia: float) -> None:
     darkness = rng.beta(0.7, 1.2)
     size = maps.scale * rng.uniform(0.2, 0.45)
     pools = maps.empty()
-    count = min(amount * 3.4 * (maps.radius / size) ** 2, 130)
+    count = min(amount * 5 * (maps.radius / size) ** 2, 220)
     for x, y in maps.places(rng, count, 0.2 * size):
         stamp(pools, x, y, max(size * rng.uniform(0.5, 1.3), 1.5), rng.uniform(0.6, 1), hardness=0.4,
               stretch=rng.uniform(1, 1.5), angle=rng.uniform(0, math.pi))  # fmt: skip

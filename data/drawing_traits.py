@@ -56,8 +56,9 @@ def draw_traits(rng: np.random.Generator, label: str, difficulty: float) -> dict
     """The traits of one lesion of class `label`: a draw around its class, mixed with one of another class.
 
     Every lesion has a class that it mimics, as lesions do: a pigmented basal cell carcinoma that looks like a
-    melanoma, a melanoma that looks like a naevus. `difficulty` in [0, 1] says how far each trait moves there:
-    at 0 not at all, at 1 almost wholly on the average. The random draws are the same at every difficulty.
+    melanoma, a melanoma that looks like a naevus. `difficulty` in [0, 1] says how far each trait moves there: at 0
+    not at all, at 1 by three eighths on the average and in some lesions nearly the whole way. The random draws are
+    the same at every difficulty.
     """
     own = _draw_class(rng, label)
     mimicked = rng.choice([name for name in CLASSES if name != label])
@@ -75,6 +76,6 @@ def _draw_class(rng: np.random.Generator, label: str) -> dict[str, float]:
             traits[trait] = mean * math.exp(rng.normal(0, 0.3))
         else:
             # Shape and pigment vary around the mean; a structure may be plain in one lesion and absent in the next.
-            narrow = 3.0 if trait in STRUCTURES else 9.0
-            traits[trait] = float(rng.beta(narrow * mean, narrow * (1 - mean)))
+            concentration = 3.0 if trait in STRUCTURES else 9.0
+            traits[trait] = float(rng.beta(concentration * mean, concentration * (1 - mean)))
     return traits
