@@ -75,7 +75,7 @@ class ViewsConfig(_Part):
 class FeaturesConfig(_Part):
     """Which cached features the head is trained on; more than one block makes a hybrid."""
 
-    blocks: tuple[BlockConfig, ...] = Field(description="the hybrid's blocks, at least one")
+    blocks: tuple[BlockConfig, ...] = Field(default=(), description="the hybrid's blocks, at least one for a head")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="arithmetic the features were extracted with; auto takes what the cache has"
     )
@@ -84,9 +84,7 @@ class FeaturesConfig(_Part):
 
     @field_validator("blocks")
     @classmethod
-    def _some_and_different(cls, blocks: tuple[BlockConfig, ...]) -> tuple[BlockConfig, ...]:
-        if not blocks:
-            raise ValueError("expected at least one block, got an empty hybrid; name backbones, e.g. features=A+B")
+    def _different(cls, blocks: tuple[BlockConfig, ...]) -> tuple[BlockConfig, ...]:
         for block in blocks:
             if blocks.count(block) > 1:
                 raise ValueError(
@@ -96,17 +94,27 @@ class FeaturesConfig(_Part):
         return blocks
 
 
-class HeadConfig(BaseModel):
-    """The head's name; every other key is one of that head's own parameters (see `heads.zoo`)."""
+class _Named(BaseModel):
+    """A name; every other key is one of the parameters that belong to it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(default="logreg", min_length=1, description="a head of the zoo")
-
     @property
     def params(self) -> dict[str, Any]:
-        """The head's parameters, without its name."""
+        """The parameters, without the name."""
         return dict(self.model_extra or {})
+
+
+class HeadConfig(_Named):
+    """What is trained on features: a head's name and its parameters (see `heads.zoo`)."""
+
+    name: str = Field(default="logreg", min_length=1, description="a head of the zoo")
+
+
+class NetConfig(_Named):
+    """What is trained from images: a net's name and its parameters (see `heads.nets`)."""
+
+    name: str = Field(min_length=1, description="a net: simple_cnn or finetune")
 
 
 class ExperimentConfig(_Part):
@@ -124,8 +132,11 @@ class ExperimentConfig(_Part):
     )
     seed: int = Field(default=0, ge=0, description="seed of the train/validation split and of the head")
     split: SplitConfig = Field(default=SplitConfig(), description="how images are dealt to the parts")
-    features: FeaturesConfig = Field(description="cached features, e.g. {blocks: [{backbone: resnet34}]}")
+    features: FeaturesConfig = Field(
+        default=FeaturesConfig(), description="cached features, e.g. {blocks: [{backbone: resnet34}]}"
+    )
     head: HeadConfig = Field(default=HeadConfig(), description="what is trained on the features")
+    net: NetConfig | None = Field(default=None, description="what is trained from the images, instead of a head")
     tau: float | Literal["auto"] | None = Field(
         default=None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
     )
@@ -140,6 +151,14 @@ class ExperimentConfig(_Part):
     def _short_forms(cls, content: Any) -> Any:
         return expand_short_forms(content) if isinstance(content, dict) else content
 
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "ExperimentConfig":
+        if self.net is None and not self.features.blocks:
+            raise ValueError(
+                "features: expected at least one block, got an empty hybrid; name cached backbones, e.g. features=A+B"
+            )
+        return self
+
     @field_validator("objective")
     @classmethod
     def _known_metric(cls, objective: str) -> str:
@@ -148,9 +167,19 @@ class ExperimentConfig(_Part):
         return objective
 
     @property
+    def learner(self) -> str:
+        """Name of what is trained: the net's, or the head's."""
+        return self.net.name if self.net is not None else self.head.name
+
+    def content(self) -> dict[str, Any]:
+        """Plain values, defaults included; a net without features has no head."""
+        unused = {"features", "head"} if self.net is not None and not self.features.blocks else set()
+        return self.model_dump(mode="json", exclude=unused)
+
+    @property
     def digest(self) -> str:
         """sha256 over the resolved configuration; equal configurations have equal digests."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
 
 
 def load_config(
@@ -187,7 +216,12 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
         config = ExperimentConfig.model_validate(content)
     except ValidationError as error:
         raise config_error(error, ExperimentConfig, source) from None
-    return config.model_copy(update={"head": resolve_head(config.head, source)})
+    resolved: dict[str, Any] = {}
+    if config.features.blocks:
+        resolved["head"] = resolve_head(config.head, source)
+    if config.net is not None:
+        resolved["net"] = resolve_net(config.net, source)
+    return config.model_copy(update=resolved)
 
 
 def resolve_head(head: HeadConfig, source: str = "the configuration") -> HeadConfig:
@@ -196,20 +230,33 @@ def resolve_head(head: HeadConfig, source: str = "the configuration") -> HeadCon
 
     if head.name not in HEADS:
         raise ConfigError(f"{source}: head.name: {unknown_name('head', head.name, HEADS)}")
-    model = head_params(head.name)
+    return HeadConfig(name=head.name, **_checked(head_params(head.name), head.params, source, "head"))
+
+
+def resolve_net(net: NetConfig, source: str = "the configuration") -> NetConfig:
+    """The same net with all of its parameters, like `resolve_head`."""
+    from heads.nets.params import NETS, net_params
+
+    if net.name not in NETS:
+        raise ConfigError(f"{source}: net.name: {unknown_name('net', net.name, NETS)}")
+    return NetConfig(name=net.name, **_checked(net_params(net.name), net.params, source, "net"))
+
+
+def _checked(model: type[BaseModel], params: dict[str, Any], source: str, key: str) -> dict[str, Any]:
+    """Parameters checked by their own model, as plain values with all defaults."""
     try:
-        params = model.model_validate(head.params)
+        return model.model_validate(params).model_dump(mode="json")
     except ValidationError as error:
-        known = ["head.name", *(key for key in valid_keys(ExperimentConfig) if not key.startswith("head."))]
-        raise config_error(error, model, source, prefix="head.", known=known) from None
-    return HeadConfig(name=head.name, **params.model_dump(mode="json"))
+        known = [f"{key}.name", *(k for k in valid_keys(ExperimentConfig) if not k.startswith(f"{key}."))]
+        raise config_error(error, model, source, prefix=f"{key}.", known=known) from None
 
 
 def expand_short_forms(content: dict[str, Any]) -> dict[str, Any]:
-    """Write out `head: mlp`, `features: A+B` and `blocks: [A, B]` as the mappings they stand for."""
+    """Write out `head: mlp`, `net: simple_cnn`, `features: A+B` and `blocks: [A, B]` as what they stand for."""
     content = dict(content)
-    if isinstance(content.get("head"), str):
-        content["head"] = {"name": content["head"]}
+    for key in ("head", "net"):
+        if isinstance(content.get(key), str):
+            content[key] = {"name": content[key]}
     features = content.get("features")
     if isinstance(features, str):
         features = {"blocks": blocks_from(features)}
@@ -243,7 +290,7 @@ def blocks_from(
 
 def resolved_yaml(config: ExperimentConfig) -> str:
     """The whole configuration, defaults included, as YAML that `load_config` reads back to an equal one."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config.content(), sort_keys=False, allow_unicode=True)
 
 
 def config_names() -> list[str]:

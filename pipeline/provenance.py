@@ -18,7 +18,7 @@ def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
         config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
         parts: Fingerprints and plain values of all else (table, files, splits, stores, images left out).
     """
-    content = config.model_dump(mode="json", exclude={"dataset", "dataset_name", "columns"})
+    content = {key: v for key, v in config.content().items() if key not in ("dataset", "dataset_name", "columns")}
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
 
 
@@ -36,8 +36,8 @@ def versions() -> dict[str, str]:
 def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
     """What a list of runs shows of this one, without reading its configuration."""
     return {
-        "head": config.head.name,
-        "features": "+".join(_block_words(block) for block in config.features.blocks),
+        "head": config.learner,
+        "features": "+".join(_block_words(block) for block in config.features.blocks) or "images",
         "dataset": dataset,
         "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),
         "seed": config.seed,

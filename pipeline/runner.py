@@ -116,7 +116,11 @@ def run_experiment(
 
 
 def learner_of(config: ExperimentConfig) -> Learner:
-    """Who trains what this configuration describes: heads on cached features."""
+    """Who trains what this configuration describes."""
+    if config.net is not None:
+        raise RunError(
+            f"net {config.net.name!r}: only heads on cached features can be trained so far; give head instead"
+        )
     return fit_head
 
 

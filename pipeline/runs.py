@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import ExperimentConfig, FeaturesConfig, resolved_yaml
+from pipeline.config import ExperimentConfig, resolved_yaml
 from pipeline.errors import RunError, RunNotFoundError
 from pipeline.metrics import majority_baseline
 from pipeline.overrides import read_yaml
@@ -165,13 +165,15 @@ def finish_run(folder: Path, run_id: str) -> Run:
 def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
     """A readable name: `<head>-<features>-<yyyymmdd-hhmmss>-<4 hex digits of the configuration>`."""
     stamp = (when or datetime.now()).strftime("%Y%m%d-%H%M%S")
-    name = f"{config.head.name}-{short_features(config.features)}-{stamp}-{config.digest[:4]}"
+    name = f"{config.learner}-{short_features(config)}-{stamp}-{config.digest[:4]}"
     return re.sub(r"[^A-Za-z0-9+._-]", "_", name)
 
 
-def short_features(features: FeaturesConfig, most: int = 48) -> str:
-    """The backbones of a hybrid in few letters: `effnet_lite0+resnet34`."""
-    names = [_short_name(block.backbone) for block in features.blocks]
+def short_features(config: ExperimentConfig, most: int = 48) -> str:
+    """What is trained on, in few letters: `effnet_lite0+resnet34`; for a net its backbone, or `images`."""
+    names = [_short_name(block.backbone) for block in config.features.blocks]
+    if config.net is not None:
+        names = [_short_name(str(config.net.params.get("backbone", "images")))]
     joined = "+".join(names)
     return joined if len(joined) <= most else f"{names[0][: most - 8]}+{len(names) - 1}more"
 

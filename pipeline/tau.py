@@ -1,7 +1,6 @@
 """Post-hoc logit adjustment of a run: one tau for all of its heads, given or chosen on the validation predictions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def adjust_heads(
     tau = best_tau(config.objective, fitted, y_validation) if config.tau == "auto" else float(config.tau)
     log(f"logit adjustment: tau {tau:g}" + (f", best {config.objective} on validation" if config.tau == "auto" else ""))
     for one in fitted:
-        one.head = _wrapped(one.head, tau)
+        one.head = LogitAdjusted.of_fitted(one.head, tau)
         one.proba = {part: adjusted(proba, one.prior, tau) for part, proba in one.proba.items()}
     return tau
 
@@ -44,11 +43,3 @@ def best_tau(objective: str, fitted: Sequence[Fitted], y_validation: Sequence[np
         proba = np.concatenate([adjusted(one.proba["validation"], one.prior, tau) for one in fitted])
         scores[tau] = sign * metric(y, proba)
     return max(scores, key=lambda tau: (scores[tau], -abs(tau)))
-
-
-def _wrapped(head: Any, tau: float) -> LogitAdjusted:
-    """A fitted head behind the adjustment, fitted too."""
-    wrapped: Any = LogitAdjusted(head, tau)
-    for name in ("classes_", "counts_", "prior_", "history_", "n_features_in_"):
-        setattr(wrapped, name, getattr(head, name))
-    return wrapped

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.splits import POLICIES, TRAIN_IMAGES
+from heads.nets.params import NETS, net_params
 from heads.views import PAIRINGS, PREDICT_VIEWS, TRAIN_VIEWS
 from heads.zoo import HEADS, head_params
 from pipeline.config import (
@@ -128,7 +129,8 @@ def test_all_problems_are_told_at_once_with_the_file_and_the_remedy(tmp_path: Pa
 
 
 def test_features_have_to_be_named() -> None:
-    assert "features: missing; expected a mapping with the keys blocks" in problems(base={})
+    assert "features: expected at least one block, got an empty hybrid" in problems(base={})
+    assert "at least one block" in problems("head.C=1", base={"head": "logreg"})
 
 
 def test_overrides_are_typed_as_yaml_and_applied_in_order() -> None:
@@ -216,6 +218,19 @@ def test_packaged_names_and_paths_are_found_from_any_folder(tmp_path: Path, monk
     for nowhere in ("../logreg", str(tmp_path / "logreg.yaml"), ""):
         with pytest.raises((ConfigNotFoundError, ConfigError)):
             load_config(nowhere)
+
+
+@pytest.mark.parametrize("net", list(NETS))
+def test_every_net_resolves_without_features_or_head(net: str) -> None:
+    config = validate_config({"net": net})
+    content = yaml.safe_load(resolved_yaml(config))
+    assert config.learner == net and not {"features", "head"} & content.keys()
+    assert content["net"].keys() == {"name", *net_params(net).model_fields}
+    assert validate_config(content) == config
+    warm = validate_config({"net": net, "features": "A"})
+    assert yaml.safe_load(resolved_yaml(warm))["head"]["name"] == "logreg"
+    assert "unknown net 'finetun'; did you mean 'finetune'" in problems("net=finetun", base={})
+    assert "unknown key net.batch_sise; did you mean net.batch_size?" in problems("net.batch_sise=3", base={"net": net})
 
 
 @pytest.mark.parametrize("head", list(HEADS))

@@ -366,3 +366,15 @@ def test_a_failed_run_leaves_nothing_behind(world, monkeypatch) -> None:
     assert list((world.workspace / "runs").iterdir()) == []
     with pytest.raises(FileNotFoundError):
         load_run("logreg", world.workspace)
+
+
+def test_every_saved_head_of_the_zoo_loads_from_its_run(world) -> None:
+    """As the zoo does it: one reading of the cache for all heads."""
+    world.extract()
+    inputs = open_inputs(world.config(), world.workspace)
+    for head in ("logreg", "knn", "gaussian_nb", "mlp"):
+        epochs = ["head.max_epochs=2"] if head == "mlp" else []
+        run = run_experiment(world.config(f"head={head}", *epochs, "tau=auto"), world.workspace, inputs=inputs)
+        ids = list(run.part("validation")["image_id"])
+        features = inputs.blocks_of(run.config.features)[0].arrays(ids).views
+        np.testing.assert_array_equal(run.load_head().predict_proba(features), run.probabilities("validation"))
