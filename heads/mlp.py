@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.dataset import Dataset
 from skorch.utils import noop
 from torch import Tensor
@@ -17,18 +16,17 @@ from heads.base import BaseHead, FitOptions, Scorer
 from heads.batches import BatchIterator
 from heads.blocks import BlockTransformer
 from heads.class_weights import ClassWeight
-from heads.errors import TrainingDivergedError, UnknownMonitorError
+from heads.errors import UnknownMonitorError
 from heads.losses import Loss, build_loss
 from heads.network import MLP, geometric_sizes
 from heads.scorers import SCORERS
+from heads.training import PREDICT_ROWS, EpochRecord, StopEarly, scheduler
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
-# Rows a forward pass when predicting; fixed, so that the same rows give the same bits.
-PREDICT_ROWS = 4096
 
 
 class MLPHead(BaseHead):
@@ -59,7 +57,7 @@ class MLPHead(BaseHead):
         batch_size: int = 128,
         max_epochs: int = 50,
         patience: int = 10,
-        monitor: str = "loss",
+        monitor: str = "mcc",
         loss: str = "cross_entropy",
         loss_params: Mapping[str, float] | None = None,
         label_smoothing: float = 0.0,
@@ -191,86 +189,3 @@ class MLPHead(BaseHead):
     def _optimizer_params(self) -> dict[str, Any]:
         params = {"optimizer": OPTIMIZERS[self.optimizer], "optimizer__weight_decay": self.weight_decay}
         return params | ({"optimizer__momentum": self.momentum} if self.optimizer == "sgd" else {})
-
-
-def scheduler(name: str, lr: float, max_epochs: int, steps: int, patience: int) -> list[tuple[str, Callback]]:
-    """skorch's learning rate schedule by name, for epochs of `steps` batches.
-
-    `none`; `cosine`: falls to 0 along half a cosine over all epochs; `onecycle`: rises to `lr` and falls again,
-    stepping every batch; `plateau`: a third of it, whenever the loss (on validation data, if any) has not improved
-    for a third of `patience`.
-    """
-    if name == "cosine":
-        policy = LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max_epochs)
-    elif name == "onecycle":
-        policy = LRScheduler(
-            torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=max_epochs * steps + 1, step_every="batch"
-        )
-    elif name == "plateau":
-        policy = LRScheduler(
-            torch.optim.lr_scheduler.ReduceLROnPlateau, monitor=_last_loss, factor=1 / 3, patience=patience // 3
-        )
-    else:
-        return []
-    return [("schedule", policy)]
-
-
-def _last_loss(net: NeuralNetClassifier) -> float:
-    epoch = net.history[-1]
-    return epoch.get("valid_loss", epoch["train_loss"])
-
-
-class StopEarly(EarlyStopping):
-    """skorch's early stopping, which also tells whether it was this that ended the training."""
-
-    stopped = False
-
-    def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
-        """Compare, and raise KeyboardInterrupt (what skorch stops at) when patience is at its end."""
-        try:
-            super().on_epoch_end(net, **kwargs)
-        except KeyboardInterrupt:
-            self.stopped = True
-            raise
-
-
-class EpochRecord(Callback):
-    """Scores the validation data after each epoch and keeps one row an epoch.
-
-    Args:
-        validation: features [n, views, d] and codes [n], or None.
-        metrics: recorded as `valid_<name>` besides the loss; they see probabilities averaged over views.
-    """
-
-    def __init__(self, validation: tuple[Tensor, Tensor] | None, metrics: Mapping[str, Scorer]):
-        self.validation = validation
-        self.metrics = metrics
-        self.rows: list[dict[str, float]] = []
-
-    def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
-        """Record; TrainingDivergedError if the loss is no longer a number."""
-        last = net.history[-1]
-        if not np.isfinite(last["train_loss"]):
-            raise TrainingDivergedError(
-                f"Expected a finite loss, but it is {last['train_loss']} in epoch {last['epoch']}: lower lr."
-            )
-        row = {"epoch": last["epoch"], "train_loss": float(last["train_loss"])}
-        for name, value in self._validation_scores(net).items():
-            net.history.record(name, value)
-            row[name] = value
-        row |= {"lr": net.optimizer_.param_groups[0]["lr"], "seconds": last["dur"]}
-        self.rows.append(row)
-
-    def _validation_scores(self, net: NeuralNetClassifier) -> dict[str, float]:
-        if self.validation is None:
-            return {}
-        X, y = self.validation
-        images, views, _ = X.shape
-        net.module_.eval()
-        with torch.inference_mode():
-            logits = torch.cat([net.module_(rows) for rows in X.flatten(0, 1).split(PREDICT_ROWS)])
-            scores = {"valid_loss": float(net.criterion_(logits, y.repeat_interleave(views)))}
-            probabilities = net.criterion_.probabilities(logits).unflatten(0, (images, views)).mean(dim=1)
-        for name, metric in self.metrics.items():
-            scores[f"valid_{name}"] = float(metric(y.numpy(), probabilities.double().numpy()))
-        return scores

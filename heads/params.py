@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from heads.class_weights import ClassWeight
-from heads.losses import loss_spec
 from heads.validation import validated
 
 Weighting = Annotated[
@@ -133,6 +132,8 @@ class GradientParams(HeadParams):
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:
+        from heads.losses import loss_spec  # imports torch: only for heads that need it
+
         validated(loss_spec(self.loss).params, self.loss_params, f"loss {self.loss}")
         return self
 
@@ -145,7 +146,7 @@ class NetworkParams(GradientParams):
     activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
     lr: float = Field(1e-3, gt=0, description="learning rate (the peak of onecycle)")
     max_epochs: int = Field(50, ge=1)
-    monitor: str = Field("loss", description="what early stopping watches: loss, or a metric such as mcc")
+    monitor: str = Field("mcc", description="what early stopping watches on validation data: a metric, or loss")
     mixup: float = Field(0.0, ge=0, description="alpha of feature mixup; 0 for none")
 
 

@@ -19,7 +19,6 @@ from heads.ensemble import AverageHead, StackHead
 from heads.errors import UnknownHeadError, UnknownNameError
 from heads.estimator import EstimatorHead
 from heads.knn import CosineKNN
-from heads.mlp import MLPHead
 from heads.svm import OneVsRestSVC
 from heads.validation import validated
 
@@ -131,10 +130,14 @@ def _hist_gbdt(params: p.HistGBDTParams, setting: Setting) -> BaseHead:
 
 
 def _mlp(params: p.MLPParams, setting: Setting) -> BaseHead:
+    from heads.mlp import MLPHead  # imports torch and skorch: only for heads that need them
+
     return MLPHead(setting.classes, setting.transformer(), **p.as_arguments(params), seed=setting.seed)
 
 
 def _hybrid_mlp(params: p.HybridMLPParams, setting: Setting) -> BaseHead:
+    from heads.mlp import MLPHead  # see `_mlp`
+
     arguments = p.as_arguments(params)
     hidden = arguments.pop("hidden_layers")
     return MLPHead(setting.classes, setting.transformer(), hidden=hidden, **arguments, seed=setting.seed)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from extract.recipes import get_recipe
 from heads.errors import UnknownNetError
 from heads.params import GradientParams
 
@@ -41,13 +42,7 @@ class NetParams(GradientParams):
     @field_validator("augmentation", "predict_augmentation")
     @classmethod
     def _known_recipe(cls, name: str) -> str:
-        from extract.recipes import get_recipe
-
-        try:
-            get_recipe(name)
-        except Exception as error:  # RecipeError: pydantic passes on ValueErrors only
-            raise ValueError(str(error)) from None
-        return name
+        return get_recipe(name).name
 
 
 class SimpleCNNParams(NetParams):

@@ -31,7 +31,9 @@ def test_the_weights_of_the_best_epoch_are_kept(blocks, features):
 
 def test_early_stopping_waits_for_patience_epochs(blocks, features):
     X, y = features(spread=0.1)
-    head = mlp(blocks, max_epochs=60, patience=4).fit(X, y, validation=features(n=100, spread=0.1, seed=5))
+    head = mlp(blocks, monitor="loss", max_epochs=60, patience=4).fit(
+        X, y, validation=features(n=100, spread=0.1, seed=5)
+    )
     losses = [row["valid_loss"] for row in head.history_]
     assert len(losses) == int(np.argmin(losses)) + 1 + 4
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -209,3 +212,11 @@ def test_a_class_with_one_image_cannot_be_calibrated_and_says_so(blocks, feature
     y[0] = 3
     with pytest.raises(TooFewImagesError, match="df has 1"):
         small("ridge", blocks).fit(X, y)
+
+
+def test_heads_without_a_network_do_not_import_torch():
+    code = (
+        "import sys; from heads.blocks import Block; from heads.zoo import build_head;"
+        "build_head('logreg', {}, blocks=[Block('a', 3)], classes=('x', 'y')); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

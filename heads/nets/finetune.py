@@ -1,0 +1,109 @@
+"""Fine-tuning: a pretrained backbone with a new last layer, all of it trainable."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from extract.backbones import Backbone, BackboneSpec, load_backbone
+from extract.names import RANDOM, full_name
+from extract.precision import arithmetic
+from heads.network import draw_linear
+from heads.nets.network import ImageNetwork, Layers
+from heads.nets.params import FinetuneParams
+
+
+class FineTuned(ImageNetwork):
+    """A backbone and a linear layer on its features.
+
+    In the phase `extraction` only the last layer is trained and the backbone stays in eval mode: it gives just the
+    features the cache holds. In the phase `tuning` all layers are, but for the frozen ones; what is frozen keeps its
+    batch norm statistics as well, and with `batch_norm: frozen` so does all the rest.
+    """
+
+    def __init__(self, backbone: Backbone, params: FinetuneParams, n_classes: int, seed: int = 0):
+        super().__init__()
+        self.backbone = backbone.module
+        self.preprocessing = backbone.preprocessing
+        if params.image_size:
+            self.preprocessing = replace(self.preprocessing, size=params.image_size)
+        self.digest = backbone.digest
+        self.precision = backbone.spec.precision
+        self._trunk, self._pool = backbone.trunk, backbone.pool
+        self._params = params
+        self.dropout = nn.Dropout(params.dropout)
+        with torch.device("meta"):
+            self.last = nn.Linear(backbone.dim, n_classes)
+        self.last.to_empty(device="cpu")
+        draw_linear(self.last, torch.Generator().manual_seed(seed))
+        self._phase = "extraction"
+        _drop_classifier(self.backbone)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits float32 `[n, C]` of images uint8 `[n, 3, *preprocessing.size]`."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._phase != "extraction"):
+            features = self.features(images)
+        return self.last(self.dropout(features))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features float32 `[n, dim]`, computed as `extract.backbones.Backbone` does."""
+        with arithmetic(self.precision, images.device.type):
+            maps = self._trunk(self.preprocessing.normalize(images))
+        return self._pool(maps.float()).flatten(1)
+
+    def trained_layers(self, phase: str) -> Layers:
+        """The last layer alone (`extraction`), or with all layers that are not frozen (`tuning`)."""
+        self._phase = phase
+        depths = layer_depths(self.backbone)
+        deepest = max(depths.values(), default=0)
+        frozen = round(self._params.freeze_depth * (deepest + 1))
+        by_depth: dict[int, list[nn.Parameter]] = {}
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(phase == "tuning" and depths[name] >= frozen)
+            if parameter.requires_grad:
+                by_depth.setdefault(depths[name], []).append(parameter)
+        decay = self._params.layer_decay
+        layers = [(by_depth[depth], decay ** (deepest + 1 - depth)) for depth in sorted(by_depth, reverse=True)]
+        return [(list(self.last.parameters()), 1.0), *layers]
+
+    def train(self, mode: bool = True) -> "FineTuned":
+        """Train or eval mode; what is not trained stays in eval mode."""
+        super().train(mode)
+        if mode and self._phase == "extraction":
+            self.backbone.eval()
+        elif mode:
+            for module in self.backbone.modules():
+                own = list(module.parameters(recurse=False))
+                is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+                if (own and not any(p.requires_grad for p in own)) or (is_norm and self._params.batch_norm == "frozen"):
+                    module.eval()
+        return self
+
+
+def layer_depths(backbone: nn.Module) -> dict[str, int]:
+    """Parameter name -> layer, counted from the image: timm's own grouping, else each module with parameters is one."""
+    if hasattr(backbone, "group_matcher"):
+        from timm.models import group_parameters
+
+        return dict(group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True))
+    owners = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in backbone.named_parameters()))
+    return {name: owners.index(name.rpartition(".")[0]) for name, _ in backbone.named_parameters()}
+
+
+def build_finetune(
+    params: FinetuneParams, n_classes: int, precision: str, seed: int, pretrained: bool = True
+) -> FineTuned:
+    """The network with the backbone's weights, or (for weights that are loaded afterwards) without."""
+    name, weights = full_name(params.backbone), params.weights
+    if not pretrained:
+        name, weights = RANDOM + name.removeprefix(RANDOM), ""
+    spec = BackboneSpec(name, weights, params.fit, precision)
+    return FineTuned(load_backbone(spec, fold=False), params, n_classes, seed)
+
+
+def _drop_classifier(backbone: nn.Module) -> None:
+    """Remove a timm network's classifier, which features do not pass through."""
+    names = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
+    for name in (names,) if isinstance(names, str) else names:
+        parent, _, child = name.rpartition(".")
+        setattr(backbone.get_submodule(parent), child, nn.Identity())
