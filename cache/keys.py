@@ -92,8 +92,9 @@ def safe_name(name: str) -> str:
 def explain(ours: FeatureKey, theirs: FeatureKey) -> list[tuple[str, Any, Any]]:
     """Which fields make two keys differ: `(dotted field, ours, theirs)`, empty when the keys are equal."""
     left, right = dict(_leaves(ours.to_dict())), dict(_leaves(theirs.to_dict()))
-    fields = sorted(left.keys() | right.keys())
-    return [(f, left.get(f, "(absent)"), right.get(f, "(absent)")) for f in fields if left.get(f) != right.get(f)]
+    absent = "(absent)"
+    pairs = [(f, left.get(f, absent), right.get(f, absent)) for f in sorted(left.keys() | right.keys())]
+    return [(field, a, b) for field, a, b in pairs if a != b]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,50 @@
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cache.keys import FeatureKey
+from cache.storage import Root
+from cache.store import FeatureStore
+
+KEY = FeatureKey("toy", "net", "ab" * 32, {"size": [8, 8]}, {"name": "none"}, 0, "fp32")
+DIM = 5
+
+
+def digest_of(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def vectors_of(image_ids, view: int) -> np.ndarray:
+    """Features that say which image and view they belong to."""
+    rows = [[int(digest_of(image_id)[:6], 16), view, 1, 2, 3] for image_id in image_ids]
+    return np.array(rows, dtype=np.float32)
+
+
+def fill(store: FeatureStore, views=(0,), blocks=None, digests=None) -> None:
+    for block in range(store.n_blocks) if blocks is None else blocks:
+        ids = store.block_ids(block)
+        found = [(digests or {}).get(i, digest_of(i)) for i in ids]
+        for view in views:
+            store.write_block(block, view, range(len(ids)), vectors_of(ids, view), found)
+
+
+@pytest.fixture
+def root(tmp_path) -> Root:
+    return Root(tmp_path / "features")
+
+
+@pytest.fixture
+def ids() -> list[str]:
+    return [f"img_{n:04d}" for n in range(150)]  # three blocks, the last one not full
+
+
+@pytest.fixture
+def make_store(root, ids):
+    def make(views: int = 2, image_ids=None, **fields) -> FeatureStore:
+        store = FeatureStore.create(root, replace(KEY, **fields), DIM, image_ids or ids, {"dataset": "some/folder"})
+        store.grow(views=views)
+        return store
+
+    return make
