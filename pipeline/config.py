@@ -140,7 +140,9 @@ class ExperimentConfig(_Part):
     tau: float | Literal["auto"] | None = Field(
         default=None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
     )
-    objective: str = Field(default="mcc", description="metric that tau and the best run are chosen by, on validation")
+    objective: str = Field(
+        default="mcc", description="metric that choices are made by, on validation: early stopping, tau, the best run"
+    )
     positive: str | None = Field(
         default=None,
         description="class scored by its sensitivity at fixed specificities; null: mel, where there is one",
@@ -218,32 +220,39 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
         raise config_error(error, ExperimentConfig, source) from None
     resolved: dict[str, Any] = {}
     if config.features.blocks:
-        resolved["head"] = resolve_head(config.head, source)
+        resolved["head"] = resolve_head(config.head, source, objective=config.objective)
     if config.net is not None:
-        resolved["net"] = resolve_net(config.net, source)
+        resolved["net"] = resolve_net(config.net, source, objective=config.objective)
     return config.model_copy(update=resolved)
 
 
-def resolve_head(head: HeadConfig, source: str = "the configuration") -> HeadConfig:
-    """The same head with all of its parameters: those given, checked, and the defaults of the rest."""
+def resolve_head(head: HeadConfig, source: str = "the configuration", *, objective: str = "mcc") -> HeadConfig:
+    """The same head with all of its parameters: those given, checked, and the defaults of the rest.
+
+    What stops early watches the experiment's objective, unless it is told to `monitor` something else.
+    """
     from heads.zoo import HEADS, head_params  # scikit-learn comes with it: only when there is a head to check
 
     if head.name not in HEADS:
         raise ConfigError(f"{source}: head.name: {unknown_name('head', head.name, HEADS)}")
-    return HeadConfig(name=head.name, **_checked(head_params(head.name), head.params, source, "head"))
+    return HeadConfig(name=head.name, **_checked(head_params(head.name), head.params, source, "head", objective))
 
 
-def resolve_net(net: NetConfig, source: str = "the configuration") -> NetConfig:
+def resolve_net(net: NetConfig, source: str = "the configuration", *, objective: str = "mcc") -> NetConfig:
     """The same net with all of its parameters, like `resolve_head`."""
     from heads.nets.params import NETS, net_params
 
     if net.name not in NETS:
         raise ConfigError(f"{source}: net.name: {unknown_name('net', net.name, NETS)}")
-    return NetConfig(name=net.name, **_checked(net_params(net.name), net.params, source, "net"))
+    return NetConfig(name=net.name, **_checked(net_params(net.name), net.params, source, "net", objective))
 
 
-def _checked(model: type[BaseModel], params: dict[str, Any], source: str, key: str) -> dict[str, Any]:
+def _checked(model: type[BaseModel], params: dict[str, Any], source: str, key: str, objective: str) -> dict[str, Any]:
     """Parameters checked by their own model, as plain values with all defaults."""
+    if "monitor" in model.model_fields:
+        monitor = params.setdefault("monitor", objective)
+        if monitor not in (*METRICS, "loss"):
+            raise ConfigError(f"{source}: {key}.monitor: {unknown_name('metric', monitor, [*METRICS, 'loss'])}")
     try:
         return model.model_validate(params).model_dump(mode="json")
     except ValidationError as error:

@@ -21,9 +21,18 @@ from heads.views import ViewPolicy, prediction_views, training_views
 from heads.zoo import build_head
 from pipeline.config import ExperimentConfig
 from pipeline.features import Inputs
-from pipeline.metrics import get_metric
+from pipeline.metrics import METRICS, Metric
 
 Log = Callable[[str], None]
+
+
+def _higher_is_better(metric: Metric) -> Callable[[np.ndarray, np.ndarray], float]:
+    sign = 1 if metric.higher_is_better else -1
+    return lambda y, proba: sign * metric(y, proba)
+
+
+SCORERS = {name: _higher_is_better(metric) for name, metric in METRICS.items()}
+"""Every metric as heads with epochs monitor it: higher is better, so losses change sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +141,6 @@ def fit_head(
     validation = prediction_views(arrays("validation"), policy)
     clock.lap("load")
     log(f"training {config.head.name} on {train.shape[0]} images x {train.shape[1]} views x {train.shape[2]} features")
-    objective = get_metric(config.objective)
-    sign = 1 if objective.higher_is_better else -1
     with _warnings_in(log):
         head.fit(
             train,
@@ -141,7 +148,7 @@ def fit_head(
             groups=parts["train"].groups,
             validation=(validation, parts["validation"].y),
             views=policy.train,
-            scorers={config.objective: lambda y, proba: sign * objective(y, proba)},
+            scorers=SCORERS,
             callbacks=callbacks,
         )
     del train

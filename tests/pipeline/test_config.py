@@ -97,6 +97,7 @@ def test_misspelt_keys_name_the_nearest_valid_one(override: str, advice: str) ->
         ("tau=none", "tau: expected a number or 'auto' or null, got 'none' (text)"),
         ("objective=mc", "objective: unknown metric 'mc'; did you mean 'mcc'?"),
         ("head=mpl", "unknown head 'mpl'; did you mean 'mlp'?"),
+        ("head={name: mlp, monitor: mc}", "head.monitor: unknown metric 'mc'; did you mean 'mcc'?"),
         ("head.C=-1", "head.C: expected a number > 0, got -1"),
         ("features=A++B", "empty hybrid"),
         ("features.blocks=[]", "empty hybrid"),
@@ -238,6 +239,15 @@ def test_every_head_of_the_zoo_resolves_and_reads_back(head: str) -> None:
     config = validate_config({"features": "A", "head": head})
     again = validate_config(yaml.safe_load(resolved_yaml(config)))
     assert again == config
+
+
+def test_early_stopping_watches_the_objective_unless_told_otherwise() -> None:
+    def monitor(*overrides: str) -> str:
+        return load_config(None, ["head=mlp", *overrides], base=MINIMAL).head.params["monitor"]
+
+    assert monitor() == "mcc"
+    assert monitor("objective=macro_f1") == "macro_f1"
+    assert monitor("objective=macro_f1", "head.monitor=loss") == "loss"
 
 
 def test_digest_changes_with_every_value_and_not_with_their_order() -> None:

@@ -150,7 +150,7 @@ def test_mlp_keeps_its_history_and_watches_any_of_our_metrics(world) -> None:
             "views": {"train": "random"},
         }
     }
-    config = world.config("head=mlp", "head.max_epochs=4", "head.monitor=nll", "objective=nll", base=base)
+    config = world.config("head=mlp", "head.max_epochs=4", "head.monitor=nll", base=base)
     run = run_experiment(config, world.workspace)
     assert len(run.history) == 4 and {"epoch", "train_loss", "valid_nll"} <= set(run.history)
     assert run.history["valid_nll"].max() <= 0  # a loss is handed over as "higher is better"
