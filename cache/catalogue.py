@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cache.errors import AmbiguousStoreError, CorruptStoreError, MissingFeaturesError, extract_command
-from cache.keys import FeatureKey, explain
+from cache.keys import DEFAULT_KIND, FeatureKey, explain
 from cache.storage import Root
 from cache.store import BLOCK_ROWS, FeatureStore
 
@@ -65,12 +65,17 @@ class Catalogue:
         precision: str = "",
         seed: int | None = None,
     ) -> list[FeatureStore]:
-        """Stores that fit every given field. `backbone` may end in `@` and the first digits of a key."""
-        name, _, digits = backbone.partition("@")
+        """Stores that fit every given field.
+
+        `backbone` is `NAME`, `NAME:KIND` for features of another kind than the default, or either with `@` and the
+        first digits of a key behind it.
+        """
+        named, _, digits = backbone.partition("@")
+        name, _, kind = named.partition(":")
         return [
             store
             for store in self.stores(dataset)
-            if (not name or store.key.backbone == name)
+            if (not name or (store.key.backbone == name and store.key.kind == (kind or DEFAULT_KIND)))
             and store.key.digest.startswith(digits)
             and (not augmentation or store.key.augmentation_name == augmentation)
             and (not precision or store.key.precision == precision)
@@ -92,7 +97,7 @@ class Catalogue:
 
         Args:
             dataset: name of the data set.
-            backbone: full name, or `name@digits` to choose among several by the first digits of the key.
+            backbone: full name, as in `find`.
             augmentation: name of the recipe.
             precision: `fp32` or `bf16`; empty for either.
             seed: seed of the draws; None for any.
@@ -105,7 +110,7 @@ class Catalogue:
         """
         fitting = self.find(dataset, backbone, augmentation, precision, seed)
         if not fitting:
-            here = sorted({f"{s.key.backbone}/{s.key.augmentation_name}" for s in self.stores(dataset)})
+            here = sorted({f"{s.key.features_name}/{s.key.augmentation_name}" for s in self.stores(dataset)})
             raise MissingFeaturesError(
                 f"No features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in "
                 f"{self.root.url} (it holds: {', '.join(here) or 'nothing of this data set'}). Make them with "
@@ -113,7 +118,7 @@ class Catalogue:
             )
         if len(fitting) > 1:
             fields = [field for field, _, _ in explain(fitting[0].key, fitting[1].key)]
-            choices = " or ".join(f"{s.key.backbone}@{s.key.short[:6]}" for s in fitting)
+            choices = " or ".join(f"{s.key.features_name}@{s.key.short[:6]}" for s in fitting)
             raise AmbiguousStoreError(
                 f"{len(fitting)} stores hold {backbone} under {augmentation!r}; they differ in {', '.join(fields)}. "
                 f"Name one: {choices}."

@@ -15,6 +15,9 @@ from typing import Any
 SCHEMA_VERSION = 1
 """Raise it when code changes what is stored for the same spec (batch size, layout, arithmetic)."""
 
+DEFAULT_KIND = "pre_logits"
+"""Kind of features that a backbone's bare name means."""
+
 SHORT = 10
 """Hex digits of the short key that folder names carry."""
 
@@ -42,7 +45,7 @@ class FeatureKey:
     augmentation: Mapping[str, Any]
     seed: int
     precision: str
-    kind: str = "pre_logits"
+    kind: str = DEFAULT_KIND
     schema: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +70,11 @@ class FeatureKey:
     def short(self) -> str:
         """The first digits of the digest, as folder names carry them."""
         return self.digest[:SHORT]
+
+    @property
+    def features_name(self) -> str:
+        """The backbone, with the kind of features behind a colon unless it is the default one."""
+        return self.backbone if self.kind == DEFAULT_KIND else f"{self.backbone}:{self.kind}"
 
     @property
     def augmentation_name(self) -> str:

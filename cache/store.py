@@ -265,7 +265,7 @@ class FeatureStore:
 
     def _mend(self, views: Sequence[int]) -> str:
         dataset = self.provenance.get("dataset", self.key.dataset)
-        command = extract_command(dataset, self.key.backbone, self.key.augmentation_name, max(views) + 1)
+        command = extract_command(dataset, self.key.features_name, self.key.augmentation_name, max(views) + 1)
         return f"Make them with `{command}`."
 
     def _missing(self, image_ids: Sequence[str], views: Sequence[int]) -> MissingFeaturesError:

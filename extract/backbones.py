@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,13 +13,11 @@ import torch
 from torch import nn
 
 from extract.errors import UnknownBackboneError, WeightsError
+from extract.feature_kinds import PRE_LOGITS, FeatureForward, feature_forward
 from extract.folding import fold_batch_norm
 from extract.names import EMBEDDED, RANDOM, TORCHVISION, full_name
-from extract.precision import arithmetic
 from extract.preprocess import Preprocessing
 from extract.weights import digest_state, file_state, load_every_key, packaged_state, require_hub
-
-Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,33 +46,36 @@ class Backbone:
         module: the network, in eval mode, no gradients.
         preprocessing: how it wants its images.
         digest: sha256 of its state dict as loaded (before batch norms are folded).
-        dim: length of a feature vector.
+        forward: how features of each kind come out of it.
     """
 
     spec: BackboneSpec
     module: nn.Module
     preprocessing: Preprocessing
     digest: str
-    dim: int
-    trunk: Forward
-    pool: Forward
+    forward: FeatureForward
 
     @torch.inference_mode()
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Features float32 `[n, dim]` of images uint8 `[n, 3, *preprocessing.size]`.
+    def features(self, images: torch.Tensor, kinds: Sequence[str] = (PRE_LOGITS,)) -> dict[str, torch.Tensor]:
+        """Features of each kind, float32 `[n, dim]`, of images uint8 `[n, 3, *preprocessing.size]`, in one pass."""
+        return self.forward(self.preprocessing.normalize(images), kinds, self.spec.precision)
 
-        Convolutions run in the spec's precision; pooling, an average of many values, always in float32.
-        """
-        batch = self.preprocessing.normalize(images)
-        with arithmetic(self.spec.precision, images.device.type):
-            maps = self.trunk(batch)
-        return self.pool(maps.float()).flatten(1)
+    def dims(self, kinds: Sequence[str] = (PRE_LOGITS,)) -> dict[str, int]:
+        """Length of a feature vector of each kind."""
+        device = next(self.module.parameters()).device
+        image = torch.zeros((1, 3, *self.preprocessing.size), dtype=torch.uint8, device=device)
+        return {kind: features.shape[1] for kind, features in self.features(image, kinds).items()}
 
 
 def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) -> Backbone:
     """Build a backbone and load its weights.
 
     The global random state is left as it was: building a network changes nothing that is drawn later.
+
+    Args:
+        spec: which network.
+        device: where it shall run.
+        fold: fold batch norms into convolutions (see `extract.folding`); not for a network that shall be trained.
 
     Raises:
         UnknownBackboneError: no such network; offers the nearest names.
@@ -85,17 +86,16 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
         torch.manual_seed(0)
         module, config, classifier = _build(spec)
     module.eval().requires_grad_(False)
-    trunk, pool = _parts(module, classifier)
+    forward = feature_forward(module, classifier)
     preprocessing = Preprocessing.from_config(config, spec.fit)
     digest = digest_state(module.state_dict())
-    with torch.inference_mode():
-        example = torch.zeros(1, 3, *preprocessing.size)
-        example[..., ::3, ::2] = 1.0  # not constant, so that a wrong fold can't hide
-        if fold:
-            fold_batch_norm(module, example, lambda batch: pool(trunk(batch)))
-        dim = pool(trunk(example)).flatten(1).shape[1]
+    if fold:
+        with torch.inference_mode():
+            example = torch.zeros(1, 3, *preprocessing.size)
+            example[..., ::3, ::2] = 1.0  # not constant, so that a wrong fold can't hide
+            fold_batch_norm(module, example, lambda batch: forward(batch)[PRE_LOGITS])
     module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Backbone(spec, module, preprocessing, digest, dim, trunk, pool)
+    return Backbone(spec, module, preprocessing, digest, forward)
 
 
 def _build(spec: BackboneSpec) -> tuple[nn.Module, dict[str, Any], str]:
@@ -172,12 +172,3 @@ def _build_torchvision(spec: BackboneSpec, name: str, is_random: bool) -> tuple[
         "std": preset.std,
     }
     return module, config, linear[-1]
-
-
-def _parts(module: Any, classifier: str) -> tuple[Forward, Forward]:
-    """Split a network into its trunk and the pooling that ends in the features."""
-    if hasattr(module, "forward_features") and hasattr(module, "forward_head"):
-        return module.forward_features, lambda maps: module.forward_head(maps, pre_logits=True)
-    parent_name, _, child = classifier.rpartition(".")
-    setattr(module.get_submodule(parent_name), child, nn.Identity())  # what goes into the last layer is the features
-    return module.__call__, lambda features: features

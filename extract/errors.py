@@ -15,6 +15,10 @@ class UnknownBackboneError(ExtractError, LookupError):
     """No network goes by this name."""
 
 
+class UnknownKindError(ExtractError, ValueError):
+    """No features of this kind, or not from this network."""
+
+
 class WeightsError(ExtractError, ValueError):
     """A file of weights does not fit the network, key by key."""
 

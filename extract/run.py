@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 from cache.catalogue import Catalogue
@@ -74,7 +75,7 @@ def run_extraction(
     table: ImageTable,
     digests: Mapping[str, str],
     root: Root | str | Path,
-    backbones: Sequence[BackboneSpec],
+    backbones: Sequence[tuple[BackboneSpec, str]],
     recipes: Sequence[Recipe],
     views: int = 1,
     *,
@@ -91,7 +92,7 @@ def run_extraction(
         table: the images.
         digests: sha256 of each image's file (`data.digests.file_digests`).
         root: features root.
-        backbones: which networks, at which precision.
+        backbones: which networks, and which kind of features of each; one named with several kinds runs once.
         recipes: which augmentations.
         views: views of each; a recipe with fewer distinct views gives all it has.
         seed: seed of the draws.
@@ -142,7 +143,7 @@ def run_extraction(
 def _prepare(
     table: ImageTable,
     root: Root,
-    backbones: Sequence[BackboneSpec],
+    backbones: Sequence[tuple[BackboneSpec, str]],
     recipes: Sequence[Recipe],
     views: int,
     seed: int,
@@ -150,31 +151,33 @@ def _prepare(
     source: str,
     image_ids: Sequence[str],
 ) -> tuple[list[tuple[FeatureStore, int]], ExtractionJob]:
-    """Open or create a store for each backbone and recipe, with room for the images and views asked for."""
+    """Open or create a store for each backbone, recipe and kind, with room for the images and views asked for."""
     catalogue = Catalogue(root)
     stores: list[tuple[FeatureStore, int]] = []
     specs: list[tuple[str, StoreSpec]] = []
-    for b, spec in enumerate(backbones):
+    networks = list(dict.fromkeys(spec for spec, _ in backbones))
+    for (spec, kind), (r, recipe) in product(backbones, enumerate(recipes)):
         backbone = shared_backbone(spec, device)
-        for r, recipe in enumerate(recipes):
-            key = FeatureKey(
-                dataset=table.name,
-                backbone=spec.name,
-                weights=backbone.digest,
-                preprocessing=backbone.preprocessing.to_dict(),
-                augmentation=recipe.to_dict(),
-                seed=seed if recipe.is_random else 0,
-                precision=spec.precision,
-            )
-            store = catalogue.get(key)
-            if store is None:
-                layout = catalogue.layout(table.name, image_ids)
-                store = FeatureStore.create(root, key, backbone.dim, layout, _provenance(source or table.name))
-            n_views = min(views, recipe.distinct_views)
-            store.grow(image_ids, n_views)
-            stores.append((store, n_views))
-            specs.append((store.folder, StoreSpec(b, r)))
-    return stores, ExtractionJob(root.url, tuple(backbones), tuple(recipes), tuple(specs), seed, device)
+        key = FeatureKey(
+            dataset=table.name,
+            backbone=spec.name,
+            weights=backbone.digest,
+            preprocessing=backbone.preprocessing.to_dict(),
+            augmentation=recipe.to_dict(),
+            seed=seed if recipe.is_random else 0,
+            precision=spec.precision,
+            kind=kind,
+        )
+        store = catalogue.get(key)
+        if store is None:
+            layout = catalogue.layout(table.name, image_ids)
+            dim = backbone.dims([kind])[kind]
+            store = FeatureStore.create(root, key, dim, layout, _provenance(source or table.name))
+        n_views = min(views, recipe.distinct_views)
+        store.grow(image_ids, n_views)
+        stores.append((store, n_views))
+        specs.append((store.folder, StoreSpec(networks.index(spec), r, kind)))
+    return stores, ExtractionJob(root.url, tuple(networks), tuple(recipes), tuple(specs), seed, device)
 
 
 def _run_plan(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cache.plan import BlockTask
+from cache.plan import BlockTask, Cell
 from cache.quarantine import BadImage
 from cache.storage import Root
 from cache.store import FeatureStore
@@ -30,10 +30,11 @@ filled with zeros, so that what is stored never depends on which other images we
 
 @dataclass(frozen=True)
 class StoreSpec:
-    """What fills one store: which backbone and which recipe (positions in the job's lists)."""
+    """What fills one store: which backbone and which recipe (positions in the job's lists), which kind of features."""
 
     backbone: int
     recipe: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -148,33 +149,41 @@ class Worker:
         self, task: BlockTask, images: Mapping[int, torch.Tensor], first: int
     ) -> Iterator[tuple[tuple[str, int], list[int], np.ndarray]]:
         """Yield `((folder, view), rows, features)` of one batch for every cell of the task."""
-        views: dict[tuple[int, int], list[tuple[str, int, list[int]]]] = {}
+        cells_of: dict[tuple[int, int, int], list[Cell]] = {}
         for cell in task.cells:
-            rows = [row for row in cell.rows if row in images]
-            if rows:
-                spec = self._spec_of[cell.folder]
-                views.setdefault((spec.recipe, cell.view), []).append((cell.folder, spec.backbone, rows))
-        done: dict[tuple[int, tuple[tuple[int, ViewDraw], ...]], np.ndarray] = {}
-        for (recipe, view), wanted in views.items():
-            needed = sorted({row for _, _, rows in wanted for row in rows})
-            draws = {
-                row: draw_view(self.job.recipes[recipe], self.job.seed, task.image_ids[row], view) for row in needed
-            }
-            seen = {row: apply_view(images[row], draw) for row, draw in draws.items()}
-            for folder, backbone, rows in wanted:
-                # The plain image is a view of several recipes; it goes through a network once.
-                same = (backbone, tuple((row, draws[row]) for row in rows))
-                if same not in done:
-                    done[same] = self._features(backbone, {row - first: seen[row] for row in rows})
-                yield (folder, view), rows, done[same]
+            spec = self._spec_of[cell.folder]
+            cells_of.setdefault((spec.recipe, cell.view, spec.backbone), []).append(cell)
+        seen: dict[tuple[int, ViewDraw], torch.Tensor] = {}
+        done: dict[tuple[int, tuple[tuple[int, ViewDraw], ...], tuple[str, ...]], dict[str, np.ndarray]] = {}
+        for (recipe, view, backbone), cells in cells_of.items():
+            rows = sorted({row for cell in cells for row in cell.rows if row in images})
+            draws = tuple(
+                (row, draw_view(self.job.recipes[recipe], self.job.seed, task.image_ids[row], view)) for row in rows
+            )
+            for row, draw in draws:
+                if (row, draw) not in seen:
+                    seen[row, draw] = apply_view(images[row], draw)
+            kinds = tuple(sorted({self._spec_of[cell.folder].kind for cell in cells}))
+            # The plain image is a view of several recipes; it goes through a network once.
+            same = (backbone, draws, kinds)
+            if rows and same not in done:
+                done[same] = self._features(backbone, {row - first: seen[row, draw] for row, draw in draws}, kinds)
+            for cell in cells:
+                wanted = [row for row in cell.rows if row in images]
+                if wanted:
+                    vectors = done[same][self._spec_of[cell.folder].kind]
+                    yield (cell.folder, cell.view), wanted, vectors[[rows.index(row) for row in wanted]]
 
-    def _features(self, backbone: int, views: Mapping[int, torch.Tensor]) -> np.ndarray:
-        """Features float32 `[len(views), dim]` of views by place in the batch."""
+    def _features(
+        self, backbone: int, views: Mapping[int, torch.Tensor], kinds: tuple[str, ...]
+    ) -> dict[str, np.ndarray]:
+        """Features float32 `[len(views), dim]` of each kind, of views by place in the batch."""
         network = self._backbones[backbone]
         batch = torch.zeros((BATCH, 3, *network.preprocessing.size), dtype=torch.uint8)
         for place, image in views.items():
             batch[place] = network.preprocessing.resize(image)
-        return network.features(batch.to(self.job.device))[list(views)].cpu().numpy()
+        features = network.features(batch.to(self.job.device), kinds)
+        return {kind: vectors[list(views)].cpu().numpy() for kind, vectors in features.items()}
 
 
 def _read(path: str) -> bytes | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from data.digests import file_digests
 from data.readers import read_dataset
 from data.table import ImageTable
-from extract.names import full_name
+from extract.names import full_name, split_kind
 from extract.run import ExtractionSummary, run_extraction
 from pipeline.config import ExperimentConfig
 from pipeline.console import console, progress_bar, show_table
@@ -40,7 +40,8 @@ def extract_features(
     Args:
         table: the images.
         workspace: holds `features/` and `digests/`.
-        backbones, augmentations: names.
+        backbones: names; `NAME:stages` for features of another kind (see `extract.feature_kinds`).
+        augmentations: names.
         views: views of each augmentation.
         precision: `auto`, `fp32` or `bf16`.
         seed: seed of the draws.
@@ -64,8 +65,8 @@ def extract_features(
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     resolved = resolve_precision(precision, device)
     files = {full_name(name): path for name, path in (weights or {}).items()}
-    names = dict.fromkeys(full_name(name) for name in backbones)
-    specs = [BackboneSpec(name, weights=files.get(name, ""), fit=fit, precision=resolved) for name in names]
+    wanted = dict.fromkeys(split_kind(name) for name in backbones)
+    specs = [(BackboneSpec(n, weights=files.get(n, ""), fit=fit, precision=resolved), kind) for n, kind in wanted]
     digests = file_digests(table, digest_memory(workspace, table), rehash=rehash)
     root = features_root or str(workspace / "features")
     with progress_bar("extracting", None, "vectors") as advance_to:
@@ -104,7 +105,7 @@ def show_summary(summary: ExtractionSummary) -> None:
 
 def extract_for(config: ExperimentConfig, workspace: Path, *, features_root: str = "") -> None:
     """Extract whatever the cache lacks of the features that an experiment reads."""
-    table = read_dataset(config.dataset, workspace=workspace, columns=config.columns or None)
+    table = read_dataset(config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name)
     wanted: dict[tuple[str, int], list[str]] = {}
     for backbone, augmentation, views in stores_needed(config.features):
         wanted.setdefault((augmentation, views), []).append(backbone)

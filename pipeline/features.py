@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cache.catalogue import Catalogue
 from cache.errors import MissingFeaturesError, extract_command
@@ -23,6 +24,9 @@ from pipeline.blocks import FeatureBlock
 from pipeline.config import BlockConfig, ExperimentConfig, FeaturesConfig, ViewsConfig
 from pipeline.errors import FeaturesError
 
+if TYPE_CHECKING:
+    from heads.nets.images import DecodedImages
+
 PLAIN = "none"
 
 
@@ -35,12 +39,14 @@ class Inputs:
         left_out: Quarantined images and the reason of each.
         digests: sha256 of each image's file as it is now, `missing` where there is none.
         blocks: The blocks that were opened, by what was asked for (see `blocks_of`).
+        images: The decoded images, for a net.
     """
 
     table: ImageTable
     left_out: dict[str, str]
     digests: dict[str, str]
     blocks: dict[str, FeatureBlock] = field(default_factory=dict)
+    images: "DecodedImages | None" = None
 
     def blocks_of(self, features: FeaturesConfig) -> list[FeatureBlock]:
         """The blocks of a configuration, opened before.
@@ -165,7 +171,7 @@ class _Finder:
             for (augmentation, views), backbones in self.absent.items()
         ]
         lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
-        here = sorted({f"{s.key.backbone} ({s.key.augmentation_name})" for s in self.catalogue.stores(self.dataset)})
+        here = sorted({f"{s.key.features_name} ({s.key.augmentation_name})" for s in self.catalogue.stores(self.dataset)})
         raise MissingFeaturesError(
             f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
             f"(it has: {', '.join(here) or 'none'}). "

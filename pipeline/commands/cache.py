@@ -30,8 +30,8 @@ def ls(
         total += size
         key, full = store.key, f"{100 * store.filled():.0f} %"
         held = (len(store.image_ids), store.n_views, store.dim, full, human_bytes(size))
-        rows.append((key.dataset, key.backbone, key.augmentation_name, key.precision, *held, key.short))
-    columns = ("data set", "backbone", "augmentation", "precision", "images", "views", "dim", "filled", "size", "key")
+        rows.append((key.dataset, key.features_name, key.augmentation_name, key.precision, *held, key.short))
+    columns = ("data set", "features", "augmentation", "precision", "images", "views", "dim", "filled", "size", "key")
     show_table(f"Feature stores in {catalogue.root.url}", columns, rows)
     console.print(f"{len(rows)} stores, {human_bytes(total)}")
     for folder, reason in catalogue.broken().items():

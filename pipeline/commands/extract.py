@@ -12,9 +12,9 @@ from pipeline import options
 
 def extract(
     dataset: options.Dataset = "synthetic",
-    backbones: Annotated[str, typer.Option(help="Names, separated by commas: timm, torchvision/NAME, random/NAME.")] = (
-        "tf_efficientnet_lite0"
-    ),
+    backbones: Annotated[
+        str, typer.Option(help="Names, separated by commas: timm, torchvision/NAME, random/NAME; NAME:stages.")
+    ] = ("tf_efficientnet_lite0"),
     augmentations: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "none",
     views: Annotated[int, typer.Option(min=1, help="Views of each augmentation (at most as many as differ).")] = 1,
     precision: Annotated[
