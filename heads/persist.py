@@ -3,6 +3,7 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_DEFLATED
 
 import skops.io
@@ -10,6 +11,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from heads.base import BaseHead
 from heads.errors import HeadFileError
+from heads.logit_adjustment import LogitAdjusted
 
 # Types beyond skops' own list that a head may hold. A file that holds any other is refused.
 TRUSTED_TYPES = [
@@ -32,9 +34,14 @@ TRUSTED_TYPES = [
 def save_head(head: BaseHead, folder: Path) -> None:
     """Write a fitted head into `folder` (made if missing) as `head.skops` and `head.json`.
 
-    Everything is an array, a number or a string there: networks are kept as arrays in `weights_`.
+    Everything is an array, a number or a string there: networks are kept as arrays in `weights_`. A network trained
+    from images writes `head.safetensors` instead of `head.skops`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    net = head.head if isinstance(head, LogitAdjusted) else head
+    if hasattr(net, "save_net"):
+        net.save_net(folder, tau=head.tau if isinstance(head, LogitAdjusted) else None)
+        return
     skops.io.dump(head, folder / "head.skops", compression=ZIP_DEFLATED, compresslevel=1)
     description = {
         "head": type(head).__name__,
@@ -51,6 +58,12 @@ def load_head(folder: Path) -> BaseHead:
     Raises:
         HeadFileError: no `head.skops` there, a damaged one, or one that holds types that are not ours.
     """
+    if (folder / "head.safetensors").is_file():
+        from heads.nets.classifier import load_net  # imports timm: only for nets
+
+        network: Any
+        network, tau = load_net(folder)
+        return network if tau is None else LogitAdjusted.of_fitted(network, tau)
     path = folder / "head.skops"
     if not path.is_file():
         raise HeadFileError(f"Expected a saved head at {path}, but there is none: train the run again.")

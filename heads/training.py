@@ -1,6 +1,6 @@
 """What surrounds the training of an MLP head: schedules, early stopping, and the record of its epochs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from heads.errors import TrainingDivergedError
 PREDICT_ROWS = 4096
 
 
-def scheduler(name: str, lr: float, max_epochs: int, steps: int, patience: int) -> list[tuple[str, Callback]]:
-    """skorch's learning rate schedule by name, for epochs of `steps` batches.
+def scheduler(
+    name: str, lr: float | Sequence[float], max_epochs: int, steps: int, patience: int
+) -> list[tuple[str, Callback]]:
+    """skorch's learning rate schedule by name, for epochs of `steps` batches; `lr` is one a parameter group, or of all.
 
     `none`; `cosine`: falls to 0 along half a cosine over all epochs; `onecycle`: rises to `lr` and falls again,
     stepping every batch; `plateau`: a third of it, whenever the loss (on validation data, if any) has not improved

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from extract.names import full_name
 from pipeline.config_errors import config_error, valid_keys
 from pipeline.errors import ConfigError, ConfigNotFoundError, unknown_name
 from pipeline.metrics import METRICS
@@ -223,6 +224,7 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
         resolved["head"] = resolve_head(config.head, source, objective=config.objective)
     if config.net is not None:
         resolved["net"] = resolve_net(config.net, source, objective=config.objective)
+        _check_net(config, resolved["net"], source)
     return config.model_copy(update=resolved)
 
 
@@ -245,6 +247,25 @@ def resolve_net(net: NetConfig, source: str = "the configuration", *, objective:
     if net.name not in NETS:
         raise ConfigError(f"{source}: net.name: {unknown_name('net', net.name, NETS)}")
     return NetConfig(name=net.name, **_checked(net_params(net.name), net.params, source, "net", objective))
+
+
+def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
+    """Either a head or a net decides; only a warm-started net has both, of one backbone."""
+    if net.params.get("warm_start") != "cache":
+        if config.features.blocks or "head" in config.model_fields_set:
+            raise ConfigError(
+                f"{source}: expected either a head on features or a net on images, got net {net.name!r} beside "
+                f"{'features' if config.features.blocks else 'a head'}; drop one of the two, or let the net finetune "
+                "start from the cached features with net.warm_start=cache"
+            )
+        return
+    backbones = [block.backbone for block in config.features.blocks]
+    wanted = net.params["backbone"]
+    if [full_name(backbone) for backbone in backbones] != [full_name(wanted)]:
+        raise ConfigError(
+            f"{source}: net.warm_start: expected features of the backbone that is fine-tuned, features={wanted}, "
+            f"got {'+'.join(backbones) or 'none'}"
+        )
 
 
 def _checked(model: type[BaseModel], params: dict[str, Any], source: str, key: str, objective: str) -> dict[str, Any]:

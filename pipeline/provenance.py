@@ -37,11 +37,19 @@ def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
     """What a list of runs shows of this one, without reading its configuration."""
     return {
         "head": config.learner,
-        "features": "+".join(_block_words(block) for block in config.features.blocks) or "images",
+        "features": _what_it_sees(config),
         "dataset": dataset,
         "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),
         "seed": config.seed,
     }
+
+
+def _what_it_sees(config: ExperimentConfig) -> str:
+    """The blocks of a head; for a net `images`, and the backbone it fine-tunes."""
+    if config.net is None:
+        return "+".join(_block_words(block) for block in config.features.blocks)
+    backbone = config.net.params.get("backbone")
+    return f"images:{backbone}" if backbone else "images"
 
 
 def _block_words(block: BlockConfig) -> str:

@@ -1,8 +1,10 @@
 """One experiment from configuration to finished run: `train`, sweeps, grids and notebooks all come through here."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -36,6 +38,7 @@ def run_experiment(
     table: ImageTable | None = None,
     features_root: str | Path | None = None,
     on_progress: Log | None = None,
+    on_batch: Callable[[Any], None] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Run:
     """Train, predict, score and save one experiment; the same experiment is not run twice.
@@ -52,6 +55,7 @@ def run_experiment(
         table: The image table, if it was read before.
         features_root: Where the feature stores lie, if not in the workspace.
         on_progress: Takes the lines of the log as they are written.
+        on_batch: Takes a `heads.nets.training.Progress` after each batch of a net.
         callbacks: skorch callbacks for heads with epochs.
 
     Returns:
@@ -62,6 +66,10 @@ def run_experiment(
     """
     workspace, started = Path(workspace), perf_counter()
     inputs = open_inputs(config, workspace, table=table, inputs=inputs, features_root=features_root)
+    if config.net is not None:
+        from pipeline.nets import open_images  # imports torch and timm: only for nets
+
+        inputs = open_images(config, inputs, workspace, features_root=features_root, on_progress=on_progress)
     splits = make_splits(config, inputs.table)
     names = ["train", "validation", "test"] if test else ["train", "validation"]
     folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in splits]
@@ -75,6 +83,8 @@ def run_experiment(
             on_progress(f"the same experiment was run before: {finished.id}")
         return replace(finished, reused=True)
 
+    checkpoints = workspace / "checkpoints" / identity["fingerprint"][:16]
+    learner = learner_of(config, checkpoints, on_batch)
     with new_run_folder(workspace) as folder:
         log = RunLog(folder / "log.txt", on_progress)
         _log_start(log, config, inputs, folds, identity["left_out"], test)
@@ -82,7 +92,7 @@ def run_experiment(
         for number, parts in enumerate(folds, start=1):
             if len(folds) > 1:
                 log(f"fold {number} of {len(folds)}")
-            fitted.append(learner_of(config)(config, inputs, parts, log=log, callbacks=callbacks))
+            fitted.append(learner(config, inputs, parts, log=log, callbacks=callbacks))
         tau = adjust_heads(config, fitted, [parts["validation"].y for parts in folds], log)
         predictions = pooled_predictions(folds, fitted, inputs.table.classes, names)
         metrics, thresholds = score(predictions, inputs.table.classes, positive)
@@ -112,16 +122,24 @@ def run_experiment(
             classes={label: CLASS_NAMES.get(label, label) for label in inputs.table.classes},
         )
         log(f"finished in {perf_counter() - started:.1f} s")
-        return finish_run(folder, run_id(config))
+        run = finish_run(folder, run_id(config))
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return run
 
 
-def learner_of(config: ExperimentConfig) -> Learner:
-    """Who trains what this configuration describes."""
-    if config.net is not None:
-        raise RunError(
-            f"net {config.net.name!r}: only heads on cached features can be trained so far; give head instead"
-        )
-    return fit_head
+def learner_of(config: ExperimentConfig, checkpoints: Path, on_batch: Callable[[Any], None] | None = None) -> Learner:
+    """Who trains what this configuration describes: a head on cached features, or a net on images.
+
+    Args:
+        config: The experiment.
+        checkpoints: Where a net keeps what it needs to go on after a kill.
+        on_batch: Takes a net's progress.
+    """
+    if config.net is None:
+        return fit_head
+    from pipeline.nets import fit_net  # imports timm: only for nets
+
+    return partial(fit_net, checkpoints=checkpoints, on_batch=on_batch)
 
 
 def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:

@@ -77,7 +77,7 @@ class TrainingBatches:
 
     def __init__(self, dataset: Any, source: ViewSource, batch_size: int, seed: int, sampler: str, epoch: int = 0):
         self.rows = np.asarray(dataset.X)
-        self.y = torch.as_tensor(dataset.y)
+        self.y = torch.tensor(dataset.y)
         self.source = source
         self.batch_size = batch_size
         self.seed = seed

@@ -4,7 +4,6 @@ The file is replaced whole after every epoch, so a process that is killed leaves
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,7 +76,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     partial = folder / f"{FILE}.partial"
     plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     save_file(plain, partial, metadata={"content": json.dumps(content)})
-    os.replace(partial, folder / FILE)
+    partial.replace(folder / FILE)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:

@@ -1,16 +1,17 @@
 """Fine-tuning: a pretrained backbone with a new last layer, all of it trainable."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from extract.backbones import Backbone, BackboneSpec, load_backbone
-from extract.names import RANDOM, full_name
-from extract.precision import arithmetic
-from heads.network import draw_linear
+from extract.feature_kinds import FeatureForward
+from extract.names import PRE_LOGITS, RANDOM, full_name
 from heads.nets.network import ImageNetwork, Layers
 from heads.nets.params import FinetuneParams
+from heads.network import draw_linear
 
 
 class FineTuned(ImageNetwork):
@@ -21,6 +22,8 @@ class FineTuned(ImageNetwork):
     batch norm statistics as well, and with `batch_norm: frozen` so does all the rest.
     """
 
+    _features: FeatureForward
+
     def __init__(self, backbone: Backbone, params: FinetuneParams, n_classes: int, seed: int = 0):
         super().__init__()
         self.backbone = backbone.module
@@ -29,11 +32,11 @@ class FineTuned(ImageNetwork):
             self.preprocessing = replace(self.preprocessing, size=params.image_size)
         self.digest = backbone.digest
         self.precision = backbone.spec.precision
-        self._trunk, self._pool = backbone.trunk, backbone.pool
+        self._features = backbone.forward
         self._params = params
         self.dropout = nn.Dropout(params.dropout)
         with torch.device("meta"):
-            self.last = nn.Linear(backbone.dim, n_classes)
+            self.last = nn.Linear(backbone.dims()[PRE_LOGITS], n_classes)
         self.last.to_empty(device="cpu")
         draw_linear(self.last, torch.Generator().manual_seed(seed))
         self._phase = "extraction"
@@ -47,9 +50,7 @@ class FineTuned(ImageNetwork):
 
     def features(self, images: Tensor) -> Tensor:
         """Features float32 `[n, dim]`, computed as `extract.backbones.Backbone` does."""
-        with arithmetic(self.precision, images.device.type):
-            maps = self._trunk(self.preprocessing.normalize(images))
-        return self._pool(maps.float()).flatten(1)
+        return self._features(self.preprocessing.normalize(images), (PRE_LOGITS,), self.precision)[PRE_LOGITS]
 
     def trained_layers(self, phase: str) -> Layers:
         """The last layer alone (`extraction`), or with all layers that are not frozen (`tuning`)."""
@@ -80,7 +81,7 @@ class FineTuned(ImageNetwork):
         return self
 
 
-def layer_depths(backbone: nn.Module) -> dict[str, int]:
+def layer_depths(backbone: Any) -> dict[str, int]:
     """Parameter name -> layer, counted from the image: timm's own grouping, else each module with parameters is one."""
     if hasattr(backbone, "group_matcher"):
         from timm.models import group_parameters

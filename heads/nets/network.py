@@ -16,6 +16,7 @@ class ImageNetwork(nn.Module):
 
     preprocessing: Preprocessing
     last: nn.Linear
+    precision: str
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float32 `[n, C]` of images uint8 `[n, 3, *preprocessing.size]`."""

@@ -1,0 +1,128 @@
+"""skorch callbacks for networks from images: scores of each epoch, the best weights, the checkpoint, the progress."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
+
+from heads.nets.checkpoint import Checkpoint, restore_optimizer, save_checkpoint
+from heads.training import EpochRecord
+
+if TYPE_CHECKING:
+    from heads.nets.training import Phase, Training
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is; epochs count over all phases, from 1."""
+
+    phase: str
+    epoch: int
+    epochs: int
+    images: int
+    images_an_epoch: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of this epoch a second, scoring not counted."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def share(self) -> float:
+        """What is done of all epochs, 0 to 1."""
+        return (self.epoch - 1 + self.images / self.images_an_epoch) / self.epochs
+
+
+class ImageEpochRecord(EpochRecord):
+    """Scores the validation images after each epoch; epochs count over all phases."""
+
+    def __init__(self, training: "Training", state: Checkpoint, phase: "Phase", done: int):
+        super().__init__(None, dict([training.metric]))
+        self.training = training
+        self.state = state
+        self.phase = phase
+        self.done = done
+        self.rows = state.standing.rows
+
+    def on_epoch_begin(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
+        """Seed what the network draws in this epoch (dropout), so that it depends on no other epoch."""
+        epoch = self.done + len(net.history)
+        torch.manual_seed(zlib.crc32(f"{self.training.seed} {epoch}".encode()))
+
+    def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
+        """Record one row."""
+        super().on_epoch_end(net, **kwargs)
+        row = self.rows[-1]
+        epoch = self.done + int(row.pop("epoch"))
+        self.rows[-1] = {"epoch": epoch, "phase": self.phase.name, **row}  # type: ignore[dict-item]
+
+    def _validation_scores(self, net: NeuralNetClassifier) -> dict[str, float]:
+        if self.training.validation is None:
+            return {}
+        return self.training.scores(self.training.validation, self.metrics)
+
+
+class Keeper(Callback):
+    """Keeps the best weights, writes the checkpoint, tells of the progress, and stops when patience is at its end."""
+
+    def __init__(
+        self, training: "Training", state: Checkpoint, phase: "Phase", done: int, total: int, schedule: Callback | None
+    ):
+        self.training = training
+        self.state = state
+        self.phase = phase
+        self.done = done
+        self.total = total
+        self.schedule = schedule
+        self.stopped = False
+
+    def on_train_begin(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
+        """Put optimiser and schedule back to where they were."""
+        if self.state.optimizer is not None:
+            restore_optimizer(net.optimizer_, self.state.optimizer)
+            if self.schedule is not None:
+                self.schedule.lr_scheduler_.load_state_dict(self.state.standing.schedule)
+
+    def on_epoch_begin(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.epoch = self.done + len(net.history)
+        self.images = 0
+        self.started = perf_counter()
+
+    def on_batch_end(self, net: NeuralNetClassifier, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
+        """Tell of the progress."""
+        self.images += len(batch[1])
+        if self.training.on_progress:
+            seconds = perf_counter() - self.started
+            size = len(self.training.train.y)
+            self.training.on_progress(Progress(self.phase.name, self.epoch, self.total, self.images, size, seconds))
+
+    def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
+        """Keep, write, and stop (KeyboardInterrupt is what skorch stops at)."""
+        standing, row = self.state.standing, self.state.standing.rows[-1]
+        self.training.keep_if_best(self.state)
+        standing.epochs += 1
+        rate = self.images / row["seconds"] if row["seconds"] else 0.0
+        scores = words(row, self.training.metric[0])
+        self.training.log(f"epoch {self.epoch}/{self.total} ({self.phase.name}): {scores}, {rate:.0f} images/s")
+        if self.training.folder is not None:
+            standing.schedule = {} if self.schedule is None else self.schedule.lr_scheduler_.state_dict()
+            self.state.weights = self.training.network.state_dict()
+            self.state.optimizer = net.optimizer_.state_dict()
+            save_checkpoint(self.training.folder, self.state)
+        if standing.misses >= self.training.params.patience:
+            self.stopped = True
+            self.training.log(f"no better epoch than {standing.best_epoch} in {standing.misses}: stopped")
+            raise KeyboardInterrupt
+
+
+def words(row: Mapping[str, Any], metric: str) -> str:
+    """A row of the history as a log line."""
+    named = {"train_loss": "loss", "valid_loss": "validation loss", f"valid_{metric}": f"validation {metric}"}
+    return ", ".join(f"{word} {row[name]:.4f}" for name, word in named.items() if name in row)

@@ -1,0 +1,219 @@
+"""A network from images as a classifier: fit, predict, save and load, beside the heads on features."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from extract.precision import resolve_precision
+from extract.recipes import get_recipe
+from heads.base import Scorer
+from heads.errors import ClassAbsentError, HeadFileError
+from heads.losses import Loss, build_loss
+from heads.nets.batches import ViewSource
+from heads.nets.callbacks import Progress
+from heads.nets.finetune import FineTuned, build_finetune
+from heads.nets.images import DecodedImages
+from heads.nets.network import ImageNetwork
+from heads.nets.params import FinetuneParams, NetParams, SimpleCNNParams, net_params
+from heads.nets.prediction import mean_probabilities, predict_logits
+from heads.nets.simple_cnn import build_simple_cnn
+from heads.nets.training import Part, Phase, Training
+from heads.nets.warm_start import LastLayer
+from heads.scorers import SCORERS
+from heads.validation import validated
+
+WEIGHTS = "head.safetensors"
+DESCRIPTION = "head.json"
+
+
+class NetClassifier:
+    """A network trained from images.
+
+    After `fit`: `network_`, `history_` (one dict an epoch), `counts_` (training images a class), `prior_` (their
+    share) and `best_epoch_`, whose weights were kept.
+
+    Args:
+        name: a key of `heads.nets.params.NETS`.
+        params: its parameters; what is left out keeps its default.
+        classes: class names in code order.
+        seed: of everything that is drawn.
+
+    Raises:
+        UnknownNetError: an unknown name, with the nearest valid one.
+        HeadParamsError: unknown parameters or unfit values.
+    """
+
+    def __init__(self, name: str, params: Mapping[str, Any] | NetParams, classes: Sequence[str], seed: int = 0):
+        self.name = name
+        model = net_params(name)
+        self.params = params if isinstance(params, NetParams) else validated(model, params, f"net {name}")
+        self.classes = tuple(classes)
+        self.seed = seed
+
+    def build(self, pretrained: bool = True) -> ImageNetwork:
+        """The untrained network, on its device; a backbone without its weights if they are loaded afterwards."""
+        device, count = self.device, len(self.classes)
+        precision = resolve_precision(self.params.precision, device)
+        network: ImageNetwork
+        if isinstance(self.params, FinetuneParams):
+            network = build_finetune(self.params, count, precision, self.seed, pretrained)
+        else:
+            assert isinstance(self.params, SimpleCNNParams)
+            network = build_simple_cnn(self.params, count, precision, self.seed)
+        return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def device(self) -> str:
+        """`cuda` or `cpu`."""
+        if self.params.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.params.device
+
+    @property
+    def phases(self) -> list[Phase]:
+        """What training goes through; phases without epochs are not in it."""
+        params = self.params
+        if isinstance(params, FinetuneParams):
+            extraction = Phase("extraction", params.epochs_extraction or 0, params.lr_extraction)
+            phases = [extraction, Phase("tuning", params.epochs_tuning, params.lr_tuning)]
+        else:
+            assert isinstance(params, SimpleCNNParams)
+            phases = [Phase("training", params.epochs, params.lr)]
+        return [phase for phase in phases if phase.epochs]
+
+    def fit(
+        self,
+        images: DecodedImages,
+        ids: Sequence[str],
+        y: NDArray[np.int64],
+        *,
+        validation: tuple[Sequence[str], NDArray[np.int64]] | None = None,
+        metric: tuple[str, Scorer] = ("mcc", SCORERS["mcc"]),
+        network: ImageNetwork | None = None,
+        last_layer: LastLayer | None = None,
+        folder: Path | None = None,
+        log: Callable[[str], None] = lambda line: None,
+        on_progress: Callable[[Progress], None] | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> Self:
+        """Train; the weights of the best validation epoch are kept.
+
+        Args:
+            images: the decoded images, these among them.
+            ids: the training images.
+            y: their codes, int64 `[n]`.
+            validation: ids and codes of other images; without them all epochs run and the last one counts.
+            metric: name and function of what the best epoch is chosen by, higher is better.
+            network: what `build` gave, if it was built before.
+            last_layer: what the last layer starts as; it is scored as epoch 0.
+            folder: where a checkpoint is kept after each epoch, and gone on from.
+            log: takes one line an epoch.
+            on_progress: called after each batch.
+            callbacks: further skorch callbacks.
+
+        Raises:
+            ClassAbsentError: a class without training images.
+            TrainingDivergedError: the loss is no longer a number.
+            CheckpointError: the checkpoint in `folder` is damaged, or another network's.
+        """
+        y = np.array(y, dtype=np.int64)  # a copy: torch wants to own what it may write to
+        self.classes_ = np.arange(len(self.classes))
+        self.counts_ = np.bincount(y, minlength=len(self.classes))
+        if (self.counts_ == 0).any():
+            raise ClassAbsentError(np.asarray(self.classes, dtype=object)[self.counts_ == 0])
+        self.prior_ = self.counts_ / len(y)
+        self.network_ = network if network is not None else self.build()
+        if last_layer is not None:
+            last_layer.load_into(self.network_.last)
+        loss = self._loss()
+        training = Training(
+            network=self.network_,
+            loss=loss.to(self.device),
+            params=self.params,
+            train=Part(self._source(images, ids, self.params.augmentation), y),
+            validation=None if validation is None else self._validation(images, *validation),
+            metric=metric,
+            seed=self.seed,
+            folder=folder,
+            log=log,
+            on_progress=on_progress,
+            callbacks=callbacks,
+        )
+        self.history_ = training.run(self.phases, score_start=None if last_layer is None else "cache")
+        return self
+
+    @property
+    def n_features_in_(self) -> int:
+        """Numbers of one image as the network sees it."""
+        return 3 * int(np.prod(self.network_.preprocessing.size))
+
+    def predict_proba(self, images: DecodedImages, ids: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Probabilities float64 `[n, C]` of images (default: all there are), averaged over `predict_views` views."""
+        source = self._source(images, images.ids if ids is None else ids, self.params.predict_augmentation)
+        return mean_probabilities(self._loss(), predict_logits(self.network_, source, self.params.predict_views))
+
+    def save_net(self, folder: Path, tau: float | None = None) -> None:
+        """Write `head.safetensors` and `head.json`; `tau` is that of a logit adjustment to be put on top."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.cpu().contiguous() for name, value in self.network_.state_dict().items()}
+        save_file(weights, folder / WEIGHTS)
+        description = {
+            "head": type(self).__name__,
+            "net": self.name,
+            "params": self.params.model_dump(mode="json"),
+            "classes": list(self.classes),
+            "seed": self.seed,
+            "counts": self.counts_.tolist(),
+            "tau": tau,
+            "backbone_digest": self.network_.digest if isinstance(self.network_, FineTuned) else None,
+            "history": self.history_,
+            "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "skorch", "numpy")},
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+    def _loss(self) -> Loss:
+        params = self.params
+        balanced = params.sampler == "balanced" and params.class_weight == "auto"
+        return build_loss(
+            params.loss,
+            params.loss_params,
+            counts=self.counts_,
+            classes=self.classes,
+            class_weight="none" if balanced else params.class_weight,
+            label_smoothing=params.label_smoothing,
+        )
+
+    def _source(self, images: DecodedImages, ids: Sequence[str], augmentation: str) -> ViewSource:
+        return ViewSource(images, list(ids), get_recipe(augmentation), self.network_.preprocessing, self.seed)
+
+    def _validation(self, images: DecodedImages, ids: Sequence[str], y: NDArray[np.int64]) -> Part:
+        source = self._source(images, ids, self.params.predict_augmentation)
+        return Part(source, np.array(y, dtype=np.int64), self.params.predict_views)
+
+
+def load_net(folder: Path) -> tuple[NetClassifier, float | None]:
+    """What `save_net` wrote into `folder`: the classifier, and the tau of the adjustment on top of it.
+
+    Raises:
+        HeadFileError: files that are missing or damaged.
+    """
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        net = NetClassifier(content["net"], content["params"], content["classes"], content["seed"])
+        net.classes_ = np.arange(len(net.classes))
+        net.counts_ = np.asarray(content["counts"], dtype=np.int64)
+        net.prior_ = net.counts_ / net.counts_.sum()
+        net.history_ = content["history"]
+        net.network_ = net.build(pretrained=False)
+        net.network_.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise HeadFileError(f"Could not read the network in {folder} ({error}): train the run again.") from error
+    return net, content["tau"]
