@@ -25,7 +25,7 @@ class ViewDraw:
     Attributes:
         symmetry: 0 to 7: mirrored left-right if bit 0 is set, top-bottom if bit 1, transposed if bit 2.
         canvas: the short side is reduced to this many pixels if it is longer; 0 for never.
-        angle: rotation in degrees, counter-clockwise.
+        angle: rotation in degrees, clockwise.
         scale: magnification.
         shift: translation, as shares of width and height.
         corners: what fills the corners: `black` or `reflect`.

@@ -90,7 +90,7 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
     preprocessing = Preprocessing.from_config(config, spec.fit)
     digest = digest_state(module.state_dict())
     if fold:
-        with torch.inference_mode():
+        with torch.no_grad():
             example = torch.zeros(1, 3, *preprocessing.size)
             example[..., ::3, ::2] = 1.0  # not constant, so that a wrong fold can't hide
             fold_batch_norm(module, example, lambda batch: forward(batch)[PRE_LOGITS])
@@ -122,8 +122,8 @@ def _build_timm(spec: BackboneSpec, name: str, is_random: bool) -> tuple[nn.Modu
         if own and name not in EMBEDDED:
             _require_timm_weights(name)
         module = timm.create_model(name, pretrained=own and name not in EMBEDDED)
-    except RuntimeError as error:  # an unknown tag, or weights that do not fit
-        raise WeightsError(f"timm can't build {name} with its weights: {error}") from error
+    except RuntimeError as error:  # an unknown tag, or no weights to be had
+        raise UnknownBackboneError(f"timm can't build {name} with its weights: {error}") from error
     config = timm.data.resolve_data_config({}, model=module)
     classifiers = timm.get_pretrained_cfg_value(name, "classifier") or "classifier"
     classifier = classifiers if isinstance(classifiers, str) else classifiers[0]

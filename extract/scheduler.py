@@ -12,6 +12,8 @@ from distributed import Client, LocalCluster
 
 from extract.errors import ExtractError
 
+CONNECT_TIMEOUT = "10s"
+
 
 class SchedulerError(ExtractError, ConnectionError):
     """The Dask scheduler at the given address does not answer."""
@@ -34,7 +36,7 @@ def dask_client(workers: int | None = None, address: str | None = None) -> Itera
     """
     if address:
         try:
-            client = Client(address, timeout="10s")
+            client = Client(address, timeout=CONNECT_TIMEOUT)
         except (OSError, ValueError) as error:
             raise SchedulerError(
                 f"No Dask scheduler answers at {address} ({error}). Start one with `dask scheduler`, and workers with "

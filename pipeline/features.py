@@ -171,7 +171,8 @@ class _Finder:
             for (augmentation, views), backbones in self.absent.items()
         ]
         lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
-        here = sorted({f"{s.key.features_name} ({s.key.augmentation_name})" for s in self.catalogue.stores(self.dataset)})
+        stores = self.catalogue.stores(self.dataset)
+        here = sorted({f"{store.key.features_name} ({store.key.augmentation_name})" for store in stores})
         raise MissingFeaturesError(
             f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
             f"(it has: {', '.join(here) or 'none'}). "

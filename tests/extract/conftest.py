@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from data.digests import file_digests
+from extract.backbones import BackboneSpec
+from extract.recipes import get_recipe
+from extract.run import run_extraction
+
+NET = BackboneSpec("random/test_resnet.r160_in1k")
+OTHER = BackboneSpec("random/test_byobnet.r160_in1k")
+
+
+@pytest.fixture
+def extract(ham10000_table, tmp_path):
+    """Run an extraction into this test's cache; anything can be overridden."""
+
+    def run(table=None, nets=(NET,), recipes=("none",), views=1, root=None, **options):
+        table = table or ham10000_table
+        pairs = [net if isinstance(net, tuple) else (net, "pre_logits") for net in nets]
+        return run_extraction(
+            table,
+            file_digests(table),
+            root or tmp_path / "features",
+            pairs,
+            [get_recipe(name) if isinstance(name, str) else name for name in recipes],
+            views,
+            **options,
+        )
+
+    return run
+
+
+def everything(catalogue) -> dict[str, np.ndarray]:
+    """All features of all stores, by folder."""
+    return {s.folder: s.read(s.image_ids, list(range(s.n_views))) for s in catalogue.stores()}
