@@ -64,7 +64,11 @@ def test_shuffled_batches_show_every_image_once_with_its_code_in_batches_of_like
     seen = list(batches(recipe="none"))
     assert [len(images) for images, _ in seen] == [8, 8, 7, 7]
     plain = {source("none").view(row, 0).numpy().tobytes(): Y[row] for row in range(30)}
-    shown = [(image.numpy().tobytes(), int(code)) for images, codes in seen for image, code in zip(images, codes)]
+    shown = [
+        (image.numpy().tobytes(), int(code))
+        for images, codes in seen
+        for image, code in zip(images, codes, strict=True)
+    ]
     assert len({pixels for pixels, _ in shown}) == 30
     assert all(plain[pixels] == code for pixels, code in shown)
 
