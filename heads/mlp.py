@@ -50,7 +50,7 @@ class MLPHead(BaseHead):
         batch_norm: bool = False,
         activation: str = "relu",
         optimizer: str = "adamw",
-        lr: float = 1e-3,
+        lr: float = 3e-4,
         weight_decay: float = 1e-2,
         momentum: float = 0.9,
         schedule: str = "none",

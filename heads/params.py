@@ -47,9 +47,10 @@ class RidgeParams(HeadParams):
 class LinearSVMParams(HeadParams):
     """Linear support vector machine, one class against all; probabilities by temperature."""
 
-    C: float = Field(1e-4, gt=0, description="inverse of the penalty, per image")
+    C: float = Field(1e-3, gt=0, description="inverse of the penalty, per image")
     class_weight: Weighting = "balanced"
-    max_iter: int = Field(2000, ge=1)
+    max_iter: int = Field(2000, ge=1, description="passes over the rows at most")
+    n_folds: Folds = 3
 
 
 class RBFSVMParams(HeadParams):
@@ -96,7 +97,9 @@ class ForestParams(HeadParams):
     """A forest of decision trees, all features in view."""
 
     n_estimators: int = Field(300, ge=1, description="trees")
-    min_samples_leaf: int = Field(3, ge=1, description="rows in a leaf at least")
+    min_samples_leaf: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.002, description="rows in a leaf at least; below 1: their share of all rows, whatever the number of views"
+    )
     max_features: float | Literal["sqrt", "log2"] = Field("sqrt", description="columns tried at a split")
     n_components: Components = None
     class_weight: Weighting = "balanced"
@@ -144,7 +147,7 @@ class NetworkParams(GradientParams):
     dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden outputs set to zero in training")
     batch_norm: bool = Field(False, description="normalise hidden layers over the batch")
     activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
-    lr: float = Field(1e-3, gt=0, description="learning rate (the peak of onecycle)")
+    lr: float = Field(3e-4, gt=0, description="learning rate (the peak of onecycle)")
     max_epochs: int = Field(50, ge=1)
     monitor: str = Field("mcc", description="what early stopping watches on validation data: a metric, or loss")
     mixup: float = Field(0.0, ge=0, description="alpha of feature mixup; 0 for none")
@@ -160,7 +163,7 @@ class HybridMLPParams(NetworkParams):
     """The founding project's hybrid: an embedding per block, concatenated, then layers falling geometrically."""
 
     embedding_dim: int = Field(512, ge=1, description="size of each block's embedding (linear layer and ReLU)")
-    hidden_layers: int = Field(2, ge=0, description="layers between the embeddings and the class logits")
+    hidden_layers: int = Field(1, ge=0, description="layers between the embeddings and the class logits")
 
 
 class MemberParams(BaseModel):
