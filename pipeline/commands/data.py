@@ -114,3 +114,18 @@ def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
     if not names:
         return ""
     return f" ({', '.join(names[:most])}{', ...' if len(names) > most else ''})"
+
+
+def download(
+    folder: Annotated[Path | None, typer.Option(help="Where to (default: WORKSPACE/datasets/ham10000).")] = None,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Fetch HAM10000 from Kaggle (needs a free account) and check that it is whole."""
+    from data.download import download_ham10000
+    from data.ham10000 import CITATION, LICENCE
+    from pipeline.console import console
+
+    folder = folder or workspace / "datasets" / "ham10000"
+    table = download_ham10000(folder)
+    console.print(f"{len(table):,} images in {folder}. Use it with `--dataset {folder}`.")
+    console.print(f"Cite: {CITATION}\nLicence: {LICENCE}")
