@@ -31,11 +31,11 @@ RETRIES = 2
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: feature vectors done and in all, images decoded so far."""
+    """How far a run is: images done and in all, feature vectors computed so far."""
 
     done: int
     total: int
-    decoded: int
+    vectors: int
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,9 @@ def _run_plan(
                 future.release()  # else a worker's death would make Dask compute finished tasks again
                 quarantine.add(*result.bad)
                 results.append(result)
-                done += task.n_vectors
+                done += len(task.rows)
                 if on_progress:
-                    on_progress(Progress(done, plan.n_vectors, sum(r.n_decoded for r in results)))
+                    on_progress(Progress(done, plan.n_images, sum(r.n_vectors for r in results)))
         except BaseException:
             stopping.set()
             client.cancel(list(task_of))
