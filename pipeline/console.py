@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isnan
 from typing import Any
 
 from rich.console import Console
@@ -20,25 +21,29 @@ errors = Console(stderr=True, width=None if Console(stderr=True).is_terminal els
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
-    """Print a table; text left, numbers right."""
-    table = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    """Print a table; text left, numbers right. The first column, which names the row, is the last to be folded."""
+    table = Table()
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], (int, float)) for row in rows) if rows else False
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(_text(cell) for cell in row))
+    # Not the table's own title and caption: those are folded to the table's width.
+    console.print(title, style="bold", highlight=False)
     console.print(table)
+    if caption:
+        console.print(caption, style="italic", highlight=False)
 
 
 def _text(cell: Any) -> str:
     if isinstance(cell, float):
-        return f"{cell:.3f}"
+        return "-" if isnan(cell) else f"{cell:.3f}"
     return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
 @contextmanager
 def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar with rate and time left; yields `advance_to(done, total)`."""
+    """A bar with rate and time left, on a terminal; yields `advance_to(done, total)`."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,6 +53,7 @@ def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=total, rate="")
 

@@ -12,7 +12,14 @@ from extract.names import full_name, split_kind
 from extract.run import ExtractionSummary, run_extraction
 from pipeline.config import ExperimentConfig
 from pipeline.console import console, progress_bar, show_table
+from pipeline.errors import PipelineError
 from pipeline.features import digest_memory, stores_needed
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class DeviceError(PipelineError, ValueError):
+    """The device asked for is unknown, or this machine has none."""
 
 
 def extract_features(
@@ -55,21 +62,19 @@ def extract_features(
         recipes_file: recipes other than those in `configs/augmentations.yaml`.
         show_progress: whether to draw a bar.
     """
-    import torch
-
     from extract.backbones import BackboneSpec
     from extract.precision import resolve_precision
     from extract.recipes import get_recipe
 
     recipes = [get_recipe(name, recipes_file) for name in augmentations]
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    device = resolve_device(device)
     resolved = resolve_precision(precision, device)
     files = {full_name(name): path for name, path in (weights or {}).items()}
     wanted = dict.fromkeys(split_kind(name) for name in backbones)
     specs = [(BackboneSpec(n, weights=files.get(n, ""), fit=fit, precision=resolved), kind) for n, kind in wanted]
     digests = file_digests(table, digest_memory(workspace, table), rehash=rehash)
     root = features_root or str(workspace / "features")
-    with progress_bar("extracting", None, "vectors") as advance_to:
+    with progress_bar("extracting", None, "images") as advance_to:
         return run_extraction(
             table,
             digests,
@@ -84,6 +89,22 @@ def extract_features(
             source=source,
             on_progress=(lambda p: advance_to(p.done, p.total)) if show_progress else None,
         )
+
+
+def resolve_device(device: str) -> str:
+    """`auto` as `cuda` where there is a GPU, else `cpu`; the other two as they are.
+
+    Raises:
+        DeviceError: an unknown name, or `cuda` without a GPU that PyTorch can use.
+    """
+    import torch
+
+    if device not in DEVICES:
+        raise DeviceError(f"Expected the device to be one of {', '.join(DEVICES)}, but got {device!r}.")
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise DeviceError("Device cuda was asked for, but PyTorch finds no GPU here. Use --device auto.")
+    return ("cuda" if there else "cpu") if device == "auto" else device
 
 
 def show_summary(summary: ExtractionSummary) -> None:

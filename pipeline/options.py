@@ -19,9 +19,25 @@ Dataset = Annotated[
 Workspace = Annotated[
     Path, typer.Option(envvar="HAMCACHE_WORKSPACE", help="Where everything downloaded or made lies.", show_default=True)
 ]
+
+
+def _check_url(url: str) -> str:
+    """Refuse a URL whose file system is unknown or not installed."""
+    protocol, separator, _ = url.partition("://")
+    if separator:
+        from fsspec import get_filesystem_class
+
+        try:
+            get_filesystem_class(protocol)
+        except (ValueError, ImportError) as error:
+            raise typer.BadParameter(f"{url}: {error} (for s3://: pip install 'hamcache[s3]')") from None
+    return url
+
+
 FeaturesUrl = Annotated[
     str,
     typer.Option(
+        callback=_check_url,
         envvar="HAMCACHE_FEATURES",
         help="Feature stores elsewhere: a folder or an fsspec URL (s3://...).",
         metavar="URL",
@@ -39,7 +55,28 @@ def read_table(dataset: str, workspace: Path, columns: Sequence[str] = (), name:
     """The image table that the shared options describe."""
     from data.readers import read_dataset
 
+    announce_drawing(dataset, workspace)
     return read_dataset(dataset, workspace=workspace, columns=pairs(columns, "--column") or None, name=name or None)
+
+
+def announce_drawing(dataset: str, workspace: Path) -> None:
+    """Say so before the synthetic data set is drawn on its first use, which takes a while."""
+    from data.ham10000 import METADATA
+    from data.readers import SYNTHETIC
+    from pipeline.console import errors
+
+    folder = workspace / "datasets" / SYNTHETIC
+    if dataset == SYNTHETIC and not (folder / METADATA).is_file():
+        errors.print(f"Drawing the synthetic data set into {folder}, once ...", highlight=False)
+
+
+def one_of(value: str, valid: Sequence[str], option: str) -> str:
+    """`value`, if it is one of the words an option takes; anything else is wrong usage."""
+    if value not in valid:
+        raise typer.BadParameter(
+            f"expected {', '.join(valid[:-1])} or {valid[-1]}, but got {value!r}", param_hint=option
+        )
+    return value
 
 
 def pairs(settings: Sequence[str], option: str) -> dict[str, str]:

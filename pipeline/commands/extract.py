@@ -38,10 +38,10 @@ def extract(
     from extract.names import split_list
     from extract.preprocess import FITS
     from pipeline.console import console
-    from pipeline.extraction import extract_features, show_summary
+    from pipeline.extraction import DEVICES, extract_features, show_summary
 
-    if fit not in FITS:
-        raise typer.BadParameter(f"expected {' or '.join(FITS)}, but got {fit!r}", param_hint="--fit")
+    options.one_of(fit, FITS, "--fit")
+    options.one_of(device, DEVICES, "--device")
     names = split_list(backbones)
     recipe_names = [part.strip() for part in augmentations.split(",") if part.strip()]
     if not names or not recipe_names:
@@ -90,10 +90,16 @@ def show_views(
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Draw a sheet of views: what each augmentation does to some images."""
+    from PIL import Image
+
     from extract.recipes import get_recipe, load_recipes
     from extract.sheet import view_sheet
     from pipeline.console import console
 
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise typer.BadParameter(
+            f"expected a picture's name, such as views.png, but got {str(out)!r}", param_hint="--out"
+        )
     table = options.read_table(dataset, workspace, column, name)
     chosen = [part.strip() for part in augmentations.split(",") if part.strip()] or list(load_recipes(recipes))
     rows = table.frame if not image_id else table.subset([image_id]).frame

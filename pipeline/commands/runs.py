@@ -29,8 +29,9 @@ def runs(
     from pipeline.console import console, show_table
     from pipeline.errors import MetricError, unknown_name
     from pipeline.metrics import METRICS
-    from pipeline.runs import list_runs
+    from pipeline.runs import PARTS, list_runs
 
+    options.one_of(part, PARTS, "--part")
     table = list_runs(workspace)
     if table.empty:
         console.print(f"No runs in {workspace}. Make one: `hamcache train --features tf_efficientnet_lite0`.")
@@ -45,6 +46,7 @@ def runs(
     best_first = sort in METRICS and METRICS[sort].higher_is_better
     table = table.sort_values(column, ascending=not best_first, na_position="last")
     if csv:
+        csv.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(csv, index=False)
     columns = ["run", "head", "features", "dataset", "seed", *(f"{part}_{name}" for name in SHOWN), "seconds"]
     if column not in columns:
@@ -90,8 +92,10 @@ def compare(
     """Compare runs on the same images: paired bootstrap over lesions, Holm's correction for many pairs."""
     from pipeline.compare import compare_runs
     from pipeline.console import console, show_table
-    from pipeline.runs import load_run
+    from pipeline.runs import PARTS, load_run
 
+    if part:
+        options.one_of(part, PARTS, "--part")
     loaded = [load_run(run, workspace) for run in runs]
     against = load_run(reference, workspace).id if reference else None
     found = compare_runs(loaded, metric, part or None, reference=against, resamples=resamples)
@@ -102,6 +106,7 @@ def compare(
         f"{found.images:,} images of {found.groups:,} lesions; intervals: 95 %, {resamples:,} resamples of lesions."
     )
     if csv:
+        csv.parent.mkdir(parents=True, exist_ok=True)
         found.pairs.to_csv(csv, index=False)
         console.print(f"Wrote {csv}")
 

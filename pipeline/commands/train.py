@@ -54,6 +54,7 @@ def train(
     if seed is not None:
         overrides.append(f"seed={seed}")
     experiment = load_config(config or None, [*overrides, *set_])
+    options.announce_drawing(experiment.dataset, workspace)
     if extract:
         extract_for(experiment, workspace, features_root=features_url)
     run = run_experiment(
