@@ -112,6 +112,9 @@ class HistGBDTParams(HeadParams):
     max_iter: int = Field(100, ge=1, description="rounds; each grows one tree a class")
     max_leaf_nodes: int = Field(15, ge=2)
     l2_regularization: float = Field(1.0, ge=0)
+    max_bins: int = Field(
+        32, ge=2, le=255, description="histogram bins a column; with row weights each one costs a sort of the column"
+    )
     n_components: Components = 128
     class_weight: Weighting = "balanced"
 

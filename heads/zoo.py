@@ -126,6 +126,7 @@ def _hist_gbdt(params: p.HistGBDTParams, setting: Setting) -> BaseHead:
         max_iter=params.max_iter,
         max_leaf_nodes=params.max_leaf_nodes,
         l2_regularization=params.l2_regularization,
+        max_bins=params.max_bins,
         early_stopping=False,
         random_state=setting.seed,
     )
