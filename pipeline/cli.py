@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, runs, train
+from pipeline.commands import cache, data, demo, extract, runs, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -23,10 +23,13 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.add_typer(data.app, name="data")
 app.command()(extract.extract)
+app.command()(data.download)
 app.command("show-views")(extract.show_views)
 app.command()(extract.backbones)
 app.add_typer(cache.app, name="cache")
 app.command()(train.train)
+app.command()(zoo.zoo)
+app.command()(zoo.hybrids)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
 
@@ -43,11 +46,11 @@ def our_errors() -> tuple[type[Exception], ...]:
 
 
 def main() -> None:
-    """Run the command line; our own errors become one message and exit code 1."""
+    """Run the command line; our own errors, and those of files and networks, become one message and exit code 1."""
     try:
-        app()
+        app(prog_name="hamcache")
     except Exception as error:
-        if not isinstance(error, our_errors()):
+        if not isinstance(error, (*our_errors(), OSError)):
             raise
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
