@@ -22,7 +22,7 @@ demo: $(STAMP)  ## the main job on embedded weights and drawn images: no account
 	$(BIN)/hamcache demo
 
 test: lint  ## lint, then the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
