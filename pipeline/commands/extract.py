@@ -42,6 +42,7 @@ def extract(
 
     options.one_of(fit, FITS, "--fit")
     options.one_of(device, DEVICES, "--device")
+    files = options.pairs(weights, "--weights")
     names = split_list(backbones)
     recipe_names = [part.strip() for part in augmentations.split(",") if part.strip()]
     if not names or not recipe_names:
@@ -63,7 +64,7 @@ def extract(
             workers=workers,
             scheduler=scheduler or None,
             device=device,
-            weights=options.pairs(weights, "--weights"),
+            weights=files,
             fit=fit,
             source=dataset,
             features_root=features_url,
