@@ -4,8 +4,10 @@ import hashlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from extract.recipes import get_recipe
 from pipeline.config import BlockConfig, ExperimentConfig
 
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
@@ -20,6 +22,18 @@ def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
     """
     content = {key: v for key, v in config.content().items() if key not in ("dataset", "dataset_name", "columns")}
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
+
+
+def net_identity(config: ExperimentConfig) -> dict[str, Any]:
+    """What the parameters of a net only name: augmentation recipes and a file of weights; empty for a head."""
+    if config.net is None:
+        return {}
+    params = config.net.params
+    recipes = {params["augmentation"], params["predict_augmentation"]}
+    found: dict[str, Any] = {"recipes": [get_recipe(name).to_dict() for name in sorted(recipes)]}
+    if params.get("weights"):
+        found["weights"] = hashlib.sha256(Path(params["weights"]).read_bytes()).hexdigest()
+    return found
 
 
 def versions() -> dict[str, str]:

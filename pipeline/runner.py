@@ -21,7 +21,7 @@ from pipeline.errors import MetricError, RunError, unknown_name
 from pipeline.features import Inputs, open_inputs
 from pipeline.learning import Fitted, Learner, Log, Part, fit_head, parts_of
 from pipeline.metrics import SPECIFICITIES, compute_metrics, specificity_threshold
-from pipeline.provenance import fingerprint, summary, versions
+from pipeline.provenance import fingerprint, net_identity, summary, versions
 from pipeline.runs import Run, find_run, finish_run, new_run_folder, predictions_table, run_id, write_run
 from pipeline.tau import adjust_heads
 
@@ -219,6 +219,7 @@ def _identity(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split])
         "split": prints[0] if len(prints) == 1 else prints,
         "stores": {folder: key for block in blocks for folder, key in zip(block.folders, block.keys, strict=True)},
         "left_out": {image_id: inputs.left_out[image_id] for image_id in in_splits if image_id in inputs.left_out},
+        **net_identity(config),
     }
     return {"fingerprint": fingerprint(config, **identity), **identity}
 

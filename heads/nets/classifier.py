@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from extract.precision import resolve_precision
 from extract.recipes import get_recipe
 from heads.base import Scorer
-from heads.errors import ClassAbsentError, HeadFileError
+from heads.errors import ClassAbsentError, HeadFileError, HeadParamsError
 from heads.losses import Loss, build_loss
 from heads.nets.batches import ViewSource
 from heads.nets.callbacks import Progress
@@ -73,9 +73,10 @@ class NetClassifier:
     @property
     def device(self) -> str:
         """`cuda` or `cpu`."""
-        if self.params.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.params.device
+        there = torch.cuda.is_available()
+        if self.params.device == "cuda" and not there:
+            raise HeadParamsError("Device cuda was asked for, but PyTorch finds no GPU here: set device to auto.")
+        return ("cuda" if there else "cpu") if self.params.device == "auto" else self.params.device
 
     @property
     def phases(self) -> list[Phase]:

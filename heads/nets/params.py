@@ -83,7 +83,9 @@ class FinetuneParams(NetParams):
         1.0, description="learning rate of each layer as a share of that of the layer after it"
     )
     batch_norm: Literal["train", "frozen"] = Field(
-        "train", description="in tuning: statistics of each batch, or those of the pretrained network"
+        "frozen",
+        description="in tuning: frozen keeps the statistics of the pretrained network, which scoring uses too; train "
+        "takes those of each batch, and the kept ones follow slowly: for long trainings",
     )
     dropout: Dropout = Field(0.0, description="share of the features set to zero before the last layer")
 

@@ -35,20 +35,20 @@ def test_extraction_changes_the_last_layer_alone_and_no_statistics() -> None:
 
 
 def test_tuning_changes_every_layer_and_the_batch_norm_statistics() -> None:
-    network = build()
+    network = build(batch_norm="train")
     changed = step(network, "tuning")
     assert {name for name, _ in network.named_parameters()} <= changed
     assert any("running_mean" in name for name in changed)
 
 
-def test_frozen_batch_norm_learns_but_keeps_its_statistics() -> None:
-    changed = step(build(batch_norm="frozen"), "tuning")
+def test_batch_norm_learns_but_keeps_its_statistics_unless_told_otherwise() -> None:
+    changed = step(build(), "tuning")
     assert not any("running" in name for name in changed)
     assert "backbone.bn1.weight" in changed
 
 
 def test_frozen_layers_keep_weights_and_statistics() -> None:
-    network = build(freeze_depth=0.5)
+    network = build(freeze_depth=0.5, batch_norm="train")
     changed = step(network, "tuning")
     depths = layer_depths(network.backbone)
     frozen = {f"backbone.{name}" for name, depth in depths.items() if depth < round((max(depths.values()) + 1) / 2)}

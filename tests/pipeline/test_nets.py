@@ -162,16 +162,15 @@ def test_a_warm_start_begins_with_the_cached_heads_scores(folder: Path, cached: 
     head = load_config(None, [], base={"dataset": str(folder), "features": "random/test_resnet"})
     linear = run_experiment(head, cached)
     lines: list[str] = []
-    config = fine(folder, features="random/test_resnet", net={"warm_start": "cache", "lr_tuning": 1e-12})
+    still = {"warm_start": "cache", "lr_tuning": 1e-12, "batch_norm": "frozen"}  # so that epoch 0 stays the best
+    config = fine(folder, features="random/test_resnet", net=still)
     assert config.net.params["epochs_extraction"] == 0
     run = run_experiment(config, cached, on_progress=lines.append)
     first = run.history.iloc[0]
     assert (first["epoch"], first["phase"]) == (0, "cache") and list(run.history["epoch"]) == [0, 1]
     assert first["valid_mcc"] == pytest.approx(linear.metrics["validation"]["mcc"])
-    assert first["valid_loss"] != run.history.iloc[1]["valid_loss"]  # batch norm has seen the training images
     assert any(line.startswith("warm start: logreg on cached features (fp32)") for line in lines)
-    if run.metrics["validation"]["mcc"] == pytest.approx(first["valid_mcc"]):  # the best epoch is epoch 0
-        np.testing.assert_allclose(run.probabilities("validation"), linear.probabilities("validation"), atol=2e-3)
+    np.testing.assert_allclose(run.probabilities("validation"), linear.probabilities("validation"), atol=1e-3)
     assert list(run.provenance["stores"]) == list(linear.provenance["stores"])
 
 
