@@ -228,10 +228,14 @@ def test_every_net_resolves_without_features_or_head(net: str) -> None:
     assert config.learner == net and not {"features", "head"} & content.keys()
     assert content["net"].keys() == {"name", *net_params(net).model_fields}
     assert validate_config(content) == config
-    warm = validate_config({"net": net, "features": "A"})
-    assert yaml.safe_load(resolved_yaml(warm))["head"]["name"] == "logreg"
     assert "unknown net 'finetun'; did you mean 'finetune'" in problems("net=finetun", base={})
     assert "unknown key net.batch_sise; did you mean net.batch_size?" in problems("net.batch_sise=3", base={"net": net})
+
+
+def test_a_warm_started_net_has_a_head_too() -> None:
+    warm = validate_config({"net": {"name": "finetune", "backbone": "A", "warm_start": "cache"}, "features": "A"})
+    content = yaml.safe_load(resolved_yaml(warm))
+    assert content["head"]["name"] == "logreg" and validate_config(content) == warm
 
 
 @pytest.mark.parametrize("head", list(HEADS))
