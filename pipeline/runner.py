@@ -55,7 +55,7 @@ def run_experiment(
         table: The image table, if it was read before.
         features_root: Where the feature stores lie, if not in the workspace.
         on_progress: Takes the lines of the log as they are written.
-        on_batch: Takes a `heads.nets.training.Progress` after each batch of a net.
+        on_batch: Takes a `heads.nets.callbacks.Progress` after each batch of a net.
         callbacks: skorch callbacks for heads with epochs.
 
     Returns:

@@ -38,7 +38,7 @@ def train(
 ) -> None:
     """Train a head on cached features (or a net from images), score it on train and validation, and keep the run."""
     from pipeline.config import blocks_from, load_config
-    from pipeline.console import console
+    from pipeline.console import console, progress_bar
     from pipeline.extraction import extract_for
     from pipeline.runner import run_experiment
 
@@ -57,14 +57,16 @@ def train(
     options.announce_drawing(experiment.dataset, workspace)
     if extract:
         extract_for(experiment, workspace, features_root=features_url)
-    run = run_experiment(
-        experiment,
-        workspace,
-        test=test,
-        force=force,
-        features_root=features_url or None,
-        on_progress=console.print,
-    )
+    with progress_bar("training", None, "images") as advance_to:  # drawn by nets only: a head takes seconds
+        run = run_experiment(
+            experiment,
+            workspace,
+            test=test,
+            force=force,
+            features_root=features_url or None,
+            on_progress=console.print,
+            on_batch=lambda p: advance_to(p.images_an_epoch * (p.epoch - 1) + p.images, p.images_an_epoch * p.epochs),
+        )
     show_run(run)
 
 
