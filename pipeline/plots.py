@@ -12,7 +12,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 """Okabe and Ito's palette (Color Universal Design, 2008)."""
 CHANCE = "majority class"
 HATCHES = ("", "//", "..", "xx")
-WIDTH, BAR = 8.0, 0.22  # inches
+WIDTH, BAR = 8.0, 0.16  # inches
 DPI = 150
 
 
@@ -27,7 +27,7 @@ def plot_zoo(board: pd.DataFrame, metric: str, chance: float, path: Path, title:
         title: Above the picture.
     """
     heads, sets = list(dict.fromkeys(board["head"])), sorted(set(board["features"]), key=lambda name: (len(name), name))
-    figure = Figure(figsize=(WIDTH, 1.2 + BAR * (len(sets) + (len(sets) + 0.8) * len(heads))), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.5 + BAR * (len(sets) + (len(sets) + 0.8) * len(heads))), layout="constrained")
     axes = figure.add_subplot()
     thickness = 1 / (len(sets) + 0.8)
     for number, features in enumerate(sets):
@@ -52,7 +52,7 @@ def plot_hybrids(board: pd.DataFrame, adds: pd.DataFrame, metric: str, chance: f
         title: Above the picture.
     """
     figure = Figure(figsize=(WIDTH + 4, 1.4 + 0.35 * max(len(board), 2)), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    left, right = figure.subplots(1, 2, width_ratios=(4, 3))
     sizes = board["features"].str.count(r"\+") + 1
     for size in sorted(set(sizes)):
         rows = board[sizes == size]
@@ -64,7 +64,7 @@ def plot_hybrids(board: pd.DataFrame, adds: pd.DataFrame, metric: str, chance: f
     _bars(right, list(range(len(adds))), adds, "adds", 0.5, label="", style=0)
     _rows(right, list(adds["backbone"]))
     right.axvline(0, color="black", linewidth=0.8)
-    right.set_xlabel(f"{metric} that the full hybrid loses without it")
+    right.set_xlabel(f"{metric}: full hybrid less that without it")
     right.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=DPI)
 
@@ -105,6 +105,11 @@ def _words(figure: Figure, axes: Any, title: str, columns: int) -> None:
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda n: labels[n] == CHANCE)  # the baseline last
     figure.legend(
-        [handles[n] for n in order], [labels[n] for n in order], loc="outside upper left", ncols=columns, frameon=False
+        [handles[n] for n in order],
+        [labels[n] for n in order],
+        title=title,
+        loc="outside upper left",
+        alignment="left",
+        ncols=columns,
+        frameon=False,
     )
-    figure.suptitle(title, x=0.01, ha="left", fontsize="medium")

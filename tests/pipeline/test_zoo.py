@@ -41,9 +41,8 @@ def call(world, *words: str):
     return CliRunner().invoke(app, [*words, *shared, *jobs])
 
 
-def written(path: Path) -> bytes:
-    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" if path.suffix == ".png" else True
-    return path.read_bytes()
+def is_png(path: Path) -> bool:
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_every_head_of_the_zoo_stands_in_the_leaderboard(two_nets, tmp_path: Path) -> None:
@@ -55,7 +54,7 @@ def test_every_head_of_the_zoo_stands_in_the_leaderboard(two_nets, tmp_path: Pat
     assert list(rows["mcc"]) == sorted(rows["mcc"], reverse=True) and rows["mcc"].max() > 0.5
     assert (rows["low"] <= rows["mcc"] + 0.05).all() and (rows["high"] >= rows["mcc"] - 0.05).all()
     assert (rows["seconds"] >= 0).all() and board["mcc"].iloc[-1] == 0
-    assert written(tmp_path / "board.png")
+    assert is_png(tmp_path / "board.png")
     assert "test_mcc" not in board
 
 
@@ -70,7 +69,7 @@ def test_a_finished_head_is_found_and_not_trained_again(two_nets, monkeypatch: p
     assert len(all_runs(two_nets.workspace)) == count
 
 
-def test_heads_in_processes_score_what_they_score_here(world) -> None:
+def test_heads_in_processes_score_what_they_score_here(world, tmp_path: Path) -> None:
     world.extract("net_a", "flip", 2)
     world.extract("net_b", "flip", 2)
     options = {"augmentation": "flip", "views": 2}
@@ -82,10 +81,9 @@ def test_heads_in_processes_score_what_they_score_here(world) -> None:
         head, config = outcome.experiment.head, outcome.run.config
         assert (config.head.name, outcome.run.provenance["summary"]["head"]) == (head, head)
         assert [block.views for block in config.features.blocks] == [2] * len(config.features.blocks)
-    other = type(world)(world.workspace / "other", world.csv)
-    (other.workspace).mkdir()
-    (other.workspace / "features").symlink_to(world.workspace / "features")
-    for here, there in zip(run_all(experiments, other.workspace, jobs=1), outcomes, strict=True):
+    elsewhere, features = tmp_path / "elsewhere", world.workspace / "features"
+    again = run_all(experiments, elsewhere, jobs=1, features_root=features)
+    for here, there in zip(again, outcomes, strict=True):
         assert not here.reused
         np.testing.assert_allclose(
             here.run.probabilities("validation"), there.run.probabilities("validation"), atol=1e-6
@@ -175,7 +173,7 @@ def test_hybrids_say_what_each_backbone_adds(world, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     runs = {run.provenance["summary"]["features"]: run for run in all_runs(world.workspace)}
     assert sorted(runs) == sorted(subsets(names)) and len(pd.read_csv(out)) == 8
-    assert written(out.with_suffix(".png"))
+    assert is_png(out.with_suffix(".png"))
     adds = pd.read_csv(tmp_path / "sub" / "scores-adds.csv").set_index("backbone")
     full = runs["net_a+net_b+net_c"]
     y, lesions = full.labels("validation"), full.part("validation")["group"].to_numpy(dtype=object)
@@ -207,16 +205,15 @@ def test_hybrids_take_any_objective(two_nets) -> None:
     assert set(pd.read_csv(made.with_name(f"{made.stem}-adds.csv"))["part"]) == {"validation", "test"}
 
 
-def double(number: int) -> int:
-    if number == 1:
-        raise ValueError("one is refused")
-    if number == 2:
-        os._exit(7)  # as the system ends a process that has taken too much memory
-    return 2 * number
-
-
 @pytest.mark.parametrize("tasks", [[0, 1, 3], [0, 1, 2, 3, 4]])
 def test_a_task_that_fails_or_dies_costs_no_other(tasks: list[int]) -> None:
+    def double(number: int) -> int:  # in here, so that it travels without this module and its imports
+        if number == 1:
+            raise ValueError("one is refused")
+        if number == 2:
+            os._exit(7)  # as the system ends a process that has taken too much memory
+        return 2 * number
+
     results = {tasks[position]: result for position, result in in_processes(double, tasks, 2)}
     assert {n: r for n, r in results.items() if n not in (1, 2)} == {n: 2 * n for n in tasks if n not in (1, 2)}
     assert isinstance(results[1], ValueError)
