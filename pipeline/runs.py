@@ -179,8 +179,8 @@ def short_features(config: ExperimentConfig, most: int = 48) -> str:
 
 
 def _short_name(backbone: str) -> str:
-    name, _, kind = backbone.split("@")[0].partition(":")
-    name = "-".join(filter(None, (name.split("/")[-1].split(".")[0], kind)))
+    name, _, kind = backbone.split("@")[0].split("/")[-1].partition(":")
+    name = "-".join(filter(None, (name.split(".")[0], kind)))
     return name.removeprefix("tf_").replace("efficientnet", "effnet")
 
 
