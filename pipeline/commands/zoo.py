@@ -155,6 +155,7 @@ def _run(
     from pipeline.console import console, progress_bar
     from pipeline.zoo import all_features, run_all
 
+    options.announce_drawing(experiments[0].config.dataset, workspace)
     if extract:
         from pipeline.extraction import extract_for  # imports timm
 
