@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED
 
-import skops.io
-from skops.io.exceptions import UntrustedTypesFoundException
-
 from heads.base import BaseHead
 from heads.errors import HeadFileError
 from heads.logit_adjustment import LogitAdjusted
@@ -42,6 +39,8 @@ def save_head(head: BaseHead, folder: Path) -> None:
     if hasattr(net, "save_net"):
         net.save_net(folder, tau=head.tau if isinstance(head, LogitAdjusted) else None)
         return
+    import skops.io  # walks through all of scikit-learn: only when a head is saved or loaded
+
     skops.io.dump(head, folder / "head.skops", compression=ZIP_DEFLATED, compresslevel=1)
     description = {
         "head": type(head).__name__,
@@ -64,6 +63,9 @@ def load_head(folder: Path) -> BaseHead:
         network: Any
         network, tau = load_net(folder)
         return network if tau is None else LogitAdjusted.of_fitted(network, tau)
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
     path = folder / "head.skops"
     if not path.is_file():
         raise HeadFileError(f"Expected a saved head at {path}, but there is none: train the run again.")

@@ -75,7 +75,7 @@ def run_experiment(
     folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in splits]
     _check_parts(folds)
     positive = _positive_class(config, inputs.table.classes)
-    identity = _identity(config, inputs, splits)
+    identity = identify(config, inputs, splits)
 
     finished = None if force else find_run(workspace, identity["fingerprint"], test=test)
     if finished is not None:
@@ -208,7 +208,7 @@ class RunLog:
             self._echo(line)
 
 
-def _identity(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) -> dict[str, Any]:
+def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) -> dict[str, Any]:
     """What the run was made of; two runs with the same fingerprint have the same numbers."""
     blocks = inputs.blocks_of(config.features)
     in_splits = sorted(set().union(*(split.frame["image_id"] for split in splits)))

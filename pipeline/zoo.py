@@ -26,7 +26,7 @@ from pipeline.features import Inputs, open_inputs
 from pipeline.learning import parts_of
 from pipeline.overrides import read_yaml
 from pipeline.parallel import in_processes, jobs_that_fit
-from pipeline.runner import _identity, make_splits, run_experiment
+from pipeline.runner import identify, make_splits, run_experiment
 from pipeline.runs import Run, all_runs
 
 COPIES = 6
@@ -218,7 +218,7 @@ def _finished(
     known = {run.provenance.get("fingerprint"): run for run in all_runs(workspace) if not test or "test" in run.metrics}
     found = {}
     for number, one in enumerate(experiments):
-        identity = _identity(one.config, inputs, splits[one.config.seed, one.config.split])
+        identity = identify(one.config, inputs, splits[one.config.seed, one.config.split])
         if identity["fingerprint"] in known:
             found[number] = replace(known[identity["fingerprint"]], reused=True)
     return found
