@@ -22,18 +22,18 @@ def demo(workspace: options.Workspace = options.DEFAULT_WORKSPACE) -> None:
 
     started = time.perf_counter()
     folder = workspace / "datasets" / f"demo-{LESIONS}"
-    console.rule("1. A data set of drawn lesions, shaped like HAM10000")
+    console.rule("1. A data set of drawn lesions, shaped like HAM10000", align="left")
     if not (folder / "HAM10000_metadata.csv").exists():
         with progress_bar("drawing", None, "images") as advance_to:
             synthesize(folder, lesions=LESIONS, progress=advance_to)
     table = options.read_table(str(folder), workspace)
     console.print(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {folder}")
 
-    console.rule("2. Every frozen backbone runs once")
+    console.rule("2. Every frozen backbone runs once", align="left")
     first = extract_features(table, workspace, BACKBONES, [AUGMENTATION], VIEWS, source=str(folder))
     show_summary(first)
 
-    console.rule("3. Heads train on cached features")
+    console.rule("3. Heads train on cached features", align="left")
     rows = []
     runs = []
     for features in (*BACKBONES, "+".join(BACKBONES)):
@@ -61,7 +61,7 @@ def demo(workspace: options.Workspace = options.DEFAULT_WORKSPACE) -> None:
         caption=f"Expect an MCC of {EXPECTED}; guessing scores 0. Drawn images: no statement about medicine.",
     )
 
-    console.rule("4. The same extraction again")
+    console.rule("4. The same extraction again", align="left")
     again = extract_features(table, workspace, BACKBONES, [AUGMENTATION], VIEWS, source=str(folder))
     show_summary(again)
     console.print(f"Decoded {again.n_decoded} images: everything was in the cache.")
