@@ -1,8 +1,8 @@
 """The README keeps its word: every command and every line of Python in it runs, on a small drawn data set.
 
 Commands run as they stand, in the order they stand in, but for what `stand_ins` replaces: weights that only the model
-hub has, the address of a Dask cluster, names of runs and stores, the number of folds (of a data set this small), and one
-process instead of many where heads train in parallel.
+hub has, the address of a Dask cluster, names of runs and stores, the number of folds (of a data set this small), and
+one process instead of many where heads train in parallel.
 """
 
 import io
