@@ -13,6 +13,8 @@ from distributed import Client, LocalCluster
 from extract.errors import ExtractError
 
 CONNECT_TIMEOUT = "10s"
+NOT_FOR_OTHERS = "127.0.0.1:0"
+"""Where Dask's own web server listens; by default it would be on every network interface."""
 
 
 class SchedulerError(ExtractError, ConnectionError):
@@ -52,6 +54,8 @@ def dask_client(workers: int | None = None, address: str | None = None) -> Itera
             threads_per_worker=workers or default_workers(),
             processes=False,
             dashboard_address=None,
+            worker_dashboard_address=NOT_FOR_OTHERS,
+            scheduler_kwargs={"dashboard_address": NOT_FOR_OTHERS},
             silence_logs=logging.CRITICAL,
             memory_limit=0,
         ) as cluster,
