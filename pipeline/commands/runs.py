@@ -48,7 +48,8 @@ def runs(
     if csv:
         csv.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(csv, index=False)
-    columns = ["run", "head", "features", "dataset", "seed", *(f"{part}_{name}" for name in SHOWN), "seconds"]
+    # The features stand in the run's id, and in full in the CSV.
+    columns = ["run", "head", "dataset", "seed", *(f"{part}_{name}" for name in SHOWN), "seconds"]
     if column not in columns:
         columns.append(column)
     shown = table.reindex(columns=columns).head(limit)
