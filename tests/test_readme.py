@@ -45,7 +45,7 @@ def commands() -> list[str]:
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set in the place of `--dataset synthetic`."""
-    return synthesize(tmp_path_factory.mktemp("drawn") / "synthetic", lesions=56, size=(64, 48))
+    return synthesize(tmp_path_factory.mktemp("drawn") / "synthetic", lesions=42, size=(64, 48))
 
 
 @pytest.fixture
