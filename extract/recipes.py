@@ -103,8 +103,16 @@ def load_recipes(path: Path | None = None) -> dict[str, Recipe]:
         RecipeError: a recipe is ill-formed; says which, and where.
     """
     text = (path or files("configs").joinpath("augmentations.yaml")).read_text(encoding="utf-8")
+    try:
+        declared = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}. See configs/augmentations.yaml for the form.") from None
+    if not isinstance(declared, dict):
+        raise RecipeError(
+            f"Expected recipes by name in {path}, but got {type(declared).__name__}; see augmentations.yaml."
+        )
     recipes = {}
-    for name, steps in yaml.safe_load(text).items():
+    for name, steps in declared.items():
         try:
             recipes[name] = Recipe(name=name, **(steps or {}))
         except (ValidationError, TypeError) as error:

@@ -164,6 +164,10 @@ def test_an_unknown_recipe_offers_the_nearest_and_an_ill_formed_one_says_where(t
     file.write_text("mine: {affine: {degres: 20}}")
     with pytest.raises(RecipeError, match=r"'mine'.*affine.degres"):
         load_recipes(file)
+    for text in ("- a list", "", "broken: ["):
+        file.write_text(text)
+        with pytest.raises(RecipeError, match=r"mine\.yaml"):
+            load_recipes(file)
     file.write_text("mine: {symmetry: flips, flip: {horizontal: 0.5}}")
     with pytest.raises(RecipeError, match="drop flip or symmetry"):
         load_recipes(file)
