@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,3 +98,15 @@ def catalogue(workspace: Path, features_url: str = "") -> Catalogue:
     from cache.catalogue import Catalogue
 
     return Catalogue(features_root(workspace, features_url))
+
+
+def overrides(dataset: str, column: Sequence[str], seed: int | None) -> list[str]:
+    """The shared options of `train`, `zoo` and `hybrids` as settings of the configuration."""
+    settings = []
+    if dataset:
+        settings.append(f"dataset={json.dumps(dataset)}")
+    if column:
+        settings.append(f"columns={json.dumps(pairs(column, '--column'))}")
+    if seed is not None:
+        settings.append(f"seed={seed}")
+    return settings

@@ -42,17 +42,11 @@ def train(
     from pipeline.extraction import extract_for
     from pipeline.runner import run_experiment
 
-    overrides = []
-    if dataset:
-        overrides.append(f"dataset={json.dumps(dataset)}")
-    if column:
-        overrides.append(f"columns={json.dumps(options.pairs(column, '--column'))}")
+    overrides = options.overrides(dataset, column, seed)
     if features:
         overrides.append(f"features.blocks={json.dumps(blocks_from(features, augmentation, views))}")
     if head:
         overrides.append(f"head={json.dumps(head)}")
-    if seed is not None:
-        overrides.append(f"seed={seed}")
     experiment = load_config(config or None, [*overrides, *set_])
     options.announce_drawing(experiment.dataset, workspace)
     if extract:

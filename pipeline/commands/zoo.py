@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +63,7 @@ def zoo(
         config=config or None,
         augmentation=augmentation,
         views=views,
-        overrides=_overrides(dataset, column, seed),
+        overrides=options.overrides(dataset, column, seed),
         settings=set_,
     )
     outcomes = _run(experiments, workspace, test, extract, jobs, features_url)
@@ -112,7 +111,7 @@ def hybrids(
         config=config or None,
         augmentation=augmentation,
         views=views,
-        overrides=_overrides(dataset, column, seed),
+        overrides=options.overrides(dataset, column, seed),
         settings=set_,
     )
     outcomes = _run(experiments, workspace, test, extract, jobs, features_url)
@@ -135,17 +134,6 @@ def hybrids(
             "p_holm is corrected for the number of backbones.",
         )
     console.print(f"Wrote {target}, {beside.name} and {picture.name}")
-
-
-def _overrides(dataset: str, column: list[str], seed: int | None) -> list[str]:
-    overrides = []
-    if dataset:
-        overrides.append(f"dataset={json.dumps(dataset)}")
-    if column:
-        overrides.append(f"columns={json.dumps(options.pairs(column, '--column'))}")
-    if seed is not None:
-        overrides.append(f"seed={seed}")
-    return overrides
 
 
 def _run(
