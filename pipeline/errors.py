@@ -36,6 +36,10 @@ class FeaturesError(PipelineError, ValueError):
     """Cached features that do not fit the image table, each other, or a head (NaN, infinite, another order)."""
 
 
+class NeighboursError(PipelineError, ValueError):
+    """Features whose neighbours cannot be looked for."""
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> str:
     """The sentence for a name nobody knows: the nearest valid one, then all of them.
 

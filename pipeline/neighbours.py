@@ -1,0 +1,96 @@
+"""The most similar rows of one set of features to those of another, exactly, a block at a time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import NeighboursError
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The neighbours of each query, the most similar first.
+
+    Attributes:
+        similarity: float32 `[n, k]`, cosines; -inf where there is no further neighbour.
+        index: int64 `[n, k]`, rows of the base; -1 where there is none.
+    """
+
+    similarity: np.ndarray
+    index: np.ndarray
+
+
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32; a row of zeros stays one (it is similar to nothing)."""
+    rows = np.asarray(features, dtype=np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+def nearest(
+    queries: np.ndarray,
+    base: np.ndarray,
+    k: int,
+    *,
+    query_groups: np.ndarray | None = None,
+    base_groups: np.ndarray | None = None,
+    block: int = 2048,
+) -> Nearest:
+    """The `k` rows of `base` with the largest cosine similarity to each query.
+
+    Never more than `block x block` similarities are in memory; all of them are computed, so nothing is missed.
+
+    Args:
+        queries: `[n, dim]`.
+        base: `[m, dim]`.
+        k: How many neighbours, at least 1.
+        query_groups: int `[n]`, with `base_groups`: rows of the same group are not neighbours.
+        base_groups: int `[m]`.
+        block: Rows compared at a time.
+
+    Raises:
+        NeighboursError: The two do not fit together.
+    """
+    if queries.ndim != 2 or base.ndim != 2 or queries.shape[1] != base.shape[1]:
+        raise NeighboursError(f"Expected two tables of features of one width, but got {queries.shape}, {base.shape}.")
+    if k < 1:
+        raise NeighboursError(f"Expected at least 1 neighbour to be asked for, but got {k}.")
+    if (query_groups is None) != (base_groups is None):
+        raise NeighboursError("Expected the groups of queries and base, or neither, but got those of one of the two.")
+    base = unit_rows(base)
+    found = [
+        _nearest(
+            unit_rows(queries[start : start + block]), base, k, _part(query_groups, start, block), base_groups, block
+        )
+        for start in range(0, len(queries), block)
+    ]
+    empty = Nearest(np.empty((0, k), np.float32), np.empty((0, k), np.int64))
+    return Nearest(
+        np.concatenate([empty.similarity, *(one.similarity for one in found)]),
+        np.concatenate([empty.index, *(one.index for one in found)]),
+    )
+
+
+def _nearest(
+    queries: np.ndarray,
+    base: np.ndarray,
+    k: int,
+    query_groups: np.ndarray | None,
+    base_groups: np.ndarray | None,
+    block: int,
+) -> Nearest:
+    """The best of one block of queries, kept up to date while the base passes by."""
+    rows = np.arange(len(queries))[:, None]
+    similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    index = np.full((len(queries), k), -1, dtype=np.int64)
+    for start in range(0, len(base), block):
+        cosines = queries @ base[start : start + block].T
+        if query_groups is not None and base_groups is not None:
+            cosines[query_groups[:, None] == base_groups[None, start : start + block]] = -np.inf
+        some = min(k, cosines.shape[1])
+        columns = np.argpartition(-cosines, some - 1, axis=1)[:, :some]
+        both = np.concatenate([similarity, cosines[rows, columns]], axis=1)
+        places = np.concatenate([index, columns + start], axis=1)
+        best = np.lexsort((places, -both), axis=1)[:, :k]
+        similarity, index = both[rows, best], places[rows, best]
+    index[np.isneginf(similarity)] = -1
+    return Nearest(similarity, index)
