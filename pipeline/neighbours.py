@@ -57,12 +57,11 @@ def nearest(
     if (query_groups is None) != (base_groups is None):
         raise NeighboursError("Expected the groups of queries and base, or neither, but got those of one of the two.")
     base = unit_rows(base)
-    found = [
-        _nearest(
-            unit_rows(queries[start : start + block]), base, k, _part(query_groups, start, block), base_groups, block
-        )
-        for start in range(0, len(queries), block)
-    ]
+    found = []
+    for start in range(0, len(queries), block):
+        some = slice(start, start + block)
+        own = None if query_groups is None else query_groups[some]
+        found.append(_nearest(unit_rows(queries[some]), base, k, own, base_groups, block))
     empty = Nearest(np.empty((0, k), np.float32), np.empty((0, k), np.int64))
     return Nearest(
         np.concatenate([empty.similarity, *(one.similarity for one in found)]),
