@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heads.base import BaseHead, FitOptions, Scorer
-from heads.errors import HeadParamsError
+from heads.base import BaseHead, FitOptions
 
 # Negative values give back to the frequent classes what class weights took from them.
 TAUS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(-20, 41))
@@ -19,12 +18,7 @@ def adjusted(probabilities: NDArray[np.float64], prior: NDArray[np.float64], tau
 
 
 class LogitAdjusted(BaseHead):
-    """A head whose probabilities are adjusted by `tau`; `fit` trains the head, `tune_tau` chooses tau.
-
-    `scores_` is there after `tune_tau`: the validation score of each tau tried.
-    """
-
-    scores_: dict[float, float]
+    """A head whose probabilities are adjusted by `tau`; `fit` trains the head."""
 
     def __init__(self, head: BaseHead, tau: float = 0.0):
         self.head = head
@@ -50,27 +44,3 @@ class LogitAdjusted(BaseHead):
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """The head's probabilities (averaged over views), adjusted."""
         return adjusted(self.head.predict_proba(X), self.prior_, self.tau)
-
-
-def tune_tau(head: BaseHead, X: ArrayLike, y: ArrayLike, metric: Scorer, taus: Sequence[float] = TAUS) -> LogitAdjusted:
-    """Wrap a fitted head with the tau that scores best on validation data.
-
-    Args:
-        head: fitted.
-        X: validation features [n, d] or [n, views, d]; never those of the test part.
-        y: their codes [n].
-        metric: `metric(y, probabilities) -> float`, higher is better.
-        taus: what to try; of equally good ones the smallest in size is taken.
-
-    Raises:
-        HeadParamsError: no tau to try.
-    """
-    if not taus:
-        raise HeadParamsError("Expected at least one tau to try, but got none.")
-    codes = np.asarray(y)
-    probabilities = head.predict_proba(X)
-    scores = {float(tau): float(metric(codes, adjusted(probabilities, head.prior_, tau))) for tau in taus}
-    best = max(scores, key=lambda tau: (scores[tau], -abs(tau)))
-    tuned = LogitAdjusted.of_fitted(head, best)
-    tuned.scores_ = scores
-    return tuned

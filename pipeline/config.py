@@ -325,8 +325,10 @@ def resolved_yaml(config: ExperimentConfig) -> str:
 
 def config_names() -> list[str]:
     """Names of the packaged experiment configurations."""
-    folder = resources.files("configs").joinpath("experiments")
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    root = resources.files("configs")
+    files = [*root.joinpath("experiments").iterdir(), *root.iterdir()]
+    names = {entry.name.removesuffix(".yaml") for entry in files if entry.name.endswith(".yaml")}
+    return sorted(names - {"augmentations"})
 
 
 def find_config(path_or_name: str | Path) -> Path:

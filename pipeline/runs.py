@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from pipeline.config import ExperimentConfig, resolved_yaml
 from pipeline.errors import RunError, RunNotFoundError
@@ -27,6 +28,7 @@ from pipeline.overrides import read_yaml
 
 PARTS = ("train", "validation", "test")
 _PARTIAL = ".partial-"
+_LOCK = ".lock"
 _log = logging.getLogger(__name__)
 
 
@@ -112,13 +114,19 @@ def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[
 
 @contextmanager
 def new_run_folder(workspace: Path) -> Iterator[Path]:
-    """An empty hidden folder to write a run into; removed at the end unless `finish_run` has renamed it."""
+    """An empty hidden folder to write a run into; removed at the end unless `finish_run` has renamed it.
+
+    A lock beside it is held meanwhile, which the operating system frees when the process dies.
+    """
     folder = runs_folder(workspace) / f"{_PARTIAL}{uuid.uuid4().hex[:12]}"
     folder.mkdir(parents=True)
+    lock = lock_of(folder)
     try:
-        yield folder
+        with FileLock(lock):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
 
 
 def write_run(
@@ -269,6 +277,26 @@ def list_runs(workspace: Path) -> pd.DataFrame:
 def partial_runs(workspace: Path) -> list[Path]:
     """Folders of runs that are being written, or were when their process died."""
     return sorted(runs_folder(workspace).glob(f"{_PARTIAL}*/"))
+
+
+def abandoned_runs(workspace: Path) -> list[Path]:
+    """Those of `partial_runs` whose process died."""
+    return [folder for folder in partial_runs(workspace) if not _is_locked(lock_of(folder))]
+
+
+def lock_of(folder: Path) -> Path:
+    """The lock that is held while a run is written into this folder."""
+    return folder.with_name(folder.name + _LOCK)
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -135,20 +135,25 @@ def rm(
 @app.command()
 def gc(
     yes: Yes = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also decoded images and checkpoints, which only save time.")
+    ] = False,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
 ) -> None:
-    """Sweep up what killed processes left behind: partial files, unfinished stores, orphaned chunks."""
+    """Sweep up what killed processes left behind: partial files, unfinished stores and runs, orphaned chunks."""
     from contextlib import ExitStack
 
     from cache.lock import writing
     from pipeline.console import console, human_bytes, show_table
+    from pipeline.housekeeping import remove_leftover, workspace_leftovers
 
     catalogue = options.catalogue(workspace, features_url)
     with ExitStack() as locks:
         for dataset in sorted({path.split("/")[0] for path in catalogue.folders()}):
             locks.enter_context(writing(catalogue.root, dataset))  # a partial file may be somebody's work under way
-        found = catalogue.leftovers()
+        in_stores, beside = catalogue.leftovers(), workspace_leftovers(workspace, everything=everything)
+        found = [*in_stores, *beside]
         if not found:
             console.print("Nothing to free.")
             return
@@ -156,6 +161,8 @@ def gc(
         total = human_bytes(sum(x.bytes for x in found))
         if not yes and not typer.confirm(f"Free {total} in {len(found)} places?"):
             raise typer.Exit(1)
-        for leftover in found:
+        for leftover in in_stores:
             catalogue.root.remove(leftover.path)
+        for leftover in beside:
+            remove_leftover(workspace, leftover)
         console.print(f"Freed {total}.")

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from heads.errors import HeadParamsError
-from heads.logit_adjustment import LogitAdjusted, adjusted, tune_tau
+from heads.logit_adjustment import LogitAdjusted, adjusted
 from heads.persist import load_head, save_head
 from heads.zoo import build_head
 
@@ -28,13 +27,12 @@ def test_tau_one_undoes_the_prior():
     np.testing.assert_allclose(adjusted(posterior, prior, 0.0), posterior)
 
 
-def test_the_best_tau_on_validation_is_kept_with_the_head(head, features, tmp_path):
+def test_an_adjusted_head_is_kept_with_its_tau(head, features, tmp_path):
     X_valid, y_valid = features(n=300, spread=0.12, seed=5)
-    tuned = tune_tau(head, X_valid, y_valid, balanced_accuracy)
-    assert tuned.tau > 0
-    assert tuned.scores_[tuned.tau] == max(tuned.scores_.values())
-    assert balanced_accuracy(y_valid, tuned.predict_proba(X_valid)) == tuned.scores_[tuned.tau]
-    assert tuned.scores_[tuned.tau] > balanced_accuracy(y_valid, head.predict_proba(X_valid))
+    tuned = LogitAdjusted.of_fitted(head, 0.5)
+    assert balanced_accuracy(y_valid, tuned.predict_proba(X_valid)) > balanced_accuracy(
+        y_valid, head.predict_proba(X_valid)
+    )
     np.testing.assert_allclose(tuned.predict_proba(X_valid).sum(axis=1), 1)
 
     save_head(tuned, tmp_path)
@@ -43,17 +41,7 @@ def test_the_best_tau_on_validation_is_kept_with_the_head(head, features, tmp_pa
     np.testing.assert_array_equal(loaded.predict_proba(X_valid), tuned.predict_proba(X_valid))
 
 
-def test_of_equally_good_taus_the_gentlest_is_taken(head, features):
-    X, y = features(n=50, seed=5)
-    assert tune_tau(head, X, y, lambda y, p: 1.0).tau == 0.0
-
-
 def test_an_adjusted_head_can_be_trained_as_a_whole(head, features):
     X, y = features(n=400, spread=0.12)
     whole = LogitAdjusted(head, 0.5).fit(X, y)
     np.testing.assert_allclose(whole.predict_proba(X), adjusted(head.predict_proba(X), head.prior_, 0.5))
-
-
-def test_nothing_to_try_is_refused(head, features):
-    with pytest.raises(HeadParamsError, match="at least one tau"):
-        tune_tau(head, *features(), balanced_accuracy, taus=())
