@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from heads.errors import ClassAbsentError, FeatureShapeError, NotFiniteFeaturesError
+from heads.threads import one_thread
 
 # A score of probabilities [n, C] against codes [n]; higher is better.
 Scorer = Callable[[NDArray[np.int64], NDArray[np.float64]], float]
@@ -80,14 +81,16 @@ class BaseHead(ClassifierMixin, BaseEstimator):
             scorers=scorers or {},
             callbacks=callbacks,
         )
-        self._fit(features, codes, options)
+        with one_thread():
+            self._fit(features, codes, options)
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities float64 [n, C] in code order; those of an image's views [n, views, d] are averaged."""
         features = check_features(X, self.n_features_in_)
         images, views, dim = features.shape
-        rows = np.asarray(self._predict_rows(features.reshape(-1, dim)), dtype=np.float64)
+        with one_thread():
+            rows = np.asarray(self._predict_rows(features.reshape(-1, dim)), dtype=np.float64)
         probabilities = rows.reshape(images, views, -1).mean(axis=1)
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
