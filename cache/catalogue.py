@@ -11,6 +11,9 @@ from cache.keys import DEFAULT_KIND, FeatureKey, explain
 from cache.storage import Root
 from cache.store import BLOCK_ROWS, FeatureStore
 
+IMPORTING = ".import-"
+"""How the hidden folders begin in which an archive's stores are rebuilt (below their data set's folder)."""
+
 
 @dataclass(frozen=True)
 class Leftover:
@@ -30,6 +33,10 @@ class Catalogue:
     def folders(self, dataset: str = "*") -> list[str]:
         """Folders that look like stores, relative to the root."""
         return self.root.glob(f"{dataset}/*/*.zarr")
+
+    def datasets(self) -> list[str]:
+        """Data sets with stores, or with what a killed import left."""
+        return sorted({path.split("/")[0] for path in [*self.folders(), *self.root.glob(f"*/{IMPORTING}*")]})
 
     def stores(self, dataset: str = "*") -> list[FeatureStore]:
         """Every store that opens; leftovers of a killed creation and damaged ones are passed over (see `broken`)."""
@@ -156,8 +163,11 @@ class Catalogue:
         unfinished = [folder for folder in self.folders() if self._unfinished(folder)]
         for folder in unfinished:
             found.append(Leftover(folder, sum(self.root.files(folder).values()), "creation was cut off"))
+        imports = self.root.glob(f"*/{IMPORTING}*")
+        for folder in imports:
+            found.append(Leftover(folder, sum(self.root.files(folder).values()), "import that was killed"))
         for path, size in self.root.files("").items():
-            if path.endswith(".partial") and not any(path.startswith(f"{u}/") for u in unfinished):
+            if path.endswith(".partial") and not any(path.startswith(f"{u}/") for u in [*unfinished, *imports]):
                 found.append(Leftover(path, size, "partial file of a writer that was killed"))
         for store in self.stores():
             for path, size in self.root.files(store.folder).items():

@@ -31,6 +31,14 @@ class CacheInUseError(CacheError, RuntimeError):
     """Another process is extracting into the same data set's stores."""
 
 
+class FeatureArchiveError(CacheError, ValueError):
+    """A file is no archive of feature stores, or one that is damaged, cut off or not to be trusted."""
+
+
+class StoreConflictError(CacheError, ValueError):
+    """A store to be imported and the one that is here were made from other versions of the same images."""
+
+
 def extract_command(dataset: str, backbone: str, augmentation: str, views: int) -> str:
     """The shell command that fills what a reader found missing."""
     command = f"hamcache extract --dataset {dataset} --backbones {backbone} --augmentations {augmentation}"

@@ -36,6 +36,10 @@ class Quarantine:
     def __len__(self) -> int:
         return len(self._images)
 
+    def images(self) -> list[BadImage]:
+        """All of them, by id."""
+        return [self._images[image_id] for image_id in sorted(self._images)]
+
     def among(self, digests: Mapping[str, str]) -> dict[str, BadImage]:
         """Quarantined images among these whose file is still the one that failed."""
         return {i: bad for i, bad in self._images.items() if digests.get(i) == bad.digest}
@@ -52,4 +56,4 @@ class Quarantine:
         self._save()
 
     def _save(self) -> None:
-        self._root.write_json([asdict(self._images[i]) for i in sorted(self._images)], *self._path)
+        self._root.write_json([asdict(image) for image in self.images()], *self._path)

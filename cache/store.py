@@ -163,6 +163,11 @@ class FeatureStore:
             return [_hex(row) for row in _load(self._digest, _region(block, rows), view)]
         return [""] * rows
 
+    def made_from(self, view: int) -> dict[str, str]:
+        """The file digest behind each image's vector of a view, for the vectors that are there and intact."""
+        digests = (d for block in range(self.n_blocks) for d in self.block_digests(block, view))
+        return {image_id: digest for image_id, digest in zip(self.image_ids, digests, strict=True) if digest}
+
     # -- writing
 
     def write_block(

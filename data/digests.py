@@ -26,7 +26,8 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
 
     With `memory` (a CSV file, made when it is not there) a digest is taken from it as long as the file's path, size
     and time of change are as they were, and only the others are computed; `rehash=True` computes all anew. A memory
-    that cannot be read is made anew.
+    that cannot be read is made anew. Of a table that came without its images, those that are not here have the digests
+    that came with it.
     """
     remembered = _read_memory(memory) if memory is not None else {}
     paths = list(table.frame["path"])
@@ -49,7 +50,8 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
                 remembered[path] = (to_hash[path], digest)
         _write_memory(memory, remembered)
     digests = {**known, **computed}
-    return {i: digests.get(path, MISSING) for i, path in zip(table.frame["image_id"], paths, strict=True)}
+    found = {i: digests.get(path, MISSING) for i, path in zip(table.frame["image_id"], paths, strict=True)}
+    return {i: table.digests.get(i, MISSING) if digest == MISSING else digest for i, digest in found.items()}
 
 
 def _stamp(path: str) -> Stamp | None:

@@ -16,6 +16,10 @@ class TableError(DataError, ValueError):
     """The metadata of a data set cannot make an image table; the message names the rows."""
 
 
+class ImagesAbsentError(DataError, FileNotFoundError):
+    """Image files are needed of a data set that came with imported features, without its images."""
+
+
 class SplitError(DataError, ValueError):
     """A split was asked for that cannot be made, or a split file cannot be trusted."""
 
@@ -26,6 +30,18 @@ class SplitNotFoundError(SplitError, FileNotFoundError):
 
 class LeakError(SplitError):
     """A group has images in two parts of a split, so its scores would be too good."""
+
+
+class DownloadError(DataError, OSError):
+    """The data could not be fetched, or what was fetched is not whole."""
+
+
+class CredentialsError(DownloadError, PermissionError):
+    """A server wants credentials, and there are none, only a part of them, or ones that it refuses."""
+
+
+class ArchiveError(DownloadError, ValueError):
+    """An archive is damaged, is no archive, or holds what no such archive should."""
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:

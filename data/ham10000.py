@@ -26,17 +26,27 @@ CITATION = (
 )
 LICENCE = "CC BY-NC 4.0"
 
+NAME = "ham10000"
 METADATA = "HAM10000_metadata.csv"
 COLUMNS = {"image_id": "image_id", "label": "dx", "group": "lesion_id"}
 
 # Kaggle's name, and those under which the Harvard Dataverse gives the same file (with commas or tabs).
-_METADATA_NAMES = (METADATA, "HAM10000_metadata.tab", "HAM10000_metadata")
+METADATA_NAMES = (METADATA, "HAM10000_metadata.tab", "HAM10000_metadata")
+
+_FIRST_ID, _LAST_ID = "ISIC_0024306", "ISIC_0034320"
+
+
+def is_ham10000(table: ImageTable) -> bool:
+    """Whether a table's images are HAM10000's, or some of them: by their ids and labels."""
+    ids = table.frame["image_id"]
+    named = ids.str.fullmatch(r"ISIC_\d{7}") & ids.between(_FIRST_ID, _LAST_ID)
+    return bool(named.all()) and set(table.frame["label"]) <= set(CLASSES)
 
 
 def find_metadata(folder: Path) -> Path | None:
-    """The metadata file of HAM10000 in `folder` or one level below it; None where there is none."""
-    for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
-        for name in _METADATA_NAMES:
+    """The metadata file of HAM10000 in `folder`, or in a folder in it that is not hidden; None where there is none."""
+    for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")]:
+        for name in METADATA_NAMES:
             if (place / name).is_file():
                 return place / name
     return None

@@ -10,12 +10,14 @@ from data import ham10000
 from data.csv_table import ids_from_paths, read_csv_table
 from data.errors import DatasetNotFoundError, TableError, nearest_name, some_of
 from data.files import find_images
+from data.imported import is_imported, read_imported
 from data.table import ImageTable, build_table, safe_name
 
 SYNTHETIC = "synthetic"
 FORMS = (
     f"A data set is a folder in HAM10000's Kaggle layout (with {ham10000.METADATA}), a CSV file, a folder with one "
-    f"folder of images per class, or the word '{SYNTHETIC}' for the one that hamcache draws itself."
+    f"folder of images per class, the word '{ham10000.NAME}' for what `hamcache download` fetched, or the word "
+    f"'{SYNTHETIC}' for the one that hamcache draws itself."
 )
 _CSV_SUFFIXES = (".csv", ".tsv", ".tab")
 _PART_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
@@ -30,8 +32,9 @@ def read_dataset(
 ) -> ImageTable:
     """Reads the image table of a data set.
 
-    dataset: a folder in HAM10000's Kaggle layout, a CSV file, a folder of class folders, or "synthetic", which is
-        drawn into `workspace`/datasets/synthetic when it is first used.
+    dataset: a folder in HAM10000's Kaggle layout, a CSV file, a folder of class folders, one that
+        `hamcache cache import` made, the name of a folder in `workspace`/datasets (such as "ham10000", once it was
+        downloaded), or "synthetic", which is drawn there when it is first used.
     columns: for a CSV: our column names mapped to the file's, see `data.csv_table.read_csv_table`.
     name: the table's name; default: the name of the folder, or of the file without its suffix.
 
@@ -41,10 +44,16 @@ def read_dataset(
         _refuse_columns(columns, "the synthetic data set")
         return ham10000.read_table(_synthetic(Path(workspace)), name or SYNTHETIC)
     path = Path(dataset).expanduser().absolute()
+    of_workspace = Path(workspace).absolute() / "datasets" / dataset
+    if not path.exists() and Path(dataset).name == dataset and of_workspace.is_dir():
+        path = of_workspace
     if path.is_file():
         return _read_file(path, columns, name)
     if not path.is_dir():
-        raise DatasetNotFoundError(f"there is no data set {dataset!r}{_nearest(dataset, path)}. {FORMS}")
+        raise DatasetNotFoundError(f"there is no data set {dataset!r}{_nearest(dataset, path)} {FORMS}")
+    if is_imported(path):
+        _refuse_columns(columns, "a data set that came with imported features")
+        return read_imported(path, name)
     if ham10000.find_metadata(path) is not None:
         _refuse_columns(columns, "a folder in HAM10000's layout")
         return ham10000.read_table(path, name)
@@ -65,6 +74,11 @@ def read_class_folders(folder: Path, name: str | None = None) -> ImageTable:
     paths = find_images(folder)
     in_classes = [path for path in paths if len(Path(path).parts) > 1]
     labels = [Path(path).parts[0] for path in in_classes]
+    if any(label.startswith("HAM10000_images") for label in labels):
+        raise DatasetNotFoundError(
+            f"{folder} holds images of HAM10000, but not {ham10000.METADATA}: put it there, or let `hamcache download` "
+            "finish if it was broken off."
+        )
     if not in_classes or len(in_classes) < len(paths) or {label.lower() for label in labels} <= _PART_NAMES:
         raise DatasetNotFoundError(f"{folder} is not a data set: {_found(folder, paths, set(labels))} {FORMS}")
     ids = ids_from_paths(in_classes, folder)
@@ -102,17 +116,23 @@ def _refuse_columns(columns: Mapping[str, str] | None, kind: str) -> None:
 
 
 def _nearest(dataset: str, path: Path) -> str:
-    """A suggestion for a data set that does not exist: the word "synthetic", or a neighbour of a like name."""
-    names = [SYNTHETIC] if dataset == path.name else []
+    """The end of a sentence on a data set that does not exist: the command that gets it, or a name like the one given.
+
+    Such a name is one of the two words, or that of a neighbour.
+    """
+    if dataset == ham10000.NAME:
+        return ": `hamcache download` fetches it."
+    words = [SYNTHETIC, ham10000.NAME] if dataset == path.name else []
+    names = words
     if path.parent.is_dir():
-        names += [neighbour.name for neighbour in path.parent.iterdir()]
-        where = ""
+        names = [*words, *(neighbour.name for neighbour in path.parent.iterdir())]
+        where = "."
     else:
-        where = f" (nor the folder {path.parent})"
+        where = f" (nor the folder {path.parent})."
     near = nearest_name(path.name, names)
     if near is None:
         return where
-    return f": did you mean {near if near == SYNTHETIC else str(path.with_name(near))!r}?"
+    return f": did you mean {near if near in words else str(path.with_name(near))!r}?"
 
 
 def _found(folder: Path, images: list[str], labels: set[str]) -> str:

@@ -3,14 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from data.errors import TableError, some_of, unknown_name
+from data.errors import ImagesAbsentError, TableError, some_of, unknown_name
 
 COLUMNS = ("image_id", "path", "label", "group")
 
@@ -30,11 +30,13 @@ class ImageTable:
         `path` (absolute), `label` (one of `classes`) and `group` (images of one group, such as one lesion, are
         never put in two parts of a split); further columns are kept as they came.
     classes: the labels in their fixed order; a class's position is its code. Some may have no image.
+    digests: of a table that came without its images (see `data.imported`), the sha256 that each image's file had.
     """
 
     name: str
     frame: pd.DataFrame
     classes: tuple[str, ...]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -67,6 +69,22 @@ class ImageTable:
         """The image_ids whose file is not there. That is no error: such an image is left out, and listed."""
         pairs = zip(self.frame["image_id"], self.frame["path"], strict=True)
         return [image_id for image_id, path in pairs if not Path(path).is_file()]
+
+    def require_images(self, what: str, image_ids: Sequence[str] | None = None) -> None:
+        """Raises ImagesAbsentError where images (default: all) are needed for `what` of a table that came without them.
+
+        In other tables a missing file costs that image only, so for them this does nothing.
+        """
+        if not self.digests:
+            return
+        wanted = None if image_ids is None else set(image_ids)
+        absent = [image_id for image_id in self.missing_files() if wanted is None or image_id in wanted]
+        if absent:
+            raise ImagesAbsentError(
+                f"{what} needs the images themselves, but data set {self.name!r} came with imported features and "
+                f"without images: {len(absent)} are not here ({some_of(absent)}). Put them below "
+                f"{Path(self.frame['path'].iloc[0]).parent}, or name a folder that has them with --dataset."
+            )
 
     def mixed_groups(self) -> list[str]:
         """The groups whose images have more than one label, sorted.

@@ -119,6 +119,7 @@ def run_extraction(
 
         stores, job = _prepare(table, root, backbones, recipes, views, seed, device, source, list(usable))
         plan = make_plan(stores, usable)
+        table.require_images("Extracting", [task.image_ids[row] for task in plan.tasks for row in task.rows])
         paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
         results = _run_plan(plan, job, paths, workers, scheduler, on_progress, quarantine) if plan.tasks else []
 
@@ -169,11 +170,13 @@ def _prepare(
             kind=kind,
         )
         store = catalogue.get(key)
+        n_views = min(views, recipe.distinct_views)
+        if store is None or store.n_views < n_views or any(i not in store.row_of for i in image_ids):
+            table.require_images(f"Extracting {key.features_name} ({recipe.name})", image_ids)
         if store is None:
             layout = catalogue.layout(table.name, image_ids)
             dim = backbone.dims([kind])[kind]
             store = FeatureStore.create(root, key, dim, layout, _provenance(source or table.name))
-        n_views = min(views, recipe.distinct_views)
         store.grow(image_ids, n_views)
         stores.append((store, n_views))
         specs.append((store.folder, StoreSpec(networks.index(spec), r, kind)))

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, runs, train, zoo
+from pipeline.commands import cache, data, demo, extract, runs, sharing, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -27,6 +27,8 @@ app.command()(data.download)
 app.command("show-views")(extract.show_views)
 app.command()(extract.backbones)
 app.add_typer(cache.app, name="cache")
+cache.app.command("export")(sharing.export)
+cache.app.command("import")(sharing.import_)
 app.command()(train.train)
 app.command()(zoo.zoo)
 app.command()(zoo.hybrids)

@@ -41,6 +41,7 @@ def open_images(
     """
     params = _params(config)
     table, left_out = inputs.table, dict(inputs.left_out)
+    table.require_images(f"Training {config.learner}", [i for i in table.frame["image_id"] if i not in left_out])
     paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
     for image_id in paths:
         if inputs.digests[image_id] == MISSING:

@@ -9,7 +9,7 @@ import typer
 
 from pipeline import options
 
-app = typer.Typer(help="List, inspect, verify, compare and clean feature stores.", no_args_is_help=True)
+app = typer.Typer(help="List, inspect, verify, compare, share and clean feature stores.", no_args_is_help=True)
 Store = Annotated[str, typer.Argument(help="A store: its folder, or the first digits of its key.", metavar="STORE")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
@@ -150,7 +150,7 @@ def gc(
 
     catalogue = options.catalogue(workspace, features_url)
     with ExitStack() as locks:
-        for dataset in sorted({path.split("/")[0] for path in catalogue.folders()}):
+        for dataset in catalogue.datasets():
             locks.enter_context(writing(catalogue.root, dataset))  # a partial file may be somebody's work under way
         in_stores, beside = catalogue.leftovers(), workspace_leftovers(workspace, everything=everything)
         found = [*in_stores, *beside]

@@ -104,6 +104,7 @@ def show_views(
     table = options.read_table(dataset, workspace, column, name)
     chosen = [part.strip() for part in augmentations.split(",") if part.strip()] or list(load_recipes(recipes))
     rows = table.frame if not image_id else table.subset([image_id]).frame
+    table.require_images("Drawing views", list(rows["image_id"]))
     paths = dict(zip(rows["image_id"], rows["path"], strict=True))
     step = max(1, len(paths) // images)
     picked = dict(list(paths.items())[::step][:images])
