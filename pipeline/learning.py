@@ -91,6 +91,7 @@ class Learner(Protocol):
         *,
         log: Log,
         callbacks: Sequence[Any] = (),
+        predict: Sequence[str] | None = None,
     ) -> Fitted:
         """See `fit_head`."""
 
@@ -113,6 +114,7 @@ def fit_head(
     *,
     log: Log,
     callbacks: Sequence[Any] = (),
+    predict: Sequence[str] | None = None,
 ) -> Fitted:
     """Train a head of the zoo on cached features.
 
@@ -122,6 +124,7 @@ def fit_head(
         parts: `train`, `validation`, and `test` where it is opened.
         log: Takes one line at a time.
         callbacks: skorch callbacks, for heads with epochs (Ray Tune reports through them).
+        predict: The parts to predict; None: all that are given.
     """
     clock = _Clock()
     opened = inputs.load(config.features, [image_id for part in parts.values() for image_id in part.ids])
@@ -155,7 +158,7 @@ def fit_head(
     clock.lap("fit")
     proba = {"validation": head.predict_proba(validation)}
     del validation
-    for name in parts:
+    for name in parts if predict is None else predict:
         if name not in proba:
             proba[name] = head.predict_proba(prediction_views(arrays(name), policy))
     clock.lap("predict")

@@ -64,6 +64,7 @@ def fit_net(
     *,
     log: Log,
     callbacks: Sequence[Any] = (),
+    predict: Sequence[str] | None = None,
     checkpoints: Path | None = None,
     on_batch: Callable[[Progress], None] | None = None,
 ) -> Fitted:
@@ -75,6 +76,7 @@ def fit_net(
         parts: `train`, `validation`, and `test` where it is opened.
         log: Takes one line at a time.
         callbacks: skorch callbacks.
+        predict: The parts to predict; None: all that are given.
         checkpoints: The experiment's own folder for checkpoints; each fold gets one of its own in it.
         on_batch: Takes the progress after each batch.
 
@@ -108,7 +110,8 @@ def fit_net(
         callbacks=callbacks,
     )
     fitted = perf_counter()
-    proba = {name: net.predict_proba(inputs.images, part.ids) for name, part in parts.items()}
+    wanted = parts if predict is None else predict
+    proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
     seconds = {"load": loaded - started, "fit": fitted - loaded, "predict": perf_counter() - fitted}
     return Fitted(net, proba, net.history_, net.prior_, seconds)
 

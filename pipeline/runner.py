@@ -88,12 +88,7 @@ def run_experiment(
     with new_run_folder(workspace) as folder:
         log = RunLog(folder / "log.txt", on_progress)
         _log_start(log, config, inputs, folds, identity["left_out"], test)
-        fitted = []
-        for number, parts in enumerate(folds, start=1):
-            if len(folds) > 1:
-                log(f"fold {number} of {len(folds)}")
-            fitted.append(learner(config, inputs, parts, log=log, callbacks=callbacks))
-        tau = adjust_heads(config, fitted, [parts["validation"].y for parts in folds], log)
+        fitted, tau = fit_folds(config, inputs, folds, learner, log=log, callbacks=callbacks)
         predictions = pooled_predictions(folds, fitted, inputs.table.classes, names)
         metrics, thresholds = score(predictions, inputs.table.classes, positive)
         for part, values in metrics.items():
@@ -125,6 +120,38 @@ def run_experiment(
         run = finish_run(folder, run_id(config))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return run
+
+
+def fit_folds(
+    config: ExperimentConfig,
+    inputs: Inputs,
+    folds: Sequence[Mapping[str, Part]],
+    learner: Learner,
+    *,
+    log: Log,
+    callbacks: Sequence[Any] = (),
+    predict: Sequence[str] | None = None,
+) -> tuple[list[Fitted], float | None]:
+    """What training is, for runs and for the trials of a sweep: one head a fold, and one tau for all of them.
+
+    Args:
+        config: The experiment.
+        inputs: What it is trained on.
+        folds: The parts of each fold; one without cross-validation.
+        learner: What `learner_of` gave.
+        log: Takes one line at a time.
+        callbacks: skorch callbacks.
+        predict: The parts to predict; None: all that are given.
+
+    Returns:
+        The fitted heads, and the tau of the post-hoc logit adjustment, None without one.
+    """
+    fitted = []
+    for number, parts in enumerate(folds, start=1):
+        if len(folds) > 1:
+            log(f"fold {number} of {len(folds)}")
+        fitted.append(learner(config, inputs, parts, log=log, callbacks=callbacks, predict=predict))
+    return fitted, adjust_heads(config, fitted, [parts["validation"].y for parts in folds], log)
 
 
 def learner_of(config: ExperimentConfig, checkpoints: Path, on_batch: Callable[[Any], None] | None = None) -> Learner:
