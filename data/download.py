@@ -1,63 +1,147 @@
-"""Fetch HAM10000 from Kaggle."""
+"""Gets HAM10000: from Kaggle, from the Harvard Dataverse, or out of archives that are on disk."""
 
-from __future__ import annotations
-
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
+
+from filelock import FileLock, Timeout
 
 from data import ham10000
-from data.errors import DataError
+from data.errors import ArchiveError, DataError, DownloadError, unknown_name
+from data.fetch.assembly import Assembly
+from data.fetch.http import Http, RemoteFile
+from data.fetch.report import Report, Silence
+from data.fetch.retry import Patience
+from data.fetch.space import require_space
 from data.table import ImageTable
 
-SLUG = "kmader/skin-cancer-mnist-ham10000"
 IMAGES = 10_015
-
-CREDENTIALS = (
-    "If Kaggle asks for an account: at kaggle.com, Settings, API, create a token; then put kaggle.json into ~/.kaggle/ "
-    "or set KAGGLE_USERNAME and KAGGLE_KEY (or KAGGLE_API_TOKEN), and run the command again. Without any of it: "
-    "`--dataset synthetic` needs no download, and any folder with HAM10000_metadata.csv and the images will do."
-)
+SOURCES = ("kaggle", "dataverse")
 
 
-class DownloadError(DataError, OSError):
-    """The data could not be fetched, or what was fetched is not whole."""
+class Source(Protocol):
+    """A place to fetch from."""
+
+    def files(self, http: Http) -> list[RemoteFile]:
+        """What to fetch, in this order; the metadata is in the first of them."""
 
 
-def download_ham10000(folder: Path) -> ImageTable:
-    """Fetch and unpack HAM10000 (about 5.2 GB) into a folder, unless it is there; returns its image table.
+def download_ham10000(
+    folder: Path,
+    source: str | Source | Sequence[Path] = "kaggle",
+    *,
+    images: int = IMAGES,
+    keep_archives: bool = False,
+    patience: Patience | None = None,
+    report: Report | None = None,
+) -> ImageTable:
+    """Gets HAM10000 into a folder, unless it is there, and returns its image table.
+
+    A call that was killed is gone on with by the same call. What is downloaded disappears while it is unpacked, so the
+    disk needs room for the larger of the archive and the images, not for both.
+
+    source: "kaggle" (5.2 GB), "dataverse" (2.8 GB), another place to fetch from, or files on disk, which are only read:
+        the archive from Kaggle, or archives of images and the metadata's CSV file.
+    images: how many images the data set must have.
+    keep_archives: leave what was downloaded in `folder`/.download.
 
     Raises:
-        DownloadError: no credentials, no network, or not all images arrived; says what to do.
+        CredentialsError: Kaggle wants credentials; says the steps to take.
+        DownloadError: something did not come, or what came is not whole; says what to do.
+        TableError: the metadata is not that of HAM10000.
     """
-    if is_complete(folder):
-        return ham10000.read_table(folder)
-    api = _kaggle_api()
+    report = report or Silence()
+    folder = Path(folder).absolute()
+    table = _whole_table(folder, images)
+    if table is not None:
+        report.say(f"Nothing to do: all {images:,} images are in {folder}.")
+        return table
+    place = named_source(source) if isinstance(source, str) else source
     folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".download.lock"
     try:
-        api.dataset_download_files(SLUG, path=str(folder), unzip=True, quiet=False)
-    except (Exception, SystemExit) as error:
-        raise DownloadError(f"Kaggle did not deliver {SLUG} ({error}). {CREDENTIALS}") from None
-    if not is_complete(folder):
-        raise DownloadError(
-            f"Expected {IMAGES:,} images of HAM10000 in {folder}, but not all are there. "
-            "Remove the folder and try again."
-        )
-    return ham10000.read_table(folder)
+        with FileLock(lock, timeout=0):
+            assembly = Assembly(folder, images, report)
+            if isinstance(place, Sequence):
+                table = _from_files(place, assembly)
+            else:
+                table = _from_remote(place, assembly, Http(patience, report), keep_archives)
+    except Timeout:
+        raise DownloadError(f"another download into {folder} is running: wait until it is done.") from None
+    lock.unlink(missing_ok=True)
+    return table
 
 
-def is_complete(folder: Path) -> bool:
+def named_source(name: str) -> Source:
+    """The place to fetch from that has this name, one of `SOURCES`.
+
+    Raises:
+        DownloadError: there is none of this name; offers the nearest.
+    """
+    if name == "kaggle":
+        from data.fetch.kaggle import Kaggle
+
+        return Kaggle()
+    if name == "dataverse":
+        from data.fetch.dataverse import Dataverse
+
+        return Dataverse()
+    raise DownloadError(unknown_name("source", name, SOURCES))
+
+
+def is_complete(folder: Path, images: int = IMAGES) -> bool:
     """Whether a folder holds all of HAM10000: the metadata and a file for each of its images."""
-    if not folder.is_dir() or ham10000.find_metadata(folder) is None:
-        return False
-    table = ham10000.read_table(folder)
-    return len(table) == IMAGES and not table.missing_files()
+    return _whole_table(folder, images) is not None
 
 
-def _kaggle_api() -> Any:
-    """Kaggle's client, signed in. Importing it signs in, and may end the process when it can't: hence SystemExit."""
+def _whole_table(folder: Path, images: int) -> ImageTable | None:
     try:
-        import kaggle
-    except (Exception, SystemExit) as error:
-        detail = str(error).strip().splitlines()
-        raise DownloadError(f"Kaggle refused to sign in ({detail[0] if detail else error!r}). {CREDENTIALS}") from None
-    return kaggle.api
+        table = ham10000.read_table(folder)
+    except DataError:
+        return None
+    return table if len(table) == images and not table.missing_files() else None
+
+
+def _from_remote(source: Source, assembly: Assembly, http: Http, keep: bool) -> ImageTable:
+    """Fetches and unpacks one file after the other; what an earlier call took is not fetched again."""
+    to_come = [file for file in source.files(http) if not assembly.done(file.name).exists()]
+    rest = sum(_rest(file, assembly.work / file.name) for file in to_come)
+    require_space(assembly.folder, rest, "the download")
+    for file in to_come:
+        path = http.fetch(file, assembly.work / file.name)
+        is_archive = zipfile.is_zipfile(path)
+        try:
+            assembly.take_metadata(path)
+            if is_archive:
+                assembly.take_images(path, consume=not keep)
+        except DataError as error:
+            if isinstance(error, ArchiveError) or not is_archive:
+                path.unlink(missing_ok=True)  # the next call must not take it for good
+            raise
+        assembly.done(file.name).touch()
+        if not keep:
+            path.unlink(missing_ok=True)
+    return assembly.finish("Run the command again: it fetches them anew.")
+
+
+def _rest(file: RemoteFile, path: Path) -> int:
+    """How many bytes of a file are still to come, as far as that is known."""
+    part = path.with_name(f"{path.name}.part")
+    come = part.stat().st_size if part.is_file() else 0
+    return 0 if path.is_file() or file.size is None else file.size - come
+
+
+def _from_files(files: Sequence[Path], assembly: Assembly) -> ImageTable:
+    for path in files:
+        if path.is_dir():
+            raise DownloadError(f"{path} is a folder: use it as it is, with --dataset {path}.")
+        if not path.is_file():
+            raise DownloadError(f"expected an archive or a CSV file, but there is no file {path}.")
+        assembly.take_metadata(path)  # from all files before any image: it says which images are wanted
+    for path in files:
+        if zipfile.is_zipfile(path):
+            assembly.take_images(path, consume=False)
+    return assembly.finish(
+        "Give all archives at once: the one from Kaggle, or both parts of the images and the metadata."
+    )

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import isnan
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 WIDTH = 160
@@ -43,11 +51,12 @@ def _text(cell: Any) -> str:
 
 @contextmanager
 def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar with rate and time left, on a terminal; yields `advance_to(done, total)`."""
+    """A bar with rate and time left, on a terminal; yields `advance_to(done, total)`. The unit "B" counts bytes."""
+    first: int | None = None if unit == "B" else 0  # bytes of an earlier download come at once: no part of the rate
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if unit == "B" else MofNCompleteColumn(),
         TaskProgressColumn(show_speed=False),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
@@ -58,13 +67,33 @@ def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[
         task = bar.add_task(what, total=total, rate="")
 
         def advance_to(done: int, total: int | None = None) -> None:
+            nonlocal first
             if total is not None:
                 bar.update(task, total=total)
+            if first is None or done < first:
+                first = done
+                bar.reset(task, completed=done)
             bar.update(task, completed=done)
             elapsed = bar.tasks[0].elapsed or 0
-            bar.update(task, rate=f"{done / elapsed:.1f} {unit}/s" if elapsed > 0 else "")
+            rate = (done - first) / elapsed if elapsed > 0 else 0.0
+            shown = f"{human_bytes(round(rate))}/s" if unit == "B" else f"{rate:.1f} {unit}/s"
+            bar.update(task, rate=shown if elapsed > 0 else "")
 
         yield advance_to
+
+
+class ConsoleReport:
+    """What a download says, on the console: see `data.fetch.report`."""
+
+    def say(self, sentence: str) -> None:
+        """Print one line."""
+        console.print(sentence, highlight=False, markup=False)
+
+    def bar(self, what: str, total: int | None, unit: str) -> AbstractContextManager[Callable[[int, int | None], None]]:
+        """A bar with rate and time left; one line where the output is not a terminal."""
+        if not console.is_terminal:
+            self.say(f"{what} ...")
+        return progress_bar(what, total, unit)
 
 
 def human_bytes(n: int) -> str:

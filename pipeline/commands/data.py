@@ -117,15 +117,50 @@ def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
 
 
 def download(
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further files of --source.")] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="kaggle|dataverse|FILE",
+            help="kaggle (default; free account), dataverse (no account), or archives on disk: the zip from Kaggle, or "
+            "both zips of images and the metadata's CSV. Files can be several.",
+        ),
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where to (default: WORKSPACE/datasets/ham10000).")] = None,
+    keep_archive: Annotated[bool, typer.Option(help="Keep what was downloaded, beside the images.")] = False,
+    images: Annotated[int, typer.Option(min=1, help="How many images to expect: fewer for an excerpt.")] = 10_015,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
 ) -> None:
-    """Fetch HAM10000 from Kaggle (needs a free account) and check that it is whole."""
+    """Get HAM10000, and check that it is whole. The same command goes on with a download that was broken off."""
     from data.download import download_ham10000
-    from data.ham10000 import CITATION, LICENCE
-    from pipeline.console import console
+    from data.ham10000 import CITATION, LICENCE, NAME
+    from pipeline.console import ConsoleReport, console
 
-    folder = folder or workspace / "datasets" / "ham10000"
-    table = download_ham10000(folder)
-    console.print(f"{len(table):,} images in {folder}. Use it with `--dataset {folder}`.")
-    console.print(f"Cite: {CITATION}\nLicence: {LICENCE}")
+    where = _source([*(source or []), *map(str, more or [])])
+    target = folder or workspace / "datasets" / NAME
+    table = download_ham10000(target, where, images=images, keep_archives=keep_archive, report=ConsoleReport())
+    console.print(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {target}")
+    console.print(f"Cite: {CITATION}\nLicence: {LICENCE}", highlight=False, soft_wrap=True)
+    dataset = NAME if target == options.DEFAULT_WORKSPACE / "datasets" / NAME else target
+    console.print(
+        f"Next: `hamcache data summary --dataset {dataset}`, `hamcache extract --dataset {dataset}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _source(given: list[str]) -> str | list[Path]:
+    """What `--source` names: a place by its name, or files."""
+    from data.download import SOURCES
+    from data.errors import unknown_name
+
+    hint = "--source"
+    if not given:
+        return SOURCES[0]
+    if len(given) == 1 and given[0] in SOURCES:
+        return given[0]
+    if named := sorted(set(given) & set(SOURCES)):
+        raise typer.BadParameter(f"expected {named[0]} alone, or files, but got {', '.join(given)}", param_hint=hint)
+    if len(given) == 1 and not Path(given[0]).exists() and not Path(given[0]).suffix:
+        raise typer.BadParameter(f"{unknown_name('source', given[0], SOURCES)}, or a file", param_hint=hint)
+    return [Path(path) for path in given]
