@@ -7,7 +7,7 @@ from PIL import Image, UnidentifiedImageError
 
 from data import ham10000
 from data.csv_table import read_csv_table
-from data.errors import ArchiveError, DownloadError, some_of
+from data.errors import ArchiveError, DownloadError, TableError, some_of
 from data.fetch.archives import ImageArchive
 from data.fetch.report import Report
 from data.files import find_images
@@ -29,7 +29,7 @@ class Assembly:
         self.report = report
         self.work = folder / ".download"
         self.work.mkdir(parents=True, exist_ok=True)
-        self._metadata = self.work / ham10000.METADATA
+        self._metadata = self.work / "metadata.csv"
 
     def take_metadata(self, path: Path) -> bool:
         """Takes the metadata that a CSV file or an archive has; returns whether it has any.
@@ -50,7 +50,7 @@ class Assembly:
             )
         if content is None:
             return False
-        incoming = self._metadata.with_name(f".{path.name}.csv")
+        incoming = self.work / f"{path.name} metadata.csv"
         incoming.write_bytes(content)
         try:
             rows = len(self._table(incoming))
@@ -60,6 +60,8 @@ class Assembly:
                     f"data set say so with --images {rows}."
                 )
             incoming.replace(self._metadata)
+        except TableError as error:
+            raise TableError(str(error).replace(str(incoming), str(path))) from None
         finally:
             incoming.unlink(missing_ok=True)
         return True
