@@ -32,12 +32,25 @@ def decode_image(data: bytes) -> torch.Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-            image.load()
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            return opened_image(Image.open(io.BytesIO(data)))
+    except BadImageError:
+        raise
     except UnidentifiedImageError:
         raise BadImageError("not an image") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Warning) as error:
+        raise BadImageError(f"can't be decoded: {error}") from None
+
+
+def opened_image(image: Image.Image) -> torch.Tensor:
+    """What `decode_image` makes of an image that Pillow has opened.
+
+    Raises:
+        BadImageError: truncated, or too small.
+    """
+    try:
+        image.load()
+        rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise BadImageError(f"can't be decoded: {error}") from None
     if min(rgb.size) < SMALLEST_SIDE:
         raise BadImageError(f"only {rgb.size[0]}x{rgb.size[1]} pixels")

@@ -136,7 +136,11 @@ def _decode(path: Path, stored_side: int | None) -> Tensor:
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadImageError("file missing") from None
-    image = decode_image(data)
+    return reduced(decode_image(data), stored_side)
+
+
+def reduced(image: Tensor, stored_side: int | None) -> Tensor:
+    """An image whose short side is longer than `stored_side` reduced to it, antialiased; any other as it is."""
     if stored_side is not None and min(image.shape[1:]) > stored_side:
         image = F.resize(image, [stored_side], antialias=True)
     return image
