@@ -40,6 +40,10 @@ class NeighboursError(PipelineError, ValueError):
     """Features whose neighbours cannot be looked for."""
 
 
+class PredictionError(PipelineError, ValueError):
+    """A run that cannot predict here, or a choice about its predictions that does not exist."""
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> str:
     """The sentence for a name nobody knows: the nearest valid one, then all of them.
 

@@ -54,7 +54,7 @@ def zoo(
 ) -> None:
     """Train every head on every feature set, in parallel, into one leaderboard; finished heads are not run again."""
     from pipeline.console import console
-    from pipeline.plots import plot_zoo
+    from pipeline.plots.boards import plot_zoo
     from pipeline.zoo import plan
 
     experiments = plan(
@@ -101,7 +101,7 @@ def hybrids(
 
     from pipeline.console import console, show_table
     from pipeline.hybrids import subsets, what_each_adds
-    from pipeline.plots import plot_hybrids
+    from pipeline.plots.boards import plot_hybrids
     from pipeline.zoo import head_of, plan
 
     names = _listed(backbones)

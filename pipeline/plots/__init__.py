@@ -1,0 +1,1 @@
+"""Pictures: one module a subject, all in one style."""
