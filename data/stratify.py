@@ -26,6 +26,8 @@ def one_image_per_group(images: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 def hold_out(images: pd.DataFrame, fraction: float, key: str, whole: pd.DataFrame | None = None) -> set[str]:
     """Groups of `images` to hold out, so that they have `fraction` of the images of each class.
 
+    Large and small groups are held out in the same proportion.
+
     The fraction is of `whole` (default: of `images`). Where groups have one image each, the number held out of a
     class differs from its exact share by less than 1, or is 1 where that share is less. A class of one group is not
     held out.
@@ -56,21 +58,28 @@ def _deal(counts: pd.DataFrame, targets: np.ndarray, key: str) -> dict[str, int]
 
     `counts` holds images by group and class, `targets` [parts, classes] the images wanted. Groups come in random
     order, the largest first, so that small ones even out the rest: the rule of scikit-learn's StratifiedGroupKFold,
-    for parts of any size.
+    for parts of any size. What a part wants of groups of each size is its share of them, and what it lacks of a larger
+    size: else the larger part would get all large groups, and the smaller one would stand for nothing but small ones.
     """
     of_group = dict(zip(counts.index, counts.to_numpy(dtype=float), strict=True))
-    order = sorted(shuffled(of_group, key), key=lambda group: -of_group[group].sum())
+    totals = counts.sum().to_numpy(dtype=float)
+    shares = np.divide(targets, totals, out=np.zeros(np.shape(targets)), where=totals > 0)
+    of_size: dict[float, list[str]] = {}
+    for group in shuffled(of_group, key):
+        of_size.setdefault(of_group[group].sum(), []).append(group)
     # A class counts by the share of it that is lacking, so that rare classes weigh as much as common ones.
-    weights = 1 / counts.sum().to_numpy(dtype=float) ** 2
-    lacking = np.array(targets, dtype=float)
+    weights = 1 / totals**2
+    lacking = np.zeros(shares.shape)
     images = np.zeros(len(lacking))
     part = {}
-    for group in order:
-        content = of_group[group]
-        need = lacking @ (weights * content)
-        candidates = np.flatnonzero(need >= need.max() - 1e-12)
-        best = int(candidates[np.argmin(images[candidates])])
-        lacking[best] -= content
-        images[best] += content.sum()
-        part[group] = best
+    for _, groups in sorted(of_size.items(), reverse=True):
+        lacking += shares * sum(of_group[group] for group in groups)
+        for group in groups:
+            content = of_group[group]
+            need = lacking @ (weights * content)
+            candidates = np.flatnonzero(need >= need.max() - 1e-12)
+            best = int(candidates[np.argmin(images[candidates])])
+            lacking[best] -= content
+            images[best] += content.sum()
+            part[group] = best
     return part

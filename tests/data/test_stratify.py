@@ -9,6 +9,10 @@ from data.ham10000 import read_table
 from data.stratify import deal_folds, hold_out, one_image_per_group, shuffled
 
 
+SIZES = [("nv", 1, 300), ("nv", 2, 60), ("nv", 3, 45), ("mel", 1, 30), ("mel", 2, 55), ("mel", 5, 20)]
+"""Label, images a group, groups."""
+
+
 def images(groups: list[tuple[str, int]]) -> pd.DataFrame:
     """One row an image; `groups` gives the label and the number of images of each group."""
     rows = [(f"g{g}", label) for g, (label, size) in enumerate(groups) for _ in range(size)]
@@ -52,6 +56,25 @@ def test_a_group_of_several_labels_stays_whole() -> None:
     held_out = hold_out(frame, 0.25, "key")
     shares = frame["group"].isin(held_out).groupby(frame["label"]).mean()
     assert shares.between(0.15, 0.35).all()
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5, 0.8])
+def test_groups_of_all_sizes_are_held_out_in_the_same_proportion(fraction: float) -> None:
+    frame = images([(label, size) for label, size, n in SIZES for _ in range(n)])
+    held_out = frame["group"].isin(hold_out(frame, fraction, "key"))
+    groups = frame.assign(size=frame.groupby("group")["image_id"].transform("size"), held=held_out)
+    found = groups.drop_duplicates("group").groupby(["label", "size"])["held"].sum()
+    for label, size, n in SIZES:
+        assert abs(found[label, size] - fraction * n) <= 1.5, (label, size)
+
+
+def test_the_test_part_of_real_ham10000_has_as_many_photographs_of_a_lesion_as_the_rest(real_ham10000: Path) -> None:
+    table = read_table(real_ham10000).frame
+    several = table.groupby("group")["image_id"].transform("size") > 1
+    held_out = table["group"].isin(hold_out(table, 0.2, "key"))
+    for label in ("mel", "nv"):
+        here = several[table["label"] == label].groupby(held_out[table["label"] == label]).mean()
+        assert abs(here[True] - here[False]) < 0.02, label
 
 
 def test_folds_of_real_ham10000_are_as_even_as_those_of_scikit_learn(real_ham10000: Path) -> None:
