@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -58,6 +59,7 @@ def download_ham10000(
         report.say(f"Nothing to do: all {images:,} images are in {folder}.")
         return table
     place = named_source(source) if isinstance(source, str) else source
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".download.lock"
     try:
@@ -69,6 +71,12 @@ def download_ham10000(
                 table = _from_remote(place, assembly, Http(patience, report), keep_archives)
     except Timeout:
         raise DownloadError(f"another download into {folder} is running: wait until it is done.") from None
+    except BaseException:
+        lock.unlink(missing_ok=True)
+        for empty in (folder / ".download", folder)[: 1 + is_new]:
+            with suppress(OSError):  # not empty: the same call goes on with what is there
+                empty.rmdir()
+        raise
     lock.unlink(missing_ok=True)
     return table
 

@@ -33,6 +33,7 @@ class Patience:
     """How long to go on trying: failures in a row, and seconds between them, which double each time."""
 
     attempts: int = 7
+    first_attempts: int = 3  # while there was no answer at all: then it is rarely the server that is at fault
     first_wait: float = 1.0
     longest_wait: float = 60.0
     longest_asked: float = 600.0  # a server that asks for more than this is not waited for
@@ -51,10 +52,12 @@ class Attempts:
         self.report = report
         self.advice = advice
         self.failures = 0
+        self.answered = False
 
     def progressed(self) -> None:
         """Something came: counting starts anew."""
         self.failures = 0
+        self.answered = True
 
     def failed(self, error: Exception) -> None:
         """Wait before the next attempt.
@@ -68,15 +71,15 @@ class Attempts:
             kind = CredentialsError if status == 401 else DownloadError
             raise kind(f"{self.what}: {reason}. {self.advice(status)}".rstrip()) from None
         self.failures += 1
-        if self.failures >= self.patience.attempts:
+        self.answered |= not _no_connection(error)
+        most = self.patience.attempts if self.answered else min(self.patience.first_attempts, self.patience.attempts)
+        if self.failures >= most:
             raise DownloadError(
-                f"{self.what}: gave up after {self.failures} attempts in a row; {reason}. "
-                "What has come is kept: the same command goes on from there."
+                f"{self.what}: gave up after {self.failures} attempts in a row; {reason}. What has come is kept: the "
+                "same command goes on from there." + ("" if self.answered else f"\n{self.advice(0)}".rstrip())
             ) from None
         wait = self._wait(error)
-        self.report.say(
-            f"{self.what}: {reason}; trying again in {wait:.0f} s ({self.failures} of {self.patience.attempts})"
-        )
+        self.report.say(f"{self.what}: {reason}; trying again in {wait:.0f} s ({self.failures} of {most})")
         self.patience.sleep(wait)
 
     def _wait(self, error: Exception) -> float:
@@ -128,4 +131,22 @@ def _reason(error: Exception) -> str:
         response = error.response if isinstance(error, requests.HTTPError) else None
         words = (response.reason or "") if response is not None and " for url: " in text else text
         return f"the server answered {status} ({words})" if words else f"the server answered {status}"
-    return f"the connection failed ({text or type(error).__name__})"
+    return _no_connection(error) or f"the connection failed ({text or type(error).__name__})"
+
+
+def _no_connection(error: Exception) -> str:
+    """Why no connection came about, as a clause; nothing where there was one."""
+    whole = error.args[0] if error.args else None
+    if not isinstance(whole, urllib3.exceptions.MaxRetryError):
+        return ""
+    host, cause = getattr(whole.pool, "host", "the server"), whole.reason
+    if isinstance(cause, urllib3.exceptions.NameResolutionError):
+        return f"the name {host} cannot be looked up (is this machine connected to the internet?)"
+    if isinstance(cause, urllib3.exceptions.ProxyError):
+        return f"the proxy that this machine is told to use does not connect it to {host}"
+    if isinstance(cause, urllib3.exceptions.SSLError):
+        return f"there is no secure connection to {host} ({str(cause)[:120]})"
+    if isinstance(cause, urllib3.exceptions.NewConnectionError):
+        words = getattr(cause.__cause__, "strerror", None) or "no connection"
+        return f"{host} cannot be reached ({words})"
+    return f"{host} does not answer" if isinstance(cause, urllib3.exceptions.ConnectTimeoutError) else ""

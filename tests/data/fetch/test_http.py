@@ -265,11 +265,37 @@ def test_no_error_names_the_link_which_may_hold_a_signature(
     assert "abc" not in str(caught.value)
 
 
-def test_a_server_that_is_not_there_is_given_up(patience: Patience, tmp_path: Path, waits: Any) -> None:
-    nowhere = RemoteFile("the.zip", lambda: requests.Request("GET", "http://127.0.0.1:9/file").prepare())
-    with pytest.raises(DownloadError, match="the connection failed"):
-        Http(patience).fetch(nowhere, tmp_path / "the.zip")
-    assert len(waits) == 3
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://127.0.0.1:9/file", r"127\.0\.0\.1 cannot be reached \(Connection refused\)"),
+        ("http://nobody.invalid/file", r"the name nobody\.invalid cannot be looked up \(is this machine connected"),
+    ],
+)
+def test_a_server_that_is_not_there_is_given_up_in_seconds_and_a_clear_word_said(
+    patience: Patience, notes: Any, tmp_path: Path, waits: Any, address: str, reason: str
+) -> None:
+    nowhere = RemoteFile("the.zip", lambda: requests.Request("GET", address).prepare(), lambda s: f"try {s}.")
+    with pytest.raises(DownloadError, match=rf"gave up after 3 attempts in a row; {reason}(.|\n)*\ntry 0\.$") as caught:
+        Http(patience, notes).fetch(nowhere, tmp_path / "the.zip")
+    assert waits == [1, 2] and len(notes.said) == 2
+    said = " ".join([str(caught.value), *notes.said])
+    assert not any(word in said for word in ("Pool", "Error(", "object at"))
+    assert nothing_left(tmp_path)
+
+
+def test_a_connection_that_is_lost_midway_is_waited_for(
+    patience: Patience, file: RemoteFile, resource: Any, fault: Any, tmp_path: Path, waits: Any
+) -> None:
+    resource.faults = [fault(cut_after=50)]
+    addresses = iter([None, *["http://127.0.0.1:9/file"] * 2, None])
+
+    def locate() -> requests.PreparedRequest:
+        address = next(addresses)
+        return file.locate() if address is None else requests.Request("GET", address).prepare()
+
+    assert Http(patience).fetch(RemoteFile("the.zip", locate), tmp_path / "the.zip").read_bytes() == BODY
+    assert waits == [1, 2, 4]
 
 
 def test_redirects_without_an_end_are_not_tried_again(patient: Http, server: Any, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_wrong_digest_is_an_error_and_nothing_is_unpacked(
     kaggle.file.headers["x-goog-hash"] = f"md5={b64encode(hashlib.md5(b'other').digest()).decode()}"
     with pytest.raises(DownloadError, match=r"md5 .* but what came has .* run the command again"):
         download()
-    assert list((tmp_path / "data" / ".download").iterdir()) == []
+    assert not (tmp_path / "data").exists()
     kaggle.file.headers["x-goog-hash"] = f"md5={b64encode(hashlib.md5(kaggle.file.body).digest()).decode()}"
     tiny.assert_is(download())
 
@@ -240,7 +240,7 @@ def test_a_kaggle_that_is_not_there_is_given_up(kaggle_environment: Path, downlo
     monkeypatch.setenv("KAGGLE_USERNAME", "ada")
     monkeypatch.setenv("KAGGLE_KEY", "secret")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with pytest.raises(DownloadError, match="gave up after 4 attempts"):
+    with pytest.raises(DownloadError, match=r"gave up after 3 attempts(.|\n)*--source dataverse` needs no account"):
         download()
 
 
