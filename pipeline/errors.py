@@ -36,6 +36,10 @@ class FeaturesError(PipelineError, ValueError):
     """Cached features that do not fit the image table, each other, or a head (NaN, infinite, another order)."""
 
 
+class LeakageError(PipelineError, ValueError):
+    """A data set on which leakage cannot be shown, or a demonstration that is not whole."""
+
+
 class NeighboursError(PipelineError, ValueError):
     """Features whose neighbours cannot be looked for."""
 

@@ -39,10 +39,14 @@ class World:
         *,
         precision: str = "fp32",
         skill: float = 1.5,
+        lesion: float = 0.0,
         seed: int = 0,
         images: Sequence[str] | None = None,
     ) -> FeatureStore:
-        """Fill a store as an extraction would: class means plus noise, drawn per backbone, image and view."""
+        """Fill a store as an extraction would: class means plus noise, drawn per backbone, image and view.
+
+        With `lesion` the images of one lesion have something in common, of that size.
+        """
         table = self.table()
         recipe = get_recipe(augmentation)
         key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, recipe.to_dict(), seed, precision)
@@ -51,6 +55,7 @@ class World:
         store = FeatureStore.create(root, key, DIM, ids, {"dataset": str(self.csv)})
         store.grow(views=views)
         labels = dict(zip(table.frame["image_id"], table.labels(), strict=True))
+        groups = dict(zip(table.frame["image_id"], table.frame["group"], strict=True))
         paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
         means = np.random.default_rng(sum(backbone.encode())).normal(size=(len(CLASSES), DIM)) * skill
         for block in range(store.n_blocks):
@@ -58,6 +63,7 @@ class World:
             for view in range(views):
                 name = "plain" if view == 0 and recipe.starts_plain else f"{augmentation}{view}"
                 features = np.stack([means[labels[i]] + noise(backbone, i, name) for i in inside])
+                features += lesion * np.stack([noise(backbone, groups[i]) for i in inside])
                 digests = [sha256(Path(paths[i]).read_bytes()).hexdigest() for i in inside]
                 store.write_block(block, view, range(len(inside)), features.astype(np.float32), digests)
         return store
