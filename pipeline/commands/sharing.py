@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -99,4 +100,6 @@ def import_(
     say(f"Licence of the data: {imported.terms.licence or 'not stated in the archive'}")
     if imported.terms.citation:
         say(f"Cite: {imported.terms.citation}")
-    say(f"Train with: {imported.example}")
+    where = ["--workspace", str(workspace)] * (workspace != options.DEFAULT_WORKSPACE)
+    where += ["--features-url", features_url] * bool(features_url)
+    say(" ".join(["Train with:", imported.example, *map(shlex.quote, where)]))

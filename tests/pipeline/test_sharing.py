@@ -284,7 +284,7 @@ def test_the_commands_carry_features_over_and_say_what_to_do(world: World, tmp_p
     assert "heads train without them" in done.stdout and "Licence of the data: CC0" in done.stdout
     command = done.stdout.split("Train with: ")[1].split()
     assert command[:2] == ["hamcache", "train"]
-    done = hamcache(*command[1:], "--workspace", elsewhere)
+    done = hamcache(*command[1:])  # it names the workspace
     assert done.returncode == 0, done.stderr
     assert "validation" in done.stdout
 
