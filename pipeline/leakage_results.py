@@ -131,6 +131,7 @@ def in_words(demo: LeakageDemo) -> str:
     honest, leaky = demo.best_head("honest"), demo.best_head("leaky")
     if honest != leaky:
         sentences.append(f"The leaky comparison chooses {leaky}, the honest one {honest}.")
+    sentences += [f"{head} could not be trained: {reason}" for head, reason in demo.summary["failed"].items()]
     return " ".join(sentences)
 
 

@@ -67,7 +67,7 @@ def leakage_demo(
 
 
 def _show(demo: LeakageDemo) -> None:
-    from pipeline.console import console, errors, show_table
+    from pipeline.console import console, show_table
     from pipeline.leakage_results import in_words
 
     metric, seeds = demo.metric, len(demo.summary["seeds"])
@@ -90,8 +90,6 @@ def _show(demo: LeakageDemo) -> None:
         ("head", "split by lesion", "split by image", "difference"),
         [(row["head"], row["honest"], row["leaky"], _gap(row)) for row in demo.rows("own").to_dict("records")],
     )
-    for head, reason in demo.summary["failed"].items():
-        errors.print(f"{head} FAILED: {reason}", highlight=False, markup=False)
     console.print(in_words(demo), highlight=False, markup=False)
     found = " (found finished, not run again)" if demo.reused else f" in {sum(demo.summary['seconds'].values()):.0f} s"
     console.print(f"Wrote {demo.folder}: leakage.csv, leakage.json, leakage.png{found}", highlight=False, markup=False)

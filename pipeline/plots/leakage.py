@@ -33,7 +33,7 @@ def plot_leakage(demo: "LeakageDemo", path: Path) -> None:
     for side in ("top", "right"):
         right.spines[side].set_visible(False)
     figure.suptitle(
-        f"Leakage flatters: {demo.summary['dataset']}, {demo.summary['features']}, "
+        f"Leakage: {demo.summary['dataset']}, {demo.summary['features']}, "
         f"mean of {len(demo.summary['seeds'])} seeds, 95 % bootstrap intervals over lesions",
         fontsize="medium",
     )
