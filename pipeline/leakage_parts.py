@@ -4,6 +4,7 @@ These parts are rows in memory. They are no `data.splits.Split`, which refuses a
 be saved nor reach a run.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
@@ -32,8 +33,9 @@ class Draw:
 
             - `careless`: a random split of images into three parts, class by class.
             - `honest`: the test images of `careless`; no sibling of one is in train or validation.
-            - `leaky`: test and validation of `honest`; in train some images are replaced by as many others of the same
-              class: the siblings of test images that `careless` has in train (no more than `honest` has of a class).
+            - `leaky`: test and validation of `honest`; in train some groups are exchanged for groups of test images, of
+              which it gets the images that `careless` has in train: as many images of as many groups of the same
+              classes, and mostly of groups of the same size.
             - `careful`: a random split of groups into three parts, class by class, with a test set of its own.
         has_sibling: bool `[test images]`: whether a sibling is in train of `leaky`.
     """
@@ -99,8 +101,7 @@ def draw(
     tested = rows["group"].isin(set(rows["group"][rows["image_id"].isin(test)]))
     strangers = rows[~tested]
     of_validation = strangers["group"].isin(deal(strangers, rows, validation_fraction, "groups"))
-    honest, validation = strangers[~of_validation], set(strangers["image_id"][of_validation])
-    leaky = _with_siblings(honest, rows[tested & rows["image_id"].isin(careless)], seed)
+    honest, leaky = _exchanged(strangers[~of_validation], rows[tested & rows["image_id"].isin(careless)], rows, seed)
 
     own_test = deal(rows, rows, test_fraction, "careful-test")
     others = rows[~rows["group"].isin(own_test)]
@@ -113,9 +114,9 @@ def draw(
     def of_groups(groups: set[str]) -> Part:
         return part(rows["image_id"][rows["group"].isin(groups)])
 
-    on_test, watching = part(test), part(validation)
+    on_test, watching = part(test), part(strangers["image_id"][of_validation])
     arms = {
-        "honest": {"train": part(honest["image_id"]), "validation": watching, "test": on_test},
+        "honest": {"train": part(honest), "validation": watching, "test": on_test},
         "leaky": {"train": part(leaky), "validation": watching, "test": on_test},
         "careful": {
             "train": of_groups(set(others["group"]) - own_validation),
@@ -148,16 +149,48 @@ def check(draw: Draw, table: ImageTable) -> None:
         raise LeakageError("expected one test set and one validation set for both arms: please report this.")
     if sorted(honest["train"].y) != sorted(leaky["train"].y):
         raise LeakageError("expected as many train images of each class in both arms: please report this.")
+    if sorted(Counter(honest["train"].groups).values()) != sorted(Counter(leaky["train"].groups).values()):
+        raise LeakageError("expected as many train groups of each size in both arms: please report this.")
     lesions = {name: set(part.groups) for name, part in honest.items()}
     if lesions["test"] & (lesions["train"] | lesions["validation"]) or lesions["train"] & lesions["validation"]:
         raise LeakageError("expected each group in one part of the honest arm only: please report this.")
 
 
-def _with_siblings(honest: pd.DataFrame, siblings: pd.DataFrame, seed: int) -> set[str]:
-    """The honest train images, as many of each class replaced as there are siblings, or all if they are fewer."""
-    leaky: set[str] = set()
-    for label, own in honest.groupby("label")["image_id"]:
-        joining = shuffled(siblings["image_id"][siblings["label"] == label], f"leakage-joining:{seed}")[: len(own)]
-        kept = shuffled(own, f"leakage-kept:{seed}")[: len(own) - len(joining)]
-        leaky |= {*joining, *kept}
-    return leaky
+def _exchanged(own: pd.DataFrame, siblings: pd.DataFrame, rows: pd.DataFrame, seed: int) -> tuple[set[str], set[str]]:
+    """The train images of `honest` and of `leaky`: those in `own`, with groups that are exchanged between the two.
+
+    A group of siblings takes the place of a group that has as many images of each class, of the same size (in the whole
+    table) or of the nearest there is. The images that this one has beyond that number are in neither train. So both
+    trains have the same number of images and of groups of each class: more groups alone would make a better head.
+    Siblings that find no such group stay out.
+    """
+    size_of = rows.groupby("group").size().to_dict()
+    ours, theirs = _images_of(own), _images_of(siblings)
+    labels = sorted(set(rows["label"]))
+    places = shuffled(ours, f"leakage-own:{seed}")
+    has = np.array([[len(ours[group].get(label, ())) for label in labels] for group in places])
+    sizes = np.array([size_of[group] for group in places])
+    free = np.ones(len(places), dtype=bool)
+    honest, leaky = set(own["image_id"]), set(own["image_id"])
+    order = shuffled(theirs, f"leakage-siblings:{seed}")
+    for group in sorted(order, key=lambda group: -sum(map(len, theirs[group].values()))):  # who needs most, first
+        needs = {label: len(ids) for label, ids in theirs[group].items()}
+        fits = free & (has >= [needs.get(label, 0) for label in labels]).all(axis=1)
+        if not fits.any():
+            continue
+        place = int(np.argmin(np.where(fits, np.abs(sizes - size_of[group]), np.inf)))
+        free[place] = False
+        given = ours[places[place]]
+        leaky -= {image_id for ids in given.values() for image_id in ids}
+        leaky |= {image_id for ids in theirs[group].values() for image_id in ids}
+        for label, ids in given.items():
+            honest -= set(shuffled(ids, f"leakage-stay:{seed}")[needs.get(label, 0) :])
+    return honest, leaky
+
+
+def _images_of(frame: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """Group -> label -> image ids."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for group, label, image_id in zip(frame["group"], frame["label"], frame["image_id"], strict=True):
+        found.setdefault(group, {}).setdefault(label, []).append(image_id)
+    return found

@@ -14,6 +14,7 @@ from data.splits import Split, make_split
 from data.table import ImageTable, build_table
 from pipeline.errors import LeakageError
 from pipeline.leakage_parts import ARMS, Draw, draw, open_images
+from pipeline.learning import Part
 
 
 def table_of(groups: list[tuple[str, int]]) -> ImageTable:
@@ -27,6 +28,18 @@ def as_split(made: Draw, arm: str) -> Split:
     """What somebody would do who wanted to save the parts."""
     frames = [part.frame.assign(split=name) for name, part in made.arms[arm].items()]
     return Split(pd.concat(frames), policy="grouped", seed=made.seed)
+
+
+def trains(made: Draw) -> list[pd.DataFrame]:
+    return [made.arms[arm]["train"].frame for arm in ("honest", "leaky")]
+
+
+def groups_by_class(part: Part) -> Counter:
+    return Counter(part.frame.drop_duplicates("group")["label"])
+
+
+def images_by_group(part: Part) -> list[int]:
+    return sorted(Counter(part.groups).values())
 
 
 tables = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), max_size=30).map(
@@ -48,10 +61,10 @@ def test_honest_and_leaky_differ_in_nothing_but_siblings_of_test_images(table: I
     assert not tested & {group_of[i] for part in ("train", "validation") for i in honest[part].ids}
     joined = set(leaky["train"].ids) - set(honest["train"].ids)
     siblings = {i for i in careless["train"].ids if group_of[i] in tested}
-    label_of = dict(zip(table.frame["image_id"], table.frame["label"], strict=True))
-    of_class = [Counter(label_of[i] for i in ids) for ids in (joined, siblings, honest["train"].ids)]
     assert joined <= siblings
-    assert all(of_class[0][label] == min(of_class[1][label], of_class[2][label]) for label in "abc")
+    assert {i for i in siblings if group_of[i] in {group_of[j] for j in joined}} == joined
+    for count in (groups_by_class, images_by_group):
+        assert count(honest["train"]) == count(leaky["train"])
     assert made.replaced == len(joined)
     in_train = {group_of[image_id] for image_id in leaky["train"].ids}
     assert made.has_sibling.tolist() == [group_of[image_id] in in_train for image_id in leaky["test"].ids]
@@ -128,3 +141,7 @@ def test_a_third_of_real_test_images_has_a_sibling_in_train(real_ham10000) -> No
     made = draw(pool, 0)
     assert (len(pool), len(made.has_sibling)) == (7965, 1592)
     assert 0.29 < made.has_sibling.mean() < 0.35
+    # The kinds of lesions are the same, too: those photographed often are of other kinds than those photographed once.
+    size = pool.frame.groupby("group").size()
+    kinds = [Counter(zip(f["label"], f["group"].map(size), strict=True)) for f in trains(made)]
+    assert sum(((kinds[0] - kinds[1]) + (kinds[1] - kinds[0])).values()) < 0.05 * len(made.arms["leaky"]["train"])
