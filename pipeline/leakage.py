@@ -3,8 +3,8 @@
 Photographs of one lesion resemble each other. A random split of *images* puts some of them into train and others into
 the test set, and a head then recognises lesions instead of diagnosing them. `leakage_demo` measures by how much each
 head is flattered, on one and the same test set (see `pipeline.leakage_parts.Draw`): the honest and the leaky train part
-differ in nothing but some images, which are replaced by siblings of test images. Beside that it tells what the two
-kinds of split report in practice, each on the test set that it makes itself.
+have as many images of as many lesions of each class, and only the leaky one has lesions of the test set among them.
+Beside that it tells what the two kinds of split report in practice, each on the test set that it makes itself.
 
 Lesions of the experiment's own test set take no part, so the demonstration opens nothing.
 """

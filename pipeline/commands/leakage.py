@@ -36,9 +36,10 @@ def leakage_demo(
 ) -> None:
     """Show how much better heads look when other photographs of the test lesions are in train.
 
-    The honest and the leaky train part have as many images of each class and are scored on the same test images; only
-    the leaky one holds other photographs of test lesions, those that a random split of images puts there. Lesions of
-    the experiment's own test set take no part. A finished demonstration is found, not run again.
+    Each head is trained on an honest and on a leaky train part, of as many images of as many lesions of each class, and
+    scored on the same test images. Only the leaky one holds other photographs of test lesions: those that a random
+    split of images puts there. Lesions of the experiment's own test set take no part. A finished demonstration is
+    found, not run again.
     """
     from pipeline.console import console, progress_bar
     from pipeline.leakage import leakage_demo as demonstrate
