@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cache.storage import Root
+from extract.precision import has_bf16
 from pipeline.errors import PredictionError
 from pipeline.extraction import resolve_device
 from pipeline.prediction.calibration import Temperature, fit_temperature
@@ -92,12 +93,13 @@ class Predictor:
     ) -> None:
         self.run = run
         self.classes = run.classes
+        self.device = resolve_device(device)
         self._scorer: Scorer = scorer_of(
             run,
             Root(features_root or Path(workspace) / "features"),
             weights=weights,
             recipes_file=recipes_file,
-            device=resolve_device(device),
+            device=self.device,
         )
         self._proba, self._y = run.probabilities("validation"), run.labels("validation")
         self.temperature: Temperature = fit_temperature(
@@ -120,6 +122,8 @@ class Predictor:
     def notes(self, sets: PredictionSets, unlike: float = UNLIKE) -> list[str]:
         """What a reader of the predictions must know: what is not available, and what validation is too small for."""
         notes = []
+        if any(source.spec.precision == "bf16" for source in self._scorer.sources) and not has_bf16(self.device):
+            notes.append("The features were made in bf16, which is not native here: the last digits may differ.")
         if isinstance(self._seen, str):
             notes.append(f"Nearest training images and the flag `unlike` are not available: {self._seen}.")
         elif self._seen.least_p() > unlike:
@@ -164,10 +168,12 @@ class Predictor:
             One prediction an image, in the order given.
 
         Raises:
-            PredictionError: A coverage or a kind of sets that does not exist.
+            PredictionError: A coverage, a share or a kind of sets that does not exist.
         """
         if neighbours < 0:
             raise PredictionError(f"Expected 0 neighbours or more, but got {neighbours}.")
+        if not 0 <= unlike <= 1:
+            raise PredictionError(f"Expected the share `unlike` to be from 0 to 1, but got {unlike:g}.")
         fitted = self.sets(coverage, sets, class_conditional, raw)
         sources = find_sources(images, ids)
         predictions: list[Prediction] = []

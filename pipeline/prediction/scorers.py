@@ -11,6 +11,7 @@ import torch
 from cache.storage import Root
 from extract.errors import BadImageError
 from extract.recipes import get_recipe
+from heads.logit_adjustment import LogitAdjusted
 from heads.nets.images import ahead, default_threads, in_memory, reduced
 from heads.views import BlockArrays, ViewPolicy, prediction_views
 from pipeline.errors import PredictionError
@@ -63,7 +64,7 @@ def scorer_of(
     folds = run.config.split.folds
     heads = [run.load_head(fold) for fold in ([None] if folds is None else range(1, folds + 1))]
     if run.config.net is not None:
-        return NetScorer(run, heads)
+        return NetScorer(run, heads, device)
     sources = block_sources(run, root, weights=weights, recipes_file=recipes_file, device=device)
     return HeadScorer(run, heads, sources, device)
 
@@ -128,8 +129,10 @@ class NetScorer:
 
     sources: Sequence[BlockSource] = ()
 
-    def __init__(self, run: Run, nets: Sequence[Any]) -> None:
+    def __init__(self, run: Run, nets: Sequence[Any], device: str) -> None:
         self._nets, self._n_classes = nets, len(run.classes)
+        for net in nets:
+            (net.head if isinstance(net, LogitAdjusted) else net).network_.to(device)
         assert run.config.net is not None
         self._stored_side = run.config.net.params["stored_side"]
         recipe = get_recipe(run.config.net.params["predict_augmentation"]).to_dict()

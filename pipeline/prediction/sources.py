@@ -2,7 +2,7 @@
 
 import glob
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class Source:
         if isinstance(self.content, Image.Image):
             return opened_image(self.content)
         try:
+            if self.content.exists() and not self.content.is_file():  # a pipe or a device might never end
+                raise BadImageError("not a file")
             data = self.content.read_bytes()
         except FileNotFoundError:
             raise BadImageError("file missing") from None
@@ -75,10 +77,10 @@ def _sources(image: str | Path | Image.Image, number: int) -> Iterator[Source]:
     if isinstance(image, Image.Image):
         yield _opened(image, number)
         return
-    path = Path(image).expanduser()
-    if path.is_dir():
+    path = _path(image)
+    if _is(path.is_dir):
         yield from _in_folder(path)
-    elif not path.exists() and _PATTERN & set(str(image)):
+    elif not _is(path.exists) and _PATTERN & set(str(image)):
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (absolute ones too)
         if not matches:
             yield Source(str(image), str(image), BadImageError("no file fits this pattern"))
@@ -86,6 +88,21 @@ def _sources(image: str | Path | Image.Image, number: int) -> Iterator[Source]:
             yield from _in_folder(match) if match.is_dir() else [_file(match)]
     else:
         yield _file(path)
+
+
+def _path(image: str | Path) -> Path:
+    try:
+        return Path(image).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(image)
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """The answer, no where the system refuses to give one (a name that is too long)."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _in_folder(folder: Path) -> Iterator[Source]:
