@@ -23,7 +23,7 @@ def predict(
     run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder.", metavar="RUN")],
     images: Annotated[
         list[str],
-        typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE..."),
+        typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE"),
     ],
     coverage: Annotated[float, typer.Option(help="Chance that a prediction set holds the true class.")] = 0.9,
     sets: Annotated[str, typer.Option(help="lac (smallest sets) or aps (larger for hard images).")] = "lac",

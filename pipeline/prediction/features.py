@@ -30,6 +30,9 @@ from pipeline.runs import Run
 
 PRECISIONS = ("bf16", "fp32")
 
+NetworkInputs = list[dict[ViewDraw, torch.Tensor]]
+"""What each network must see of one image: uint8 `[3, *size]` by draw."""
+
 
 @dataclass(frozen=True, eq=False)
 class BlockSource:
@@ -164,7 +167,7 @@ class FeatureMaker:
             kinds = tuple(sorted({sources[number].kind for number in own}))
             self._networks.append(_Network(spec, kinds, tuple(own)))
 
-    def inputs(self, image: torch.Tensor, image_id: str) -> list[dict[ViewDraw, torch.Tensor]]:
+    def inputs(self, image: torch.Tensor, image_id: str) -> NetworkInputs:
         """What each network must see of one image: uint8 `[3, *size]` by draw.
 
         Args:
@@ -182,9 +185,7 @@ class FeatureMaker:
             seen.append({draw: preprocessing.resize(drawn[draw]) for draw in draws})
         return seen
 
-    def features(
-        self, inputs: Sequence[list[dict[ViewDraw, torch.Tensor]]], image_ids: Sequence[str]
-    ) -> list[BlockArrays]:
+    def features(self, inputs: Sequence[NetworkInputs], image_ids: Sequence[str]) -> list[BlockArrays]:
         """Each block's features of some images: float32 `[n, views, dim]`.
 
         Networks always see `BATCH` images, the last batch filled up with zeros, as in an extraction, and compute with

@@ -110,7 +110,7 @@ class Predictor:
     @cached_property
     def _seen(self) -> TrainingImages | str:
         if not self._scorer.sources:
-            return "a network trained from images keeps no features of its training images"
+            return "a net trained from images keeps no features of them, and the cache has none that can be made here"
         return training_images(self.run, self._scorer.sources)
 
     def sets(
@@ -126,7 +126,10 @@ class Predictor:
             notes.append("The features were made in bf16, which is not native here: the last digits may differ.")
         if isinstance(self._seen, str):
             notes.append(f"Nearest training images and the flag `unlike` are not available: {self._seen}.")
-        elif self._seen.least_p() > unlike:
+        elif self.run.config.net is not None:
+            name = self._scorer.sources[0].spec.name
+            notes.append(f"Training images are looked up by the features of {name}, not by what the net itself sees.")
+        if isinstance(self._seen, TrainingImages) and self._seen.least_p() > unlike:
             n = len(self._seen.held_out)
             notes.append(f"Unlike means further from the training images than all {n} validation images.")
         short = [label for label, endless in zip(self.classes, sets.unlimited, strict=True) if endless]

@@ -1,6 +1,7 @@
 """A run's own probabilities of new images: its head, or the mean of its folds' heads, on features or on images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,8 @@ from heads.logit_adjustment import LogitAdjusted
 from heads.nets.images import ahead, default_threads, in_memory, reduced
 from heads.views import BlockArrays, ViewPolicy, prediction_views
 from pipeline.errors import PredictionError
-from pipeline.prediction.features import BlockSource, FeatureMaker, block_sources
+from pipeline.prediction.features import BlockSource, FeatureMaker, NetworkInputs, block_sources
+from pipeline.prediction.lookalike import lookalike_source
 from pipeline.prediction.sources import Source
 from pipeline.runs import Run
 
@@ -29,7 +31,7 @@ class Scored:
 
     Attributes:
         proba: float64 `[n, C]`, NaN where an image could not be used.
-        blocks: Each block's features `[m, views, dim]` of the `m` images that could; none for a net.
+        blocks: Each source's features `[m, views, dim]` of the `m` images that could be used.
         errors: Why an image could not, by its position.
     """
 
@@ -39,7 +41,7 @@ class Scored:
 
 
 class Scorer(Protocol):
-    """Predicts images; `sources` are the blocks of a head, none for a net."""
+    """Predicts images; `sources` are what training images are looked up by (a head's blocks, see `NetScorer`)."""
 
     sources: Sequence[BlockSource]
 
@@ -64,7 +66,8 @@ def scorer_of(
     folds = run.config.split.folds
     heads = [run.load_head(fold) for fold in ([None] if folds is None else range(1, folds + 1))]
     if run.config.net is not None:
-        return NetScorer(run, heads, device)
+        source = lookalike_source(run, root, weights=weights, device=device)
+        return NetScorer(run, heads, [] if source is None else [source], device)
     sources = block_sources(run, root, weights=weights, recipes_file=recipes_file, device=device)
     return HeadScorer(run, heads, sources, device)
 
@@ -97,7 +100,7 @@ class HeadScorer:
             if on_image:
                 on_image(chunk.stop)
         proba = np.full((len(images), self._n_classes), np.nan)
-        blocks = [_together([part[number] for part in parts]) for number in range(len(self.sources))] if parts else []
+        blocks = _all_together(parts, len(self.sources))
         if parts:
             joined = prediction_views(blocks, self._policy)
             proba[kept] = np.mean([head.predict_proba(joined) for head in self._heads], axis=0)
@@ -123,14 +126,20 @@ class HeadScorer:
 class NetScorer:
     """Networks on images, decoded and reduced as they were for training.
 
+    Args:
+        run: The run.
+        nets: Its net, or its folds' nets.
+        sources: Cached features of the training images that images are looked up by, if there are any: they say
+            nothing of the probabilities.
+        device: `cpu` or `cuda`.
+
     Raises:
         PredictionError: The recipe of prediction is no longer that of the run.
     """
 
-    sources: Sequence[BlockSource] = ()
-
-    def __init__(self, run: Run, nets: Sequence[Any], device: str) -> None:
-        self._nets, self._n_classes = nets, len(run.classes)
+    def __init__(self, run: Run, nets: Sequence[Any], sources: Sequence[BlockSource], device: str) -> None:
+        self.sources = sources
+        self._nets, self._n_classes, self._maker = nets, len(run.classes), FeatureMaker(sources, device)
         for net in nets:
             (net.head if isinstance(net, LogitAdjusted) else net).network_.to(device)
         assert run.config.net is not None
@@ -146,30 +155,43 @@ class NetScorer:
         """Probabilities of some images."""
         errors: dict[int, str] = {}
         proba = np.full((len(images), self._n_classes), np.nan)
+        parts: list[list[BlockArrays]] = []
 
-        def make(number: int) -> torch.Tensor | BadImageError:
+        def make(number: int) -> tuple[torch.Tensor, NetworkInputs] | BadImageError:
             try:
-                return reduced(images[number].decode(), self._stored_side)
+                image = images[number].decode()
             except BadImageError as error:
                 return error
+            return reduced(image, self._stored_side), self._maker.inputs(image, images[number].image_id)
 
         made = ahead(make, range(len(images)), default_threads(), waiting=CHUNK)
         for chunk in _of_different_ids(images):
-            decoded: dict[str, torch.Tensor] = {}
-            kept = []
+            there: dict[int, tuple[torch.Tensor, NetworkInputs]] = {}
             for number in chunk:
                 image = next(made)
                 if isinstance(image, BadImageError):
                     errors[number] = str(image)
                 else:
-                    decoded[images[number].image_id] = image
-                    kept.append(number)
-            if kept:
-                pixels = in_memory(decoded)
-                proba[kept] = np.mean([net.predict_proba(pixels) for net in self._nets], axis=0)
+                    there[number] = image
+            if there:
+                ids = [images[number].image_id for number in there]
+                pixels = in_memory(dict(zip(ids, (image for image, _ in there.values()), strict=True)))
+                proba[list(there)] = np.mean([net.predict_proba(pixels) for net in self._nets], axis=0)
+                with _threads_kept():
+                    parts.append(self._maker.features([inputs for _, inputs in there.values()], ids))
             if on_image:
                 on_image(chunk.stop)
-        return Scored(proba, [], errors)
+        return Scored(proba, _all_together(parts, len(self.sources)), errors)
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Give torch back the threads that it had: features are made with one."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _of_different_ids(images: Sequence[Source]) -> Iterator[range]:
@@ -184,6 +206,7 @@ def _of_different_ids(images: Sequence[Source]) -> Iterator[range]:
         yield range(start, len(images))
 
 
-def _together(parts: Sequence[BlockArrays]) -> BlockArrays:
-    views = np.concatenate([part.views for part in parts])
-    return BlockArrays(views=views, plain=views)
+def _all_together(parts: Sequence[Sequence[BlockArrays]], n_blocks: int) -> list[BlockArrays]:
+    """Each block's features of all chunks, one after the other; no blocks where there are no chunks."""
+    joined = [np.concatenate([part[number].views for part in parts]) for number in range(n_blocks if parts else 0)]
+    return [BlockArrays(views=views, plain=views) for views in joined]

@@ -41,9 +41,9 @@ class Source:
             raise self.content
         if isinstance(self.content, Image.Image):
             return opened_image(self.content)
+        if _is(self.content.exists) and not _is(self.content.is_file):  # a pipe or a device might never end
+            raise BadImageError("not a file")
         try:
-            if self.content.exists() and not self.content.is_file():  # a pipe or a device might never end
-                raise BadImageError("not a file")
             data = self.content.read_bytes()
         except FileNotFoundError:
             raise BadImageError("file missing") from None

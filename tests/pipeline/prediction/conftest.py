@@ -23,6 +23,18 @@ from pipeline.runs import Run
 NET, OTHER = "random/test_resnet.r160_in1k", "random/test_byobnet.r160_in1k"
 PRECISIONS = ("fp32", pytest.param("bf16", marks=pytest.mark.skipif(not has_bf16(), reason="no bfloat16 here")))
 
+CNN = {
+    "name": "simple_cnn",
+    "conv": [[6, 3, 2, 0.1]] * 3,
+    "fc": [[12, 0.1]] * 3,
+    "image_size": [16, 24],
+    "epochs": 1,
+    "batch_size": 8,
+    "precision": "fp32",
+}
+FINE = {"name": "finetune", "backbone": NET, "precision": "fp32", "batch_size": 16, "epochs_tuning": 1}
+FINE |= {"epochs_extraction": 1}
+
 
 @dataclass
 class Photographs:

@@ -5,19 +5,7 @@ import pytest
 
 from pipeline.prediction.sources import find_sources
 from pipeline.runs import Run
-from tests.pipeline.prediction.conftest import NET, OTHER, PRECISIONS, Photographs, probabilities
-
-CNN = {
-    "name": "simple_cnn",
-    "conv": [[6, 3, 2, 0.1]] * 3,
-    "fc": [[12, 0.1]] * 3,
-    "image_size": [16, 24],
-    "epochs": 1,
-    "batch_size": 8,
-    "precision": "fp32",
-}
-FINE = {"name": "finetune", "backbone": NET, "precision": "fp32", "batch_size": 16, "epochs_tuning": 1}
-FINE |= {"epochs_extraction": 1}
+from tests.pipeline.prediction.conftest import CNN, FINE, NET, OTHER, PRECISIONS, Photographs, probabilities
 
 
 def same_features(photographs: Photographs, run: Run) -> None:
@@ -115,7 +103,6 @@ def test_a_net_predicts_what_it_predicted_when_it_was_trained(
     run = photographs.run(*overrides, blocks=(), net=net, test=True)
     predicted = photographs.predictor(run).predict(photographs.paths(run, "test"), raw=True)
     np.testing.assert_allclose(probabilities(predicted), run.probabilities("test"), rtol=0, atol=1e-6)
-    assert all(p.unlike is None and p.neighbours == () for p in predicted)
 
 
 def test_two_files_of_one_name_are_two_images(photographs: Photographs, tmp_path) -> None:
