@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, predict, runs, sharing, train, zoo
+from pipeline.commands import cache, data, demo, export, extract, predict, runs, sharing, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -35,6 +35,7 @@ app.command()(zoo.hybrids)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
 app.command()(predict.predict)
+app.command()(export.export)
 
 
 def our_errors() -> tuple[type[Exception], ...]:

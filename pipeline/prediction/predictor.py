@@ -94,7 +94,7 @@ class Predictor:
         self.run = run
         self.classes = run.classes
         self.device = resolve_device(device)
-        self._scorer: Scorer = scorer_of(
+        self.scorer: Scorer = scorer_of(
             run,
             Root(features_root or Path(workspace) / "features"),
             weights=weights,
@@ -109,9 +109,9 @@ class Predictor:
 
     @cached_property
     def _seen(self) -> TrainingImages | str:
-        if not self._scorer.sources:
+        if not self.scorer.sources:
             return "a net trained from images keeps no features of them, and the cache has none that can be made here"
-        return training_images(self.run, self._scorer.sources)
+        return training_images(self.run, self.scorer.sources)
 
     def sets(
         self, coverage: float = COVERAGE, score: str = "lac", class_conditional: bool = False, raw: bool = False
@@ -122,12 +122,12 @@ class Predictor:
     def notes(self, sets: PredictionSets, unlike: float = UNLIKE) -> list[str]:
         """What a reader of the predictions must know: what is not available, and what validation is too small for."""
         notes = []
-        if any(source.spec.precision == "bf16" for source in self._scorer.sources) and not has_bf16(self.device):
+        if any(source.spec.precision == "bf16" for source in self.scorer.sources) and not has_bf16(self.device):
             notes.append("The features were made in bf16, which is not native here: the last digits may differ.")
         if isinstance(self._seen, str):
             notes.append(f"Nearest training images and the flag `unlike` are not available: {self._seen}.")
         elif self.run.config.net is not None:
-            name = self._scorer.sources[0].spec.name
+            name = self.scorer.sources[0].spec.name
             notes.append(f"Training images are looked up by the features of {name}, not by what the net itself sees.")
         if isinstance(self._seen, TrainingImages) and self._seen.least_p() > unlike:
             n = len(self._seen.held_out)
@@ -183,7 +183,7 @@ class Predictor:
         for start in range(0, len(sources), AT_A_TIME):
             some = sources[start : start + AT_A_TIME]
             report = None if on_progress is None else _shifted(on_progress, start, len(sources))
-            predictions += self._predictions(some, self._scorer(some, report), fitted, raw, neighbours, unlike)
+            predictions += self._predictions(some, self.scorer(some, report), fitted, raw, neighbours, unlike)
         return predictions
 
     def _predictions(

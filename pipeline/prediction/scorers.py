@@ -41,9 +41,15 @@ class Scored:
 
 
 class Scorer(Protocol):
-    """Predicts images; `sources` are what training images are looked up by (a head's blocks, see `NetScorer`)."""
+    """Predicts images.
+
+    Attributes:
+        sources: What training images are looked up by: a head's blocks (for a net see `NetScorer`).
+        heads: The run's head or net, or those of its folds.
+    """
 
     sources: Sequence[BlockSource]
+    heads: Sequence[Any]
 
     def __call__(self, images: Sequence[Source], on_image: Callable[[int], None] | None = None) -> Scored:
         """Probabilities of some images; `on_image` takes how many are done."""
@@ -77,7 +83,7 @@ class HeadScorer:
 
     def __init__(self, run: Run, heads: Sequence[Any], sources: Sequence[BlockSource], device: str) -> None:
         self.sources = sources
-        self._heads, self._maker = heads, FeatureMaker(sources, device)
+        self.heads, self._maker = heads, FeatureMaker(sources, device)
         self._policy = ViewPolicy(**run.config.features.views.model_dump())
         self._n_classes = len(run.classes)
 
@@ -103,7 +109,7 @@ class HeadScorer:
         blocks = _all_together(parts, len(self.sources))
         if parts:
             joined = prediction_views(blocks, self._policy)
-            proba[kept] = np.mean([head.predict_proba(joined) for head in self._heads], axis=0)
+            proba[kept] = np.mean([head.predict_proba(joined) for head in self.heads], axis=0)
         return Scored(proba, blocks, errors)
 
     def _features(self, chunk: range, images: Sequence[Source]) -> tuple[list[int], list[BlockArrays], dict[int, str]]:
@@ -139,7 +145,7 @@ class NetScorer:
 
     def __init__(self, run: Run, nets: Sequence[Any], sources: Sequence[BlockSource], device: str) -> None:
         self.sources = sources
-        self._nets, self._n_classes, self._maker = nets, len(run.classes), FeatureMaker(sources, device)
+        self.heads, self._n_classes, self._maker = nets, len(run.classes), FeatureMaker(sources, device)
         for net in nets:
             (net.head if isinstance(net, LogitAdjusted) else net).network_.to(device)
         assert run.config.net is not None
@@ -176,7 +182,7 @@ class NetScorer:
             if there:
                 ids = [images[number].image_id for number in there]
                 pixels = in_memory(dict(zip(ids, (image for image, _ in there.values()), strict=True)))
-                proba[list(there)] = np.mean([net.predict_proba(pixels) for net in self._nets], axis=0)
+                proba[list(there)] = np.mean([net.predict_proba(pixels) for net in self.heads], axis=0)
                 with _threads_kept():
                     parts.append(self._maker.features([inputs for _, inputs in there.values()], ids))
             if on_image:

@@ -10,7 +10,7 @@ from tests.pipeline.prediction.conftest import CNN, FINE, NET, OTHER, PRECISIONS
 
 def same_features(photographs: Photographs, run: Run) -> None:
     """Features of validation images, one block after the other, against what the stores hold."""
-    scorer = photographs.predictor(run)._scorer
+    scorer = photographs.predictor(run).scorer
     ids = list(run.part("validation")["image_id"])
     scored = scorer(find_sources(photographs.paths(run, "validation")))
     for source, block in zip(scorer.sources, scored.blocks, strict=True):
@@ -53,7 +53,7 @@ def test_every_view_policy_gives_the_bits_of_the_cache(
 
 def test_one_image_alone_gets_the_features_it_gets_among_others(photographs: Photographs) -> None:
     run = photographs.run()
-    scorer = photographs.predictor(run)._scorer
+    scorer = photographs.predictor(run).scorer
     paths = photographs.paths(run, "validation")
     together = scorer(find_sources(paths)).blocks[0].views
     alone = np.concatenate([scorer(find_sources([path])).blocks[0].views for path in paths[::4]])
