@@ -1,6 +1,5 @@
 """A run as one torch module: from what its networks see of some images to calibrated probabilities and sets."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +39,7 @@ class Seen:
 
 
 class Portable(nn.Module):
-    """What `Predictor.predict` computes, in float32 and without reading anything.
+    """What `Predictor.predict` computes, in the run's own arithmetic, without reading anything.
 
     Attributes:
         seen: What its inputs hold, one a network.
@@ -112,11 +111,12 @@ class _Backbone(nn.Module):
     def __init__(self, backbone: Backbone, kinds: Sequence[str]) -> None:
         super().__init__()
         self.module, self.features, self.kinds = backbone.module, backbone.forward, kinds
+        self.precision = backbone.spec.precision
         self.normalized = _Normalized(backbone.preprocessing)
 
     def forward(self, views: Tensor) -> dict[str, Tensor]:
         """Features `[draws, n, dim]` of each kind."""
-        found = self.features(self.normalized(views.flatten(0, 1)), self.kinds, "fp32")
+        found = self.features(self.normalized(views.flatten(0, 1)), self.kinds, self.precision)
         return {kind: features.unflatten(0, views.shape[:2]) for kind, features in found.items()}
 
 
@@ -141,8 +141,7 @@ class _Net(nn.Module):
     def __init__(self, head: Any) -> None:
         super().__init__()
         net = getattr(head, "head", head)
-        self.network, self.loss = copy.deepcopy(net.network_), net._loss()
-        self.network.precision = "fp32"
+        self.network, self.loss = net.network_, net._loss()
         self.adjusted = Adjusted(head.prior_, head.tau) if isinstance(head, LogitAdjusted) else nn.Identity()
 
     def forward(self, views: Tensor) -> Tensor:
@@ -185,7 +184,7 @@ class _Sets(nn.Module):
             scores = 1 - proba
         else:
             ordered, order = proba.sort(dim=1, descending=True, stable=True)
-            scores = torch.zeros_like(proba).scatter(1, order, ordered.cumsum(dim=1))
+            scores = torch.zeros_like(proba).scatter(1, order, ordered.cumsum(dim=1) - ordered)
         return (scores <= self.thresholds) | (proba == proba.amax(dim=1, keepdim=True))
 
 

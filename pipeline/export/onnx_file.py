@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, compose, helper
 from pipeline.export.core import Portable
 from pipeline.export.graph import OPSET, Graph
 from pipeline.export.pixels import network_input
+from pipeline.export.rounding import emulate_bfloat16
 
 IMAGES, PROBABILITIES, SETS = "images", "probabilities", "prediction_set"
 IR_VERSION = 10
@@ -77,6 +78,7 @@ def _core(portable: Portable, names: list[str]) -> ModelProto:
     assert program is not None
     model = program.model_proto
     model.ir_version = IR_VERSION
+    emulate_bfloat16(model)
     for part in (
         model,
         model.graph,

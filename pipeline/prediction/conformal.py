@@ -62,8 +62,8 @@ def fit_sets(
         y: int64 `[n]` codes.
         coverage: Between 0 and 1.
         score: `lac` (Sadinle et al. 2019): 1 - the class's probability; the smallest sets on average. `aps` (Romano et
-            al. 2020, without the random part): the sum of the probabilities from the most probable class down to this
-            one; larger sets for hard images, smaller for easy ones.
+            al. 2020, with 0 for its random number): the sum of the probabilities of all classes above this one; larger
+            sets for hard images, smaller for easy ones. The most probable class scores 0: it is in every set anyway.
         class_conditional: A threshold for each class, from its own images only: rare classes get the coverage too, and
             sets grow.
 
@@ -88,9 +88,9 @@ def class_scores(proba: np.ndarray, score: str) -> np.ndarray:
     if score == "lac":
         return 1.0 - proba
     order = np.argsort(-proba, axis=1, kind="stable")
-    sums = np.cumsum(np.take_along_axis(proba, order, axis=1), axis=1)
-    scores = np.empty_like(sums)
-    np.put_along_axis(scores, order, sums, axis=1)
+    ordered = np.take_along_axis(proba, order, axis=1)
+    scores = np.empty_like(ordered)
+    np.put_along_axis(scores, order, np.cumsum(ordered, axis=1) - ordered, axis=1)
     return scores
 
 

@@ -92,9 +92,9 @@ def test_thresholds_are_the_ranks_of_the_textbook() -> None:
     assert fit_sets(proba, y, 0.9).thresholds[0] == pytest.approx(0.90)
 
 
-def test_aps_scores_add_up_the_probabilities_down_to_the_class() -> None:
+def test_aps_scores_add_up_the_probabilities_of_the_classes_above() -> None:
     scores = class_scores(np.array([[0.2, 0.5, 0.3]]), "aps")
-    np.testing.assert_allclose(scores, [[1.0, 0.5, 0.8]])
+    np.testing.assert_allclose(scores, [[0.8, 0.0, 0.5]])
 
 
 @pytest.mark.parametrize(
