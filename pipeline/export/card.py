@@ -194,7 +194,7 @@ def _analyses(predictor: Predictor, figures: Sequence[PartFigures]) -> str:
     opened = {one.part for one in figures}
     warning = "The test set was opened for this run: its figures are the ones to quote."
     if "test" not in opened:
-        warning = "The test set was not opened. Validation was used to choose the model, so its figures are somewhat too good."
+        warning = "The test set was not opened. Validation was used to make choices, so its figures are too good."
     parts = [_part(predictor, one) for one in figures]
     return "\n\n".join(["## Quantitative analyses", warning, *parts])
 

@@ -18,7 +18,7 @@ from pipeline.config import ViewsConfig
 from pipeline.errors import ExportError
 from pipeline.export.heads import Adjusted, module_of
 from pipeline.prediction.calibration import SMALLEST
-from pipeline.prediction.conformal import PredictionSets
+from pipeline.prediction.conformal import SLACK, PredictionSets
 from pipeline.prediction.features import BlockSource
 from pipeline.prediction.predictor import Predictor
 
@@ -183,9 +183,11 @@ class _Sets(nn.Module):
         if self.score == "lac":
             scores = 1 - proba
         else:
-            ordered, order = proba.sort(dim=1, descending=True, stable=True)
-            scores = torch.zeros_like(proba).scatter(1, order, ordered.cumsum(dim=1) - ordered)
-        return (scores <= self.thresholds) | (proba == proba.amax(dim=1, keepdim=True))
+            place = torch.arange(proba.shape[1])
+            this, other = proba.unsqueeze(2), proba.unsqueeze(1)
+            is_above = (other > this) | ((other == this) & (place < place.unsqueeze(1)))
+            scores = torch.where(is_above, other, 0.0).sum(dim=2)
+        return (scores <= self.thresholds + SLACK) | (proba == proba.amax(dim=1, keepdim=True))
 
 
 def _chosen(views: Tensor, places: Sequence[int]) -> Tensor:

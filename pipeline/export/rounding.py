@@ -3,24 +3,8 @@
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-EXACT = frozenset(
-    [
-        "Clip",
-        "Concat",
-        "Flatten",
-        "Identity",
-        "MaxPool",
-        "Pad",
-        "Relu",
-        "Reshape",
-        "Slice",
-        "Squeeze",
-        "Split",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    ]
-)
+EXACT = {"Clip", "Concat", "Flatten", "Identity", "MaxPool", "Pad", "Relu", "Reshape", "Slice", "Split", "Squeeze"}
+EXACT |= {"Transpose", "Unsqueeze", "Where"}
 """Operators that give back numbers they were given: nothing is left to be rounded."""
 BFLOAT16, FLOAT = TensorProto.BFLOAT16, TensorProto.FLOAT
 

@@ -18,6 +18,8 @@ import numpy as np
 from pipeline.errors import PredictionError, unknown_name
 
 SCORES = ("lac", "aps")
+SLACK = 1e-6
+"""Scores may be above the threshold by this: the same image among others, or in another file, differs by rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class PredictionSets:
     def __call__(self, proba: np.ndarray) -> np.ndarray:
         """bool `[n, C]`: which classes are in the set of each image. The most probable one always is."""
         proba = np.asarray(proba, dtype=np.float64)
-        inside = class_scores(proba, self.score) <= self.thresholds
+        inside = class_scores(proba, self.score) <= self.thresholds + SLACK
         inside[np.arange(len(proba)), proba.argmax(axis=1)] = True
         return inside
 

@@ -16,9 +16,9 @@ from pipeline.errors import ExportError
 from pipeline.export.heads import module_of
 
 SMALL: dict[str, dict[str, Any]] = {
-    "random_forest": {"n_estimators": 15},
-    "extra_trees": {"n_estimators": 15},
-    "hist_gbdt": {"max_iter": 5, "n_components": 6},
+    "random_forest": {"n_estimators": 4},
+    "extra_trees": {"n_estimators": 4},
+    "hist_gbdt": {"max_iter": 3, "n_components": 6},
     "mlp": {"max_epochs": 2, "hidden": [8], "batch_norm": True, "activation": "gelu"},
     "hybrid_mlp": {"max_epochs": 2, "embedding_dim": 8, "loss": "focal_sigmoid"},
     "stack": {"heads": [{"name": "logreg"}, {"name": "lda", "blocks": ["b"]}]},
@@ -32,7 +32,7 @@ DIMS = (6, 4)
 def fitted(name: str, n_classes: int, transforms: tuple[str, str] = TRANSFORMS[0]) -> Any:
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(n_classes), 20)
-    X = rng.normal(size=(n_classes, 1, sum(DIMS)))[y] + rng.normal(size=(len(y), 2, sum(DIMS)))
+    X = rng.normal(size=(n_classes, 1, sum(DIMS)))[y] + 2 * rng.normal(size=(len(y), 2, sum(DIMS)))
     blocks = [Block(label, dim, how) for label, dim, how in zip("ab", DIMS, transforms, strict=True)]
     classes = [f"class {code}" for code in range(n_classes)]
     with warnings.catch_warnings():

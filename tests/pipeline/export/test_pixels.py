@@ -32,7 +32,7 @@ def session(preprocessing: Preprocessing, stored_side: int | None) -> onnxruntim
 def test_every_symmetry_of_every_size_is_resized_to_the_last_bit(
     fit: str, interpolation: str, size: tuple[int, int], crop_pct: float, stored_side: int | None
 ) -> None:
-    """Pixels of a network's input, not only probabilities: what is wrong by one grey level here is hard to find later."""
+    """Pixels, not only probabilities: what is wrong by one grey level here would be hard to find later."""
     preprocessing = Preprocessing(size, fit, crop_pct, interpolation, (0, 0, 0), (1, 1, 1))
     runs = session(preprocessing, stored_side)
     rng = np.random.default_rng(0)
