@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, export, extract, predict, runs, sharing, train, zoo
+from pipeline.commands import cache, data, demo, export, extract, predict, runs, serve, sharing, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -36,6 +36,7 @@ app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
 app.command()(predict.predict)
 app.command()(export.export)
+app.command()(serve.serve)
 
 
 def our_errors() -> tuple[type[Exception], ...]:
