@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline import options
+
+DEVICES = ("auto", "cpu", "cuda")  # as in `pipeline.extraction`, which imports torch: the page is up before that
 
 
 def serve(
@@ -18,20 +22,25 @@ def serve(
         bool, typer.Option("--allow-network", help="Let other machines in: needed for any other --host.")
     ] = False,
     open_: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
-    weights: Annotated[
-        list[str], typer.Option(help="NAME=FILE: weights of a backbone, as `extract` was given them.")
-    ] = [],  # noqa: B006
-    recipes: Annotated[Path | None, typer.Option(help="Recipes, as `extract` was given them.")] = None,
+    weights: Annotated[list[str], typer.Option(help="BACKBONE=FILE, if the features were extracted with such.")] = [],  # noqa: B006
+    recipes: Annotated[
+        Path | None, typer.Option(exists=True, help="The YAML file of recipes that the features were extracted with.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
 ) -> None:
-    """Serve a local web page: drop an image, see what a run says of it; browse all runs. Ctrl-C ends it."""
+    """Serve a local web page: drop an image, see what a run says of it; browse all runs. Ctrl-C ends it.
+
+    Only this machine can reach the page. Uploaded images stay in memory and are not kept. For research only: this is
+    not a medical device.
+    """
     from pipeline.console import console, errors
     from pipeline.errors import MissingExtraError, ServingError
     from pipeline.runs import load_run, runs_folder
 
     files = options.pairs(weights, "--weights")
+    options.one_of(device, DEVICES, "--device")
     try:
         import python_multipart  # noqa: F401
 
@@ -59,8 +68,9 @@ def serve(
             style="yellow",
             highlight=False,
         )
-    console.print(f"Serving the runs of {workspace} at {address_of(made)}  (Ctrl-C ends)", highlight=False)
-    serve(
+    sentence = f"Serving the runs of {workspace} at {address_of(made)}  (Ctrl-C ends)"
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    still_computing = serve(
         made,
         workspace,
         run=first.id if first else "",
@@ -72,3 +82,6 @@ def serve(
         device=device,
     )
     console.print("Ended.")
+    if still_computing:  # nobody waits for what it gives
+        sys.stdout.flush()
+        os._exit(0)

@@ -10,6 +10,7 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 
 from extract.errors import BadImageError
+from pipeline.prediction import DISCLAIMER
 from pipeline.serving.gallery import Gallery
 from pipeline.serving.predictors import Predictors
 from pipeline.serving.shelf import Shelf, class_names
@@ -89,6 +90,7 @@ def answer(form: Form, shelf: Shelf, gallery: Gallery, predictors: Predictors) -
     notes = predictor.notes(predictor.sets(coverage, class_conditional=conditional == "true"))
     return {
         **general,
+        "disclaimer": DISCLAIMER,
         "coverage": coverage,
         "class_conditional": conditional == "true",
         "notes": notes,

@@ -20,7 +20,7 @@
 `POST /api/predict`
     A multipart form with `run`, and `files` (8 at most, 20 MB together) or the `image_id` of one image of the run's
     data set. Also, if you like: `coverage` (0.9), `class_conditional` (false), `neighbours` (5). Answers
-    `{run, seconds, coverage, class_conditional, notes, classes, sets, calibration, predictions}`:
+    `{run, seconds, coverage, class_conditional, notes, disclaimer, classes, sets, calibration, predictions}`:
 
     - `classes`: `[{label, name}]`;
     - `sets`: the choices of sets that each prediction brings, `[{coverage, class_conditional, notes}]`;
@@ -53,12 +53,12 @@ from pipeline.serving.answers import answer, choices
 from pipeline.serving.gallery import Gallery, NoImageError
 from pipeline.serving.guard import Guard
 from pipeline.serving.pages import ASSETS, FAVICON, Pages, asset
-from pipeline.serving.predictors import BusyError, Predictors, Worker
+from pipeline.serving.predictors import Predictors, UnavailableError, Worker
 from pipeline.serving.shelf import HEADLINE, Shelf, about, bounds, picture, with_intervals
 from pipeline.serving.uploads import read_form
 
 OURS = (DataError, ExtractError, HeadError, PipelineError)
-STATUS: Mapping[type[Exception], int] = {RunNotFoundError: 404, NoImageError: 404, BusyError: 503}
+STATUS: Mapping[type[Exception], int] = {RunNotFoundError: 404, NoImageError: 404, UnavailableError: 503}
 
 
 def create_app(

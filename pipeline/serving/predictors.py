@@ -20,8 +20,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class BusyError(ServingError):
-    """More requests wait for the worker than it takes."""
+class UnavailableError(ServingError):
+    """The worker does no job: too many wait, or the server is ending."""
 
 
 class Worker:
@@ -34,32 +34,44 @@ class Worker:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self._lock = Lock()
+        self._ends: set[asyncio.Future] = set()
         self.waiting = 0
 
     async def __call__(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a job and wait for it.
 
         Raises:
-            BusyError: Too many wait already.
+            UnavailableError: Too many wait already, or the worker was closed meanwhile.
         """
         self.check()
         with self._lock:
             self.waiting += 1
         future = self._thread.submit(job, *args, **kwargs)
         future.add_done_callback(self._done)
-        return await asyncio.wrap_future(future)
+        answer, end = asyncio.wrap_future(future), asyncio.get_running_loop().create_future()
+        self._ends.add(end)
+        try:
+            await asyncio.wait((answer, end), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._ends.discard(end)
+        if end.done():
+            answer.cancel()
+            raise UnavailableError("The server is ending.")
+        return answer.result()
 
     def check(self) -> None:
-        """Raise BusyError where too many wait already."""
+        """Raise UnavailableError where too many wait already."""
         if self.waiting >= MOST_WAITING:
-            raise BusyError(f"{self.waiting} requests wait already. Try again in a moment.")
+            raise UnavailableError(f"{self.waiting} requests wait already. Try again in a moment.")
 
     def _done(self, _: Future) -> None:
         with self._lock:
             self.waiting -= 1
 
     def close(self) -> None:
-        """Start nothing further; a job that runs already goes on."""
+        """Start nothing further, and let nobody wait for a job that runs already. Call it from the event loop."""
+        for end in self._ends:
+            end.set_result(None)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,14 +1,12 @@
 """Listen on this machine and serve the pages until somebody ends it."""
 
 import errno
-import os
 import socket
-import sys
 import threading
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 
 import uvicorn
 
@@ -55,19 +53,38 @@ def address_of(made: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which says when it answers."""
+    """uvicorn, which says when it answers, and ends without waiting for what networks compute."""
 
-    on_start: Callable[[], object] | None = None
+    def __init__(self, config: uvicorn.Config, worker: Worker, on_start: Callable[[], object] | None = None) -> None:
+        super().__init__(config)
+        self._worker, self._on_start = worker, on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then call `on_start`."""
         await super().startup(sockets=sockets)
-        if self.on_start is not None:
-            self.on_start()
+        if self._on_start is not None:
+            self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell those who wait, then end."""
+        self._worker.close()
+        await super().shutdown(sockets=sockets)
 
 
-def make_server(workspace: Path, run: str, host: str, worker: Worker, **options: object) -> Server:
-    """A server that is not running yet."""
+def make_server(
+    workspace: Path,
+    run: str,
+    host: str,
+    worker: Worker,
+    on_start: Callable[[], object] | None = None,
+    **options: object,
+) -> Server:
+    """A server that is not running yet.
+
+    Args:
+        workspace, run, host, worker, options: See `create_app`.
+        on_start: Called when it answers.
+    """
     app = create_app(workspace, run=run, host=host, worker=worker, **options)
     config = uvicorn.Config(
         app,
@@ -79,7 +96,7 @@ def make_server(workspace: Path, run: str, host: str, worker: Worker, **options:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    return Server(config)
+    return Server(config, worker, on_start)
 
 
 def serve(
@@ -90,7 +107,7 @@ def serve(
     host: str = "127.0.0.1",
     browser: bool = False,
     **options: object,
-) -> None:
+) -> bool:
     """Serve until the process is interrupted.
 
     Args:
@@ -100,19 +117,13 @@ def serve(
         host: What was listened on.
         browser: Open a browser.
         options: Options of `pipeline.prediction.predictor.Predictor`.
+
+    Returns:
+        Whether a network still computes, which can't be interrupted; at its end Python would wait for it.
     """
     worker = Worker()
-    server = make_server(workspace, run, host, worker, **options)
-    if browser:
-        address = address_of(made) + (f"?run={quote(run)}" if run else "")
-        server.on_start = threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start
-    try:
+    opening = threading.Thread(target=webbrowser.open, args=(address_of(made),), daemon=True)
+    server = make_server(workspace, run, host, worker, opening.start if browser else None, **options)
+    with made, suppress(KeyboardInterrupt):
         server.run(sockets=[made])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        worker.close()
-        made.close()
-    if worker.waiting:  # a network that computes can't be interrupted, and nothing waits for what it gives
-        sys.stdout.flush()
-        os._exit(0)
+    return worker.waiting > 0
