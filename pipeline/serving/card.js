@@ -108,8 +108,8 @@ function unlikeBadge(prediction) {
       element("strong", { text: "Unlike anything seen in training" }),
       element("span", {
         text:
-          `Of the validation images, ${percent(prediction.unlike_p).replace("< ", "less than ")} are as far from the ` +
-          "training images as this one. What follows is little more than a guess.",
+          `At most ${percent(prediction.unlike_p).replace("< ", "")} of the validation images are as far from the training ` +
+          "images as this one, so what the run says of such images was hardly ever checked. Do not rely on it.",
       }),
     ),
   ];
@@ -120,7 +120,7 @@ function familiar(prediction) {
   return [
     element("p", {
       class: "familiar",
-      text: `As unusual as this, or more so: ${percent(prediction.unlike_p)} of the validation images.`,
+      text: `About ${percent(prediction.unlike_p)} of the validation images are as unusual as this one, or more so.`,
     }),
   ];
 }

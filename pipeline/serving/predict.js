@@ -11,6 +11,7 @@ const queue = [];
 const PAUSE = 300; // milliseconds: who walks through the list by keyboard does not want all runs loaded
 let working = false;
 let sets = []; // of the chosen run
+let ready = ""; // the run that was loaded last
 let asked = 0; // a run's answer that comes after another run was chosen is let go
 
 // -- the run
@@ -41,6 +42,7 @@ async function chooseRun() {
     const loaded = await ask(`${address}/load`, { method: "POST" });
     if (number !== asked) return;
     sets = loaded.sets;
+    ready = id;
     const { images, ece_before, ece_after } = loaded.calibration;
     const gain = `${percent(ece_before)} before, ${percent(ece_after)} after`;
     setState("ready", `Ready. Calibrated on ${images.toLocaleString("en")} validation images; mean error of its confidence: ${gain}.`);
@@ -153,7 +155,7 @@ async function predict(job) {
   form.append("run", job.run.id);
   if (job.file) form.append("files", job.file, job.name);
   else form.append("image_id", job.name);
-  setWaiting(job.card, "Looking at it …");
+  setWaiting(job.card, ready === job.run.id ? "Looking at it …" : "The run is being loaded …");
   const answer = await ask("/api/predict", { method: "POST", body: form });
   if (job.gone) return;
   const [prediction] = answer.predictions;
