@@ -46,6 +46,8 @@ class PredictionError(PipelineError, ValueError):
 
 class ExportError(PipelineError, ValueError):
     """A run that cannot become one portable file, or a file that does not say what the run says."""
+
+
 class ServingError(PipelineError, RuntimeError):
     """The local web page cannot be served, or cannot show what was asked for."""
 
