@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, leakage, runs, sharing, train, zoo
+from pipeline.commands import cache, data, demo, export, extract, leakage, predict, runs, serve, sharing, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -32,9 +32,12 @@ cache.app.command("import")(sharing.import_)
 app.command()(train.train)
 app.command()(zoo.zoo)
 app.command()(zoo.hybrids)
-app.command("leakage-demo")(leakage.leakage_demo)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
+app.command()(predict.predict)
+app.command()(export.export)
+app.command()(serve.serve)
+app.command("leakage-demo")(leakage.leakage_demo)
 
 
 def our_errors() -> tuple[type[Exception], ...]:

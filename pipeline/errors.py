@@ -48,6 +48,18 @@ class PredictionError(PipelineError, ValueError):
     """A run that cannot predict here, or a choice about its predictions that does not exist."""
 
 
+class ExportError(PipelineError, ValueError):
+    """A run that cannot become one portable file, or a file that does not say what the run says."""
+
+
+class ServingError(PipelineError, RuntimeError):
+    """The local web page cannot be served, or cannot show what was asked for."""
+
+
+class MissingExtraError(PipelineError, ImportError):
+    """A command needs packages that are installed only on demand."""
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> str:
     """The sentence for a name nobody knows: the nearest valid one, then all of them.
 
