@@ -47,7 +47,7 @@ def same(predictor: Predictor, model: Path | onnx.ModelProto, images: list[Image
 
 def test_a_hybrid_with_views_folds_and_tau_is_one_graph(photographs: Photographs) -> None:
     """Two networks, two kinds of features, different views in each block, a head a fold, and all that comes after."""
-    blocks = [(f"{NET}:stages", "dihedral", 8), (NET, "flip", 3), (OTHER, "dihedral", 2)]
+    blocks = [(f"{NET}:stages", "dihedral", 5), (NET, "flip", 3), (OTHER, "dihedral", 2)]
     photographs.extract(*blocks)
     settings = ["features.views.pairing=independent", "split.policy=grouped", "split.folds=2", "tau=0.5"]
     predictor = photographs.predictor(photographs.run(*settings, blocks=blocks))
