@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from pipeline.sweeps.results import SweepError
 
 QUIET = {
@@ -44,7 +46,9 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
     settings = QUIET | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update({name: value for name, value in settings.items() if name == "PYTHONPATH" or not before[name]})
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: sockets lie in it, whose paths are limited
+    sweep_up()
+    # Short, since sockets lie in it, whose paths are limited; outside the sweep's folder, since Ray pickles into it.
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     import ray
 
     try:
@@ -68,6 +72,14 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def sweep_up() -> None:
+    """Remove the folders of this user's sweeps that were killed. (Their processes end by themselves.)"""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _connect(address: str) -> None:
