@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,8 @@ MOST_VALUES = 256
 class Dimension(BaseModel):
     """The values that one key of the configuration may take: exactly one of the five kinds.
 
-    A choice may be any value the key takes, lists and mappings included.
+    A choice may be any value the key takes, lists and mappings included; a mapping sets only the keys that it has, so
+    values that belong together are chosen together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -144,9 +145,9 @@ class Space(BaseModel):
         """Whether all points could be tried one after the other."""
         return all(dimension.values() is not None for dimension in self.dimensions.values())
 
-    def only(self, *prefixes: str) -> Space:
-        """The dimensions of these keys and of what lies below them, whatever the others are."""
-        chosen = {key: one for key, one in self.dimensions.items() if is_below(key, prefixes)}
+    def only(self, *keys: str) -> Space:
+        """The dimensions of these keys, whatever the others are."""
+        chosen = {key: one for key, one in self.dimensions.items() if key in keys}
         return Space(dimensions={key: one.model_copy(update={"when": {}}) for key, one in chosen.items()})
 
 
@@ -200,9 +201,29 @@ def _is_json(text: str) -> bool:
 
 
 def with_point(content: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment's plain values with those of a point set in them."""
+    """An experiment's plain values with those of a point set in them; mappings are merged into what is there."""
     changed = expand_short_forms(deepcopy(dict(content)))
     for key, value in point.items():
-        apply_override(changed, key.split("."), deepcopy(value))
+        path = key.split(".")
+        there = _value_at(changed, path)
+        both = isinstance(value, dict) and isinstance(there, dict)
+        apply_override(changed, path, merged(there, value) if both else deepcopy(value))
         changed = expand_short_forms(changed)
     return changed
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings key by key; anything else is replaced."""
+    made = deepcopy(dict(base))
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
+        made[key] = merged(made[key], value) if both else deepcopy(value)
+    return made
+
+
+def _value_at(content: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        if not isinstance(content, dict):
+            return None
+        content = content.get(part)
+    return content
