@@ -155,7 +155,7 @@ def _search(
         f"{settings.objective}, search {settings.search}, scheduler {settings.scheduler}"
     )
     with ray_cluster(jobs * cpus, shared.bytes, ray_address) as folder:
-        trainable = tune.with_resources(_trainable(shared), {"cpu": cpus})
+        trainable = tune.with_resources(shared_trainable(shared), {"cpu": cpus})
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -182,7 +182,7 @@ def _search(
     return read_sweep(sweep.folder)
 
 
-def _trainable(shared: Shared) -> Any:
+def shared_trainable(shared: Shared) -> Any:
     """The trial with what all share, which goes into the object store once."""
     import ray
 
