@@ -15,8 +15,9 @@ import joblib
 import numpy as np
 from ray import tune
 
+from pipeline.errors import RunError
 from pipeline.metrics import get_metric
-from pipeline.parallel import jobs_that_fit
+from pipeline.parallel import DIED, jobs_that_fit
 from pipeline.runner import RunLog, run_experiment
 from pipeline.runs import Run, load_run
 from pipeline.sweeps.cluster import ray_cluster
@@ -263,12 +264,13 @@ class Recorder(tune.Callback):
         self._keep(trial, state, result, str(result.get("error") or ""))
 
     def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        """A worker has died."""
-        error = trial.get_error()
-        text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else str(error)
+        """A worker has died (an exception in a trial is one of its results)."""
+        error = trial.get_error() or RunError(DIED)
+        text = "".join(traceback.format_exception(error))
         self._log(f"trial {trial.config['number']} failed:\n{text}")
-        last = text.strip().splitlines()[-1] if text.strip() else "its worker died"
-        self._keep(trial, FAILED, trial.last_result or {}, " ".join(last.split())[:500])
+        self._keep(
+            trial, FAILED, trial.last_result or {}, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        )
 
     def _keep(self, trial: Any, state: str, result: dict[str, Any], error: str) -> None:
         number = int(trial.config["number"])

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -20,7 +21,7 @@ from pipeline.runs import all_runs
 from pipeline.sweeps.cluster import PREFIX, ray_cluster, sweep_up
 from pipeline.sweeps.config import SweepConfig
 from pipeline.sweeps.results import SweepError, Trial, TrialTable, all_sweeps, load_sweep, new_sweep, write_json
-from pipeline.sweeps.run import finalize, run_sweep
+from pipeline.sweeps.run import Recorder, _scheduler, finalize, run_sweep
 from pipeline.sweeps.watch import Watcher
 
 ROOT = Path(__file__).parents[3]
@@ -257,10 +258,24 @@ def test_settings_that_contradict_each_other_are_wrong_usage(words: list[str], w
     assert result.exit_code == 2 and "hyperopt" in result.output
 
 
-def test_asha_knows_how_earlier_trials_stood(world, sweep_of) -> None:
-    from types import SimpleNamespace
+def test_a_worker_that_dies_costs_its_trial_only(world, sweep_of) -> None:
+    world.extract()
+    settings = sweep_of({"head.C": {"choice": [0.1, 0.2]}}, experiment={"features": "net_a", "head": "logreg"})
+    table = TrialTable(new_sweep(settings, world.workspace))
+    recorder = Recorder(all_sweeps(world.workspace)[0], table, "0" * 64, Watcher())
+    config = {"number": 3, "point": {"head.C": 0.2}}
+    recorder.on_trial_error(0, [], SimpleNamespace(config=config, last_result=None, get_error=lambda: None))
+    last = {"epoch": 2, "score": 0.5, "last": False, "seconds": 1.5, "overhead": 0.1}
+    gone = SimpleNamespace(config=config | {"number": 4}, last_result=last, get_error=lambda: OSError("no\nspace"))
+    recorder.on_trial_error(0, [], gone)
+    (sweep,) = all_sweeps(world.workspace)
+    assert list(sweep.trials["state"]) == ["failed", "failed"] and sweep.trials["mcc"].isna().all()
+    assert "most often for lack of memory" in sweep.trials["error"][0]
+    assert sweep.trials["error"][1] == "OSError: no space" and list(sweep.trials["epochs"]) == [0, 2]
+    assert sweep.summary["failed"] == 2 and "no\nspace" in (sweep.folder / "log.txt").read_text()
 
-    from pipeline.sweeps.run import _scheduler
+
+def test_asha_knows_how_earlier_trials_stood(world, sweep_of) -> None:
     from pipeline.sweeps.search import SCORE
 
     settings = sweep_of(
