@@ -16,6 +16,7 @@ from pipeline.commands import (
     demo,
     export,
     extract,
+    grid,
     leakage,
     predict,
     runs,
@@ -47,6 +48,7 @@ app.command()(train.train)
 app.command()(zoo.zoo)
 app.command()(zoo.hybrids)
 app.command()(sweep.sweep)
+app.command()(grid.grid)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
 app.command()(predict.predict)
