@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pipeline.compare import Comparison
     from pipeline.config import ExperimentConfig
     from pipeline.runs import Run
+
+# timm imports tqdm, which asks every notebook to install ipywidgets.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 METRICS = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
 
