@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.compare import Comparison
     from pipeline.config import ExperimentConfig
     from pipeline.runs import Run
+    from pipeline.sweeps.results import Sweep
 
 # timm imports tqdm, which asks every notebook to install ipywidgets.
 warnings.filterwarnings("ignore", message="IProgress not found")
@@ -153,15 +154,9 @@ class Lab:
         settings: Mapping[str, Any] | None = None,
     ) -> ExperimentConfig:
         """The experiment that `train` would run with these arguments."""
-        from pipeline.config import blocks_from, load_config
+        from pipeline.config import load_config
 
-        chosen: dict[str, Any] = self._about()
-        if seed is not None:
-            chosen["seed"] = seed
-        if features:
-            chosen["features.blocks"] = blocks_from(features, augmentation, views)
-        if head:
-            chosen["head"] = head
+        chosen = self._chosen(seed, features, augmentation, views, head)
         return load_config(config, _overrides({**chosen, **(settings or {})}))
 
     def train(
@@ -217,14 +212,13 @@ class Lab:
         """
         from pipeline.zoo import plan, run_all
 
-        about = self._about() | ({} if seed is None else {"seed": seed})
         experiments = plan(
             features,
             heads,
             config=config,
             augmentation=augmentation,
             views=views,
-            overrides=_overrides(about),
+            overrides=_overrides(self._chosen(seed)),
             settings=_overrides(settings or {}),
         )
         outcomes = run_all(experiments, self.workspace, test=test, jobs=jobs, features_root=self.features_root or None)
@@ -232,6 +226,48 @@ class Lab:
             if outcome.error is not None:
                 raise outcome.error
         return [outcome.run for outcome in outcomes if outcome.run is not None]
+
+    def sweep(
+        self,
+        features: str = "",
+        augmentation: str = "none",
+        views: int = 1,
+        *,
+        config: str | Path = "mlp",
+        space: Mapping[str, Any] | None = None,
+        samples: int | None = None,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Sweep:
+        """Search the open values of an experiment by many short trials, judged on validation only.
+
+        A sweep that was run is found, and one that was broken off, or gets more samples, goes on.
+
+        Args:
+            features: As in `train` (default: what the sweep's configuration says, which may search them).
+            augmentation: Whose views are read.
+            views: How many of each image.
+            config: A YAML file, or the name of a packaged sweep.
+            space: What is searched, instead of the configuration's space: `{"head.lr": {"loguniform": [1e-4, 1e-2]}}`.
+            samples: Trials in all.
+            seed: Seed of the search, and of the experiments in it.
+            settings: Any fields of the experiment; what is set is not searched.
+            options: Further arguments of `pipeline.sweeps.run.run_sweep` (`jobs`, `watcher`, ...).
+        """
+        from pipeline.sweeps.config import load_sweep_config
+        from pipeline.sweeps.run import run_sweep
+
+        fixed = {**self._chosen(seed, features, augmentation, views), **(settings or {})}
+        changes = {"space": space, "samples": samples, "seed": seed}
+        wanted = load_sweep_config(config, _overrides(fixed), changes=changes)
+        return run_sweep(wanted, self.workspace, **{"features_root": self.features_root or None, **options})
+
+    def finalize(self, sweep: Sweep) -> Run:
+        """Train a sweep's best trial again as a run, and score it on the test set: once, at the very end."""
+        from pipeline.sweeps.run import finalize
+
+        return finalize(sweep, self.workspace, features_root=self.features_root or None)
 
     # -- results
 
@@ -265,6 +301,22 @@ class Lab:
 
     def _loaded(self, runs: Sequence[Run | str]) -> list[Run]:
         return [self.run(run) if isinstance(run, str) else run for run in runs]
+
+    def _chosen(
+        self,
+        seed: int | None,
+        features: str = "",
+        augmentation: str = "none",
+        views: int = 1,
+        head: str | Mapping[str, Any] = "",
+    ) -> dict[str, Any]:
+        """What was asked for, by the fields of the configuration."""
+        from pipeline.config import blocks_from
+
+        chosen = self._about() | ({} if seed is None else {"seed": seed})
+        if features:
+            chosen["features.blocks"] = blocks_from(features, augmentation, views)
+        return chosen | ({"head": head} if head else {})
 
     def _about(self) -> dict[str, Any]:
         """What every configuration says of the data set."""

@@ -97,7 +97,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
         (Path(home) / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
         for name in ("JUPYTER_PATH", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
             monkeypatch.setenv(name, home)
-        yield Config({"KernelManager": {"transport": "ipc"}})
+        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{home}/kernel"}})  # sockets `kernel-1`, ...
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
