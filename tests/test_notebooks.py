@@ -80,7 +80,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             unfinished = folder.with_name("notebooks.unfinished")
-            synthesize(unfinished / "moles", lesions=63, size=(64, 48))
+            synthesize(unfinished / "moles", lesions=63, size=(128, 96), difficulty=0)
             lab = Lab(unfinished / "moles", unfinished / "workspace")
             lab.extract(["tf_efficientnet_lite0", "tf_efficientnet_lite1"], "dihedral", 4)
             unfinished.rename(folder)
@@ -119,7 +119,9 @@ def test_it_runs_on_the_data_set_its_one_variable_names(
         resources={"metadata": {"path": str(tmp_path)}},
     )
     python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    client.execute(env={**os.environ, "HAMCACHE_WORKSPACE": str(workspace), "PYTHONPATH": python_path})
+    client.execute(
+        env={**os.environ, "HAMCACHE_WORKSPACE": str(workspace), "PYTHONPATH": python_path, "LOKY_MAX_CPU_COUNT": "1"}
+    )
 
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
