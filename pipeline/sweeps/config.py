@@ -75,6 +75,13 @@ class SweepConfig(BaseModel):
         content = self.model_dump(mode="json", by_alias=True, exclude={"name", "samples"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def is_rung(self, epoch: int) -> bool:
+        """Whether trials are compared after this epoch: grace, grace x reduction, and so on."""
+        rung = self.grace
+        while rung < epoch:
+            rung *= self.reduction
+        return self.scheduler == "asha" and rung == epoch
+
     def config_at(self, point: Point) -> ExperimentConfig:
         """The experiment at one point.
 

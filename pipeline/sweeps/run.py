@@ -155,7 +155,7 @@ def _search(
         f"{settings.objective}, search {settings.search}, scheduler {settings.scheduler}"
     )
     with ray_cluster(jobs * cpus, shared.bytes, ray_address) as folder:
-        trainable = tune.with_resources(_trainable(shared), {"cpu": cpus})
+        trainable = tune.with_resources(shared_trainable(shared), {"cpu": cpus})
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -182,7 +182,7 @@ def _search(
     return read_sweep(sweep.folder)
 
 
-def _trainable(shared: Shared) -> Any:
+def shared_trainable(shared: Shared) -> Any:
     """The trial with what all share, which goes into the object store once."""
     import ray
 
@@ -238,11 +238,11 @@ class Recorder(tune.Callback):
         self._watcher.started(trial.config["number"], trial.config["point"])
 
     def on_trial_result(self, iteration: int, trials: Sequence[Any], trial: Any, result: Any, **info: Any) -> None:
-        """An epoch has ended, or the trial."""
+        """Some epochs have ended, or the trial."""
         if not result.get(LAST) and SCORE in result:
-            number = trial.config["number"]
-            self._epochs.setdefault(number, []).append((int(result["epoch"]), float(result[SCORE])))
-            self._watcher.epoch(number, int(result["epoch"]), float(result[SCORE]))
+            number, epoch, score = int(trial.config["number"]), int(result["epoch"]), float(result[SCORE])
+            self._epochs.setdefault(number, []).append((epoch, score))
+            self._watcher.epoch(number, epoch, score)
 
     def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         """A trial has ended or was stopped."""

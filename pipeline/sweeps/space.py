@@ -176,20 +176,25 @@ def label(value: Any) -> str:
 def short_label(value: Any) -> str:
     """A value in few letters, for tables and pictures: the backbones of a hybrid, the name of a head."""
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:.4g}"
     if isinstance(value, list) and value and all(isinstance(one, dict) and "backbone" in one for one in value):
-        return "+".join(_short_block(one) for one in value)
+        names, kinds = zip(*(_short_block(one) for one in value), strict=True)
+        if len(set(kinds)) == 1:
+            return "+".join(names) + (f", {kinds[0]}" if kinds[0] else "")
+        return "+".join(f"{name} ({kind})" if kind else name for name, kind in zip(names, kinds, strict=True))
     if isinstance(value, dict) and "name" in value:
         rest = ", ".join(f"{key} {short_label(one)}" for key, one in value.items() if key != "name")
         return f"{value['name']} ({rest})" if rest else str(value["name"])
     return label(value)
 
 
-def _short_block(block: Mapping[str, Any]) -> str:
-    name = short_name(str(block["backbone"]))
-    views = f" {block['augmentation']} x{block.get('views', 1)}" if block.get("augmentation", "none") != "none" else ""
+def _short_block(block: Mapping[str, Any]) -> tuple[str, str]:
+    """A block's backbone, and how its features are read."""
+    plain = block.get("augmentation", "none") == "none"
+    views = "" if plain else f"{block['augmentation']} x{block.get('views', 1)}"
     transform = block.get("transform", "standardize")
-    return name + views + (f" {transform}" if transform != "standardize" else "")
+    kind = [views, transform if transform != "standardize" else ""]
+    return short_name(str(block["backbone"])), " ".join(filter(None, kind))
 
 
 def _is_json(text: str) -> bool:

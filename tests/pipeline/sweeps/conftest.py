@@ -26,7 +26,7 @@ def sweep_of(tmp_path: Path, dataset_csv: Path) -> Callable[..., SweepConfig]:
     def load(space: dict[str, Any], *overrides: str, experiment: Any = None, **more: Any) -> SweepConfig:
         content = {"experiment": {"dataset": str(dataset_csv), **(experiment or {})}, "space": space, **more}
         path = tmp_path / "mine.yaml"
-        path.write_text(yaml.safe_dump(content))
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
         return load_sweep_config(path, overrides)
 
     return load

@@ -1,11 +1,19 @@
 """The founding project's tune files: the ranges are theirs, number by number."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.ham10000 import read_table
+from heads.threads import one_thread
+from pipeline.extraction import extract_features
 from pipeline.sweeps.config import SweepConfig, load_sweep_config
+from pipeline.sweeps.search import SCORE
+from pipeline.sweeps.shared import open_sweep, read_shared
 from pipeline.sweeps.space import label
+from pipeline.sweeps.trial import Clock, run_trial
 
 FOUNDING_LR = (0.0005, 0.01)
 CNN = [
@@ -23,6 +31,7 @@ CNN = [
     },
 ]
 FOCAL = ("focal_sigmoid", {"alpha": 0.25, "gamma": 2.0})
+TINY = ("random/test_resnet.r160_in1k", "random/test_vit.r160_in1k")
 NAMES = ("cnn", "resnet", "densenet", "hybrid", "hybrid_independent", "resnet_frozen", "densenet_frozen")
 
 
@@ -100,3 +109,34 @@ def test_hybrids_differ_by_their_pairing_alone(name: str, pairing: str) -> None:
 
 def only_choices(settings: SweepConfig) -> list[dict]:
     return list(settings.dimensions.only("head.embedding_dim", "head.hidden_layers").grid())
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory, make_ham10000: Callable[..., Path]) -> tuple[Path, Path]:
+    """A small HAM10000, and a workspace with features of two tiny networks in the place of the founding ones."""
+    folder = make_ham10000(tmp_path_factory.mktemp("data") / "ham")
+    workspace = tmp_path_factory.mktemp("workspace")
+    extract_features(read_table(folder), workspace, TINY, ["original"], views=4, precision="fp32", show_progress=False)
+    return folder, workspace
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trial_of_each_runs_on_tiny_networks(name: str, founded: tuple[Path, Path]) -> None:
+    folder, workspace = founded
+    overrides = {
+        "cnn": ["net.image_size=[16, 24]", "net.epochs=1", "net.precision=fp32"],
+        "hybrid": [f"features.blocks.{n}.backbone={backbone}" for n, backbone in enumerate(TINY)],
+    }
+    tuned = [f"net.backbone={TINY[0]}", "net.epochs_extraction=1", "net.epochs_tuning=1", "net.precision=fp32"]
+    frozen = [f"features.blocks.0.backbone={TINY[0]}"]
+    chosen = overrides.get(name.partition("_")[0], frozen if name.endswith("frozen") else tuned)
+    settings = load_sweep_config(name, [f"dataset={folder}", *chosen])
+    shared = read_shared(open_sweep(settings, workspace), print)
+    point = {key: (one.values() or [one.loguniform[1]])[-1] for key, one in settings.space.items()}
+    reports: list[dict] = []
+    with one_thread():
+        run_trial(point, shared, reports.append, Clock())
+    assert "error" not in reports[-1], reports[-1].get("traceback")
+    assert 0 < reports[-1][SCORE] <= 1
+    epochs = {"cnn": 1, "resnet": 2, "densenet": 2, "resnet_frozen": 2, "densenet_frozen": 2}
+    assert reports[-1]["epoch"] == epochs.get(name, 12)

@@ -113,12 +113,16 @@ def test_keys_below_others_are_found_by_whole_names() -> None:
 
 
 def test_values_are_shown_in_few_letters() -> None:
-    blocks = [{"backbone": "tf_efficientnet_lite0:stages", "augmentation": "dihedral", "views": 4}, {"backbone": "b"}]
-    assert short_label(blocks) == "effnet_lite0-stages dihedral x4+b"
-    assert short_label({"name": "logreg", "C": 0.12345}) == "logreg (C 0.123)"
+    kind = {"augmentation": "dihedral", "views": 4}
+    blocks = [{"backbone": "tf_efficientnet_lite0:stages", **kind}, {"backbone": "b"}]
+    assert short_label(blocks) == "effnet_lite0-stages (dihedral x4)+b"
+    assert short_label([blocks[0], {"backbone": "b", **kind}]) == "effnet_lite0-stages+b, dihedral x4"
+    assert short_label([{"backbone": "a", "transform": "l2"}, {"backbone": "b", "transform": "l2"}]) == "a+b, l2"
+    assert short_label([{"backbone": "a"}, {"backbone": "b"}]) == "a+b"
+    assert short_label({"name": "logreg", "C": 0.12345}) == "logreg (C 0.1235)"
     assert short_label([]) == "[]" and short_label(None) == "null"
     assert short_key("head.lr", ["head.lr", "net.lr"]) == "head.lr"
-    assert short_key("features.views.train", ["features.views.train", "head.lr"]) == "train"
+    assert short_key("features.views.train", ["features.views.train", "head.lr"]) == "views.train"
     assert words({"head.lr": 0.001, "head.loss": "focal"}) == "lr=0.001, loss=focal"
 
 
