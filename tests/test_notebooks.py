@@ -56,6 +56,13 @@ CHECKS = {
         assert independent.config.features.views.pairing == "independent" and independent.id != runs[both].id
         assert average.config.head.name == "average" and len(found.pairs) == 3
     """,
+    "tune_analysis": """
+        ended = sweep.trials[sweep.trials["state"] == "finished"]
+        assert len(sweep.trials) == 16 and set(sweep.trials["state"]) <= {"finished", "stopped"}
+        assert sweep.best["mcc"] == ended["mcc"].max() > 0.2 and by_state["trials"].sum() == 16
+        assert abs(final.metrics["validation"]["mcc"] - sweep.best["mcc"]) < 1e-3
+        assert "test" in final.metrics and "test" not in default.metrics
+    """,
 }
 """What must hold of the variables a notebook ends with."""
 
