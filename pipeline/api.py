@@ -73,7 +73,9 @@ class Lab:
     def table(self) -> ImageTable:
         """The image table; its `frame` has one row an image: `image_id, path, label, group` and what else is known."""
         from data.readers import read_dataset
+        from pipeline.options import announce_drawing
 
+        announce_drawing(self.dataset, self.workspace)
         return read_dataset(self.dataset, workspace=self.workspace, columns=self._columns or None, name=self._name)
 
     def summary(self) -> Summary:
