@@ -41,6 +41,10 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def __repr__(self) -> str:
+        groups = self.frame["group"].nunique()
+        return f"<ImageTable {self.name}: {len(self):,} images, {groups:,} groups, {len(self.classes)} classes>"
+
     def labels(self) -> np.ndarray:
         """Class codes, int64 [images]: positions in `classes`, in the row order of `frame`."""
         return pd.Index(self.classes).get_indexer(pd.Index(self.frame["label"])).astype(np.int64)

@@ -70,6 +70,14 @@ class ExtractionSummary:
         """Feature vectors (an image through a network once) a second."""
         return self.n_written / self.seconds if self.n_written else 0.0
 
+    def __str__(self) -> str:
+        rates = f", {self.images_per_second:.1f} images/s, {self.vectors_per_second:.1f} vectors/s"
+        return (
+            f"{self.n_images:,} images, {len(self.stores)} stores: {self.n_written:,} vectors written, "
+            f"{self.n_reused:,} reused, {self.n_decoded:,} images decoded, {len(self.quarantined):,} quarantined "
+            f"({self.n_new_bad:,} new), {self.seconds:.1f} s{rates * bool(self.n_decoded)}"
+        )
+
 
 def run_extraction(
     table: ImageTable,

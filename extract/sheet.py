@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from extract.augment import apply_view, draw_view
@@ -36,13 +37,17 @@ def view_sheet(paths: Mapping[str, str], recipes: Sequence[Recipe], views: int, 
     for line, (image_id, recipe) in enumerate(rows):
         top = HEADER + line * CELL[1]
         pen.text((4, top + 6), f"{recipe.name}\n{_fold(image_id)}", fill="black", font=font)
-        for view in range(min(views, recipe.distinct_views)):
-            seen = apply_view(images[image_id], draw_view(recipe, seed, image_id, view))
-            tile = Image.fromarray(seen.permute(1, 2, 0).contiguous().numpy())
+        for view, tile in enumerate(drawn_views(images[image_id], image_id, recipe, views, seed)):
             tile.thumbnail((CELL[0] - 6, CELL[1] - 6))
             sheet.paste(tile, (LABEL_WIDTH + view * CELL[0], top))
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out)
+
+
+def drawn_views(image: torch.Tensor, image_id: str, recipe: Recipe, views: int, seed: int) -> list[Image.Image]:
+    """View 0, 1, ... of a decoded image (uint8 `[3, height, width]`) as pictures; no more than the recipe has."""
+    seen = (apply_view(image, draw_view(recipe, seed, image_id, k)) for k in range(min(views, recipe.distinct_views)))
+    return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy()) for one in seen]
 
 
 def _fold(name: str, width: int = 18) -> str:

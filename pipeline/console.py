@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from math import isnan
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -51,7 +52,13 @@ def _text(cell: Any) -> str:
 
 @contextmanager
 def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar with rate and time left, on a terminal; yields `advance_to(done, total)`. The unit "B" counts bytes."""
+    """A bar with rate and time left on a terminal, a line in a notebook; yields `advance_to(done, total)`.
+
+    The unit "B" counts bytes.
+    """
+    if console.is_jupyter:
+        yield _notebook_line(what, total, unit)
+        return
     first: int | None = None if unit == "B" else 0  # bytes of an earlier download come at once: no part of the rate
     with Progress(
         TextColumn("{task.description}"),
@@ -80,6 +87,28 @@ def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[
             bar.update(task, rate=shown if elapsed > 0 else "")
 
         yield advance_to
+
+
+def _notebook_line(what: str, total: int | None, unit: str) -> Callable[[int, int | None], None]:
+    """`advance_to`, which rewrites one line below a notebook's cell. (rich's bar would need ipywidgets.)"""
+    from IPython.display import display
+
+    started = monotonic()
+    handle: Any = None
+
+    def advance_to(done: int, new_total: int | None = None) -> None:
+        nonlocal handle, total
+        total = total if new_total is None else new_total
+        rate = done / max(monotonic() - started, 1e-9)
+        shown = [human_bytes(n) if unit == "B" else f"{n:,}" for n in (done, total or 0)]
+        speed = f"{human_bytes(round(rate))}/s" if unit == "B" else f"{rate:.1f} {unit}/s"
+        line = {"text/plain": f"{what}: {shown[0]}" + f" of {shown[1]}" * (total is not None) + f", {speed}"}
+        if handle is None:
+            handle = display(line, raw=True, display_id=True)
+        else:
+            handle.update(line, raw=True)
+
+    return advance_to
 
 
 class ConsoleReport:

@@ -109,15 +109,7 @@ def resolve_device(device: str) -> str:
 
 def show_summary(summary: ExtractionSummary) -> None:
     """Print what an extraction did."""
-    console.print(
-        f"{summary.n_images:,} images, {len(summary.stores)} stores: {summary.n_written:,} vectors written, "
-        f"{summary.n_reused:,} reused, {summary.n_decoded:,} images decoded, {len(summary.quarantined):,} quarantined "
-        f"({summary.n_new_bad:,} new), {summary.seconds:.1f} s"
-        + (
-            f", {summary.images_per_second:.1f} images/s, {summary.vectors_per_second:.1f} vectors/s"
-            * bool(summary.n_decoded)
-        )
-    )
+    console.print(str(summary))
     if summary.quarantined:
         rows = [(bad.image_id, bad.reason) for bad in summary.quarantined[:20]]
         more = len(summary.quarantined) - len(rows)

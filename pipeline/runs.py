@@ -50,6 +50,10 @@ class Run:
     classes: tuple[str, ...]
     reused: bool = False
 
+    def __repr__(self) -> str:
+        scores = (f"{part} mcc {values['mcc']:.3f}" for part, values in self.metrics.items() if "mcc" in values)
+        return f"<Run {self.id}: {', '.join(scores)}>"
+
     @property
     def id(self) -> str:
         """The run's name, which is its folder's."""
