@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, runs, sharing, train, zoo
+from pipeline.commands import cache, data, demo, extract, report, runs, sharing, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -34,6 +34,7 @@ app.command()(zoo.zoo)
 app.command()(zoo.hybrids)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
+app.command()(report.report)
 
 
 def our_errors() -> tuple[type[Exception], ...]:

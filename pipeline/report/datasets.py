@@ -1,0 +1,170 @@
+"""The data sets of the runs: their tables, where these are still here, and their images as small pictures."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data import ham10000
+from data.errors import DataError
+from data.readers import SYNTHETIC, read_dataset
+from data.summary import Summary, summarise
+from data.table import ImageTable
+from pipeline.report.board import Board, Cohort
+from pipeline.runs import PARTS, Run
+
+LARGE, SMALL = 288, 128
+"""Longest side in pixels of a mistake, and of a neighbour."""
+QUALITY = 72
+
+
+@dataclass(eq=False)
+class Datasets:
+    """Reads each data set once.
+
+    Attributes:
+        workspace: Where `synthetic` and downloaded data sets lie.
+    """
+
+    workspace: Path
+    _tables: dict[str, ImageTable | str] = field(default_factory=dict)
+    _pictures: dict[tuple[str, int], str | None] = field(default_factory=dict)
+
+    def table(self, run: Run) -> ImageTable | str:
+        """The table a run was made from, as it is now; where it is not here, a sentence that says so."""
+        config = run.config
+        key = repr((config.dataset, config.dataset_name, sorted(config.columns.items())))
+        if key not in self._tables:
+            self._tables[key] = self._read(run)
+        return self._tables[key]
+
+    def picture(self, run: Run, image_id: str, side: int) -> str | None:
+        """A `data:` URI of an image, its longest side at most `side` pixels; None where its file cannot be read."""
+        table = self.table(run)
+        if isinstance(table, str):
+            return None
+        rows = table.frame["path"][table.frame["image_id"] == image_id]
+        if rows.empty:
+            return None
+        key = (str(rows.iloc[0]), side)
+        if key not in self._pictures:
+            self._pictures[key] = picture(Path(key[0]), side)
+        return self._pictures[key]
+
+    def _read(self, run: Run) -> ImageTable | str:
+        config = run.config
+        if config.dataset == SYNTHETIC and not (self.workspace / "datasets" / SYNTHETIC / ham10000.METADATA).is_file():
+            return "the synthetic data set is not drawn in this workspace"
+        try:
+            return read_dataset(
+                config.dataset, workspace=self.workspace, columns=config.columns or None, name=config.dataset_name
+            )
+        except (DataError, OSError) as error:
+            return " ".join(str(error).split())
+
+
+def picture(path: Path, side: int) -> str | None:
+    """An image file, decoded as for extraction, as a small WebP in a `data:` URI; None where that cannot be."""
+    from PIL import Image
+
+    from extract.errors import BadImageError
+    from extract.images import decode_image  # imports torch
+
+    try:
+        pixels = decode_image(path.read_bytes())
+    except (OSError, BadImageError):
+        return None
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=QUALITY, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """One data set, for the page.
+
+    Attributes:
+        name: Of the data set.
+        summary: Counts of the whole table; None where it is not here.
+        why: Why it is not here, or what has changed since the runs; empty if nothing has.
+        splits: How it was dealt to the parts, once for each way of dealing.
+    """
+
+    name: str
+    summary: Summary | None
+    why: str
+    splits: list["Dealt"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dealt:
+    """How the images of some runs were dealt.
+
+    Attributes:
+        policy, seed: Of the split.
+        counts: int, one row a class, one column a part that the runs have opened.
+        lesions: Part -> number of lesions.
+        runs: How many runs share it.
+    """
+
+    policy: str
+    seed: int
+    counts: pd.DataFrame
+    lesions: dict[str, int]
+    runs: int
+
+
+def describe(board: Board, datasets: Datasets) -> list[Described]:
+    """The data sets of the runs, that with the most runs first."""
+    by_name: dict[str, list[Cohort]] = {}
+    for cohort in board.cohorts:
+        by_name.setdefault(cohort.dataset, []).append(cohort)
+    found = []
+    for name, cohorts in by_name.items():
+        run = cohorts[0].best.run
+        table = datasets.table(run)
+        summary = None if isinstance(table, str) else summarise(table)
+        why = table if isinstance(table, str) else ""
+        if summary is not None and summary.fingerprint != run.provenance.get("table"):
+            why = "images, labels or lesions have changed since the best run was trained"
+        found.append(Described(name, summary, why, [_dealt(board, cohort) for cohort in cohorts]))
+    return found
+
+
+def _dealt(board: Board, cohort: Cohort) -> Dealt:
+    runs = [row.run for row in board.in_cohort(cohort)]
+    fullest = max(runs, key=lambda run: len(run.metrics))
+    rows = fullest.predictions
+    parts = [part for part in PARTS if (rows["split"] == part).any()]
+    counts = pd.crosstab(rows["label"], rows["split"]).reindex(index=list(cohort.classes), columns=parts, fill_value=0)
+    lesions = {part: int(rows["group"][rows["split"] == part].nunique()) for part in parts}
+    return Dealt(cohort.policy, cohort.seed, counts, lesions, len(runs))
+
+
+def images_per_group(summary: Summary, most: int = 6) -> list[tuple[str, int]]:
+    """Lesions by their number of images, those with many images together."""
+    counts = summary.images_per_group
+    few = [(str(size), number) for size, number in counts.items() if size < most]
+    many = sum(number for size, number in counts.items() if size >= most)
+    return [*few, (f"{most} or more", many)] if many else few
+
+
+def class_names(run: Run) -> dict[str, str]:
+    """Readable names of a run's classes."""
+    import json
+
+    entries: list[dict[str, Any]] = json.loads((run.folder / "classes.json").read_text(encoding="utf-8"))
+    return {str(entry["class"]): str(entry.get("name", entry["class"])) for entry in entries}
+
+
+def shares(values: Sequence[float]) -> np.ndarray:
+    """Each value as a share of the largest."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return numbers / max(float(numbers.max(initial=0)), 1e-12)
