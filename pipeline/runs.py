@@ -179,14 +179,15 @@ def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
 
 def short_features(config: ExperimentConfig, most: int = 48) -> str:
     """What is trained on, in few letters: `effnet_lite0+resnet34`; for a net its backbone, or `images`."""
-    names = [_short_name(block.backbone) for block in config.features.blocks]
+    names = [short_name(block.backbone) for block in config.features.blocks]
     if config.net is not None:
-        names = [_short_name(str(config.net.params.get("backbone", "images")))]
+        names = [short_name(str(config.net.params.get("backbone", "images")))]
     joined = "+".join(names)
     return joined if len(joined) <= most else f"{names[0][: most - 8]}+{len(names) - 1}more"
 
 
-def _short_name(backbone: str) -> str:
+def short_name(backbone: str) -> str:
+    """A backbone in few letters: `effnet_lite0-stages` for `tf_efficientnet_lite0:stages`."""
     name, _, kind = backbone.split("@")[0].split("/")[-1].partition(":")
     name = "-".join(filter(None, (name.split(".")[0], kind)))
     return name.removeprefix("tf_").replace("efficientnet", "effnet")

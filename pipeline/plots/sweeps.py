@@ -1,0 +1,5 @@
+"""Pictures of a sweep."""
+
+
+def plot_sweep(sweep):
+    return []
