@@ -106,10 +106,15 @@ def _brier(s: Scored) -> np.ndarray:
 
 def _ece(s: Scored) -> np.ndarray:
     """Guo et al. 2017: 15 equal bins (open, closed] of the top probability; weighted |accuracy - confidence|."""
-    confidence = s.proba.max(axis=1)
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    bins, confidence = confidence_bins(s.proba)
     gaps = np.eye(ECE_BINS)[bins] * ((s.predicted == s.y) - confidence)[:, None]
     return np.abs(s.weights @ gaps).sum(axis=1) / s.total
+
+
+def confidence_bins(proba: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bin of each image, int64 `[n]` from 0, and its top probability, float64 `[n]`."""
+    confidence = proba.max(axis=1)
+    return np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1), confidence
 
 
 METRICS: dict[str, Metric] = {

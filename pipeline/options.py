@@ -48,6 +48,9 @@ Columns = Annotated[
     list[str],
     typer.Option("--column", help="For a CSV: OURS=THEIRS, e.g. label=diagnosis. Ours: image_id, path, label, group."),
 ]
+Plots = Annotated[
+    bool, typer.Option("--plots/--no-plots", help="Draw each run's pictures, a second a run (`runs plot` does later).")
+]
 Name = Annotated[str, typer.Option(help="Name of the data set (default: from its folder or file).")]
 DEFAULT_WORKSPACE = Path("workspace")
 

@@ -22,7 +22,7 @@ from pipeline.features import Inputs, open_inputs
 from pipeline.learning import Fitted, Learner, Log, Part, fit_head, parts_of
 from pipeline.metrics import SPECIFICITIES, compute_metrics, specificity_threshold
 from pipeline.provenance import fingerprint, net_identity, summary, versions
-from pipeline.runs import Run, find_run, finish_run, new_run_folder, predictions_table, run_id, write_run
+from pipeline.runs import Run, find_run, finish_run, new_run_folder, predictions_table, read_run, run_id, write_run
 from pipeline.tau import adjust_heads
 
 MELANOMA = "mel"
@@ -40,6 +40,7 @@ def run_experiment(
     on_progress: Log | None = None,
     on_batch: Callable[[Any], None] | None = None,
     callbacks: Sequence[Any] = (),
+    plots: bool = True,
 ) -> Run:
     """Train, predict, score and save one experiment; the same experiment is not run twice.
 
@@ -57,6 +58,7 @@ def run_experiment(
         on_progress: Takes the lines of the log as they are written.
         on_batch: Takes a `heads.nets.callbacks.Progress` after each batch of a net.
         callbacks: skorch callbacks for heads with epochs.
+        plots: Draw the run's pictures, which takes about a second; `hamcache runs plot` does it later.
 
     Returns:
         The finished run; `reused` says whether it was there before.
@@ -116,10 +118,25 @@ def run_experiment(
             },
             classes={label: CLASS_NAMES.get(label, label) for label in inputs.table.classes},
         )
+        if plots:
+            draw(folder, log)
         log(f"finished in {perf_counter() - started:.1f} s")
         run = finish_run(folder, run_id(config))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return run
+
+
+def draw(folder: Path, log: Log) -> None:
+    """Draw the pictures of the run that was written into `folder`; what goes wrong is logged and costs no run."""
+    started = perf_counter()
+    try:
+        from pipeline.plots.runs import plot_run  # imports matplotlib: only where something is drawn
+
+        pictures = plot_run(read_run(folder))
+    except Exception as error:
+        log(f"warning: the plots were not drawn: {type(error).__name__}: {' '.join(str(error).split())}")
+        return
+    log(f"{len(pictures)} plots drawn in {perf_counter() - started:.1f} s")
 
 
 def fit_folds(

@@ -73,6 +73,11 @@ class Run:
         """One row an epoch; without rows for heads that have no epochs."""
         return pd.read_csv(self.folder / "history.csv")
 
+    @property
+    def plots(self) -> list[Path]:
+        """The pictures that were drawn of it (see `pipeline.plots.runs`), by name."""
+        return sorted(plots_folder(self.folder).glob("[!.]*.png"))
+
     def part(self, name: str) -> pd.DataFrame:
         """The predictions of one part, sorted by image.
 
@@ -196,6 +201,11 @@ def short_name(backbone: str) -> str:
 def runs_folder(workspace: Path) -> Path:
     """Where a workspace keeps its runs."""
     return Path(workspace) / "runs"
+
+
+def plots_folder(run_folder: Path) -> Path:
+    """Where the pictures of the run in a folder lie, if they were drawn."""
+    return run_folder / "plots"
 
 
 def read_run(folder: Path) -> Run:

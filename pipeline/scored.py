@@ -87,12 +87,12 @@ def divide(top: np.ndarray, bottom: np.ndarray, otherwise: float) -> np.ndarray:
 
 def _weighted_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """`[R]`: the chance that a positive scores above a negative, ties half (Mann-Whitney); NaN if undefined."""
-    order = np.argsort(score, kind="stable")
-    ranked = score[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # images of equal score share a step
-    in_order = weights[:, order]
-    positives = np.add.reduceat(in_order * positive[order], starts, axis=1)
-    negatives = np.add.reduceat(in_order * ~positive[order], starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives
-    wins = (positives * (below + 0.5 * negatives)).sum(axis=1)
-    return divide(wins, positives.sum(axis=1) * negatives.sum(axis=1), otherwise=np.nan)
+    negatives = np.flatnonzero(~positive)
+    negatives = negatives[np.argsort(score[negatives], kind="stable")]
+    below = np.zeros((len(weights), len(negatives) + 1))  # weight of the first k negatives
+    np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
+    of_positives, ranked = weights[:, positive], score[negatives]
+    lower = below[:, np.searchsorted(ranked, score[positive], side="left")]
+    not_higher = below[:, np.searchsorted(ranked, score[positive], side="right")]
+    wins = 0.5 * (of_positives * (lower + not_higher)).sum(axis=1)
+    return divide(wins, of_positives.sum(axis=1) * below[:, -1], otherwise=np.nan)

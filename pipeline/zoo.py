@@ -132,6 +132,7 @@ def run_all(
     test: bool = False,
     jobs: int | None = None,
     features_root: str | Path | None = None,
+    plots: bool = True,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Run experiments of one data set in parallel; those that are finished are found, not run again.
@@ -145,6 +146,7 @@ def run_all(
         test: Open the test set.
         jobs: Processes at a time; None: one a core, as far as memory reaches.
         features_root: Where the feature stores lie, if not in the workspace.
+        plots: Draw each run's pictures, in the process that makes the run.
         on_outcome: Takes each outcome as it comes.
 
     Returns:
@@ -175,7 +177,7 @@ def run_all(
         configs = [experiments[number].config for number in todo]
         n_train = _load(configs, splits, inputs, test)
         need = COPIES * 4 * n_train * max(_width(config, inputs) for config in configs)
-        job = partial(_run, workspace=workspace, test=test, inputs=inputs, features_root=features_root)
+        job = partial(_run, workspace=workspace, test=test, inputs=inputs, features_root=features_root, plots=plots)
         for position, result in in_processes(job, configs, jobs or jobs_that_fit(need, len(todo))):
             record(todo[position], result)
     if all(outcome.run is None for outcome in outcomes.values()):
@@ -200,9 +202,15 @@ def zoo_leaderboard(runs: Sequence[Run], metrics: Sequence[str], resamples: int 
 
 
 def _run(
-    config: ExperimentConfig, *, workspace: Path, test: bool, inputs: Inputs, features_root: str | Path | None
+    config: ExperimentConfig,
+    *,
+    workspace: Path,
+    test: bool,
+    inputs: Inputs,
+    features_root: str | Path | None,
+    plots: bool,
 ) -> Run:
-    return run_experiment(config, workspace, test=test, inputs=inputs, features_root=features_root)
+    return run_experiment(config, workspace, test=test, inputs=inputs, features_root=features_root, plots=plots)
 
 
 def _splits(experiments: Sequence[Experiment], inputs: Inputs) -> Splits:

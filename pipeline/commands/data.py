@@ -1,4 +1,4 @@
-"""`hamcache data`: look at a data set, split it, draw a synthetic one."""
+"""`hamcache data`: look at a data set, split it, take a part of it, draw a synthetic one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from pipeline import options
 
-app = typer.Typer(help="Look at a data set, split it, draw a synthetic one.", no_args_is_help=True)
+app = typer.Typer(help="Look at a data set, split it, take a part of it, draw a synthetic one.", no_args_is_help=True)
 
 
 @app.command()
@@ -108,6 +108,36 @@ def synthesize(
     with progress_bar("drawing", None, "images") as advance_to:
         draw(folder, lesions=lesions, seed=seed, difficulty=difficulty, size=(width, height), progress=advance_to)
     console.print(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
+
+
+@app.command()
+def subset(
+    dataset: options.Dataset = "synthetic",
+    images: Annotated[int, typer.Option(min=1, help="How many images.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed takes other lesions.")] = 0,
+    out: Annotated[Path, typer.Option(help="The CSV to write; its name becomes the data set's.")] = Path("subset.csv"),
+    column: options.Columns = [],  # noqa: B006
+    name: options.Name = "",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Take fewer images in the same mix of classes, whole lesions only, as a CSV that every --dataset takes."""
+    from data.subset import stratified_subset, write_csv
+    from pipeline.console import console, show_table
+
+    table = options.read_table(dataset, workspace, column, name)
+    smaller = stratified_subset(table, images, seed)
+    write_csv(smaller, out)
+    counts, of = (one.frame["label"].value_counts() for one in (smaller, table))
+    rows = [
+        (label, int(counts.get(label, 0)), f"{100 * counts.get(label, 0) / len(smaller):.1f}",
+         int(of.get(label, 0)), f"{100 * of.get(label, 0) / len(table):.1f}")
+        for label in table.classes
+    ]  # fmt: skip
+    show_table(f"{len(smaller):,} of {len(table):,} images", ("class", "images", "%", "of", "%"), rows)
+    console.print(
+        f"{smaller.frame['group'].nunique():,} whole lesions. Wrote {out}: `hamcache data summary --dataset {out}`.",
+        highlight=False,
+    )
 
 
 def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from pipeline import options
 
-app = typer.Typer(help="List runs; `runs show RUN` for one.")
+app = typer.Typer(help="List runs; `runs show RUN` for one, `runs plot` to draw them.")
 SHOWN = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
 
 
@@ -79,6 +79,36 @@ def show(
         if name != "versions":
             console.print(f"{name}: {value}", highlight=False)
     console.print("files: " + ", ".join(sorted(path.name for path in found.folder.iterdir())))
+
+
+@app.command()
+def plot(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs: ids, or beginnings of them (default: all that lack plots).")
+    ] = None,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Draw the pictures of runs: curves, confusion, ROC, precision and recall, reliability, scores of each class."""
+    from pipeline.console import console, errors, progress_bar
+    from pipeline.plots.runs import lacks_plots, plot_run
+    from pipeline.runs import all_runs, load_run, plots_folder
+
+    chosen = [load_run(run, workspace) for run in runs or []]
+    if not runs:
+        chosen = [run for run in all_runs(workspace) if lacks_plots(run)]
+    failed = 0
+    with progress_bar("drawing", len(chosen), "runs") as advance_to:
+        for number, run in enumerate(chosen, start=1):
+            try:
+                pictures = plot_run(run)
+                console.print(f"{plots_folder(run.folder)}: {', '.join(p.stem for p in pictures)}", highlight=False)
+            except Exception as error:  # a run with a damaged file costs no other run its pictures
+                failed += 1
+                errors.print(f"{run.id}: FAILED: {type(error).__name__}: {error}", highlight=False, markup=False)
+            advance_to(number, None)
+    console.print(f"Drew {len(chosen) - failed} of {len(chosen)} runs." if chosen else "Every run has its plots.")
+    if failed:
+        raise typer.Exit(1)
 
 
 def compare(

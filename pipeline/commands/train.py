@@ -32,6 +32,7 @@ def train(
         bool, typer.Option("--extract", help="First extract the features that the cache lacks.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Run even if this experiment has a finished run.")] = False,
+    plots: options.Plots = True,
     column: options.Columns = [],  # noqa: B006
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
@@ -57,6 +58,7 @@ def train(
             workspace,
             test=test,
             force=force,
+            plots=plots,
             features_root=features_url or None,
             on_progress=console.print,
             on_batch=lambda p: advance_to(p.images_an_epoch * (p.epoch - 1) + p.images, p.images_an_epoch * p.epochs),
@@ -67,7 +69,7 @@ def train(
 def show_run(run: object) -> None:
     """Print a run's scores on each part, beside the majority-class baseline of validation."""
     from pipeline.console import console, show_table
-    from pipeline.runs import Run
+    from pipeline.runs import Run, plots_folder
 
     assert isinstance(run, Run)
     rows = [(part, *(values.get(name, float("nan")) for name in SHOWN)) for part, values in run.metrics.items()]
@@ -75,3 +77,5 @@ def show_run(run: object) -> None:
     rows.append(("majority class (validation)", *(chance.get(name, float("nan")) for name in SHOWN)))
     show_table(run.id, ("part", *SHOWN), rows)
     console.print(f"Run: {run.folder}" + (" (found finished, not run again)" if run.reused else ""))
+    where = plots_folder(run.folder) if run.plots else f"none; draw them with `hamcache runs plot {run.id}`"
+    console.print(f"Plots: {where}", highlight=False)

@@ -47,6 +47,7 @@ def zoo(
     test: Test = False,
     extract: Extract = False,
     jobs: Jobs = None,
+    plots: options.Plots = True,
     csv: Annotated[Path | None, typer.Option(help="The leaderboard (default: in WORKSPACE/zoo); a PNG beside.")] = None,
     column: options.Columns = [],  # noqa: B006
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
@@ -66,7 +67,7 @@ def zoo(
         overrides=options.overrides(dataset, column, seed),
         settings=set_,
     )
-    outcomes = _run(experiments, workspace, test, extract, jobs, features_url)
+    outcomes = _run(experiments, workspace, test, extract, jobs, plots, features_url)
     board, chance = _leaderboard(outcomes)
     target = csv or _default_csv("zoo", experiments, workspace)
     _save(board, target)
@@ -89,6 +90,7 @@ def hybrids(
     test: Test = False,
     extract: Extract = False,
     jobs: Jobs = None,
+    plots: options.Plots = True,
     csv: Annotated[
         Path | None, typer.Option(help="The scores (default: in WORKSPACE/hybrids); the rest lies beside.")
     ] = None,
@@ -114,7 +116,7 @@ def hybrids(
         overrides=options.overrides(dataset, column, seed),
         settings=set_,
     )
-    outcomes = _run(experiments, workspace, test, extract, jobs, features_url)
+    outcomes = _run(experiments, workspace, test, extract, jobs, plots, features_url)
     board, chance = _leaderboard(outcomes)
     metric, title = experiments[0].config.objective, _title(experiments)
     runs = {outcome.experiment.features: outcome.run for outcome in outcomes if outcome.run is not None}
@@ -137,7 +139,13 @@ def hybrids(
 
 
 def _run(
-    experiments: list[Experiment], workspace: Path, test: bool, extract: bool, jobs: int | None, features_url: str
+    experiments: list[Experiment],
+    workspace: Path,
+    test: bool,
+    extract: bool,
+    jobs: int | None,
+    plots: bool,
+    features_url: str,
 ) -> list[Outcome]:
     """Run them behind a progress bar, a line each."""
     from pipeline.console import console, progress_bar
@@ -159,7 +167,13 @@ def _run(
 
         try:
             return run_all(
-                experiments, workspace, test=test, jobs=jobs, features_root=features_url or None, on_outcome=tell
+                experiments,
+                workspace,
+                test=test,
+                jobs=jobs,
+                features_root=features_url or None,
+                plots=plots,
+                on_outcome=tell,
             )
         except KeyboardInterrupt:
             console.print("Interrupted. Finished heads are kept; the same command goes on from there.")

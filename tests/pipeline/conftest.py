@@ -109,3 +109,15 @@ def own_world(tmp_path: Path) -> World:
 def make_world(tmp_path_factory: pytest.TempPathFactory, dataset_csv: Path) -> Callable[[], World]:
     """A function that makes another workspace, for fixtures that live longer than a test."""
     return lambda: World(tmp_path_factory.mktemp("workspace"), dataset_csv)
+
+
+@pytest.fixture
+def plots() -> None:
+    """Asked for by tests that want runs drawn."""
+
+
+@pytest.fixture(autouse=True)
+def _only_wanted_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are drawn for tests that ask for `plots` only: it would take longer than the runs of these small worlds."""
+    if "plots" not in request.fixturenames:
+        monkeypatch.setattr("pipeline.runner.draw", lambda *_: None)

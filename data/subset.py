@@ -1,0 +1,70 @@
+"""A smaller data set out of a large one: whole groups, the same mix of classes, written as a CSV."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data.errors import TableError
+from data.files import write_atomically
+from data.stratify import shuffled
+from data.table import ImageTable
+
+
+def stratified_subset(table: ImageTable, images: int, seed: int = 0) -> ImageTable:
+    """A random part of a table, of `images` images, in the table's own mix of classes; groups (lesions) stay whole.
+
+    The groups of each class come in random order and are taken until its share is full, so large and small groups are
+    as frequent as in the table. The number is exact unless no whole group fits into what is missing, or a class whose
+    groups are all larger than its share must have one. A group of several labels counts for the first of them. The
+    choice depends on the images' ids, labels and groups, on `images` and on `seed`, and on nothing else.
+
+    Raises TableError where the number is no subset: fewer images than classes, or not fewer than the table has.
+    """
+    present = table.frame["label"].nunique()
+    if not present <= images < len(table):
+        raise TableError(
+            f"expected a subset of {present} images (one a class) or more and fewer than all {len(table)} of table "
+            f"{table.name!r}, but got {images}."
+        )
+    groups = table.frame.groupby("group").agg(size=("label", "size"), label=("label", "first"))
+    groups = groups.loc[shuffled(groups.index, f"subset:{seed}")]
+    chosen: list[str] = []
+    for label, share in _shares(groups, images).items():
+        of_class = groups[groups["label"] == label]
+        chosen += _that_fit(of_class, share) or [str(of_class["size"].idxmin())]
+    rest = groups.drop(index=chosen)
+    chosen += _that_fit(rest, images - int(groups["size"][chosen].sum()))
+    return table.subset(list(table.frame["image_id"][table.frame["group"].isin(chosen)]))
+
+
+def write_csv(table: ImageTable, path: Path) -> None:
+    """Write a table as a CSV that `data.readers.read_dataset` reads back; it is whole or absent.
+
+    Paths of images below the CSV's folder are relative to it, so that both can be moved together; others are absolute.
+    """
+    folder = path.absolute().parent
+    paths = [
+        Path(image).relative_to(folder).as_posix() if Path(image).is_relative_to(folder) else image
+        for image in table.frame["path"]
+    ]
+    write_atomically(path, table.frame.assign(path=paths).to_csv(index=False, lineterminator="\n"))
+
+
+def _shares(groups: pd.DataFrame, images: int) -> dict[str, int]:
+    """How many of `images` each class gets: its share, rounded so that they add up (largest remainders first)."""
+    exact = groups.groupby("label")["size"].sum() * (images / groups["size"].sum())
+    shares = np.floor(exact).astype(int)
+    largest = (exact - shares).sort_values(ascending=False, kind="stable").index[: images - int(shares.sum())]
+    shares[largest] += 1
+    return {str(label): int(share) for label, share in shares.items()}
+
+
+def _that_fit(groups: pd.DataFrame, images: int) -> list[str]:
+    """Groups in their order, each that fits into what the ones before it left of `images`."""
+    taken = []
+    for group, size in zip(groups.index, groups["size"], strict=True):
+        if size <= images:
+            taken.append(str(group))
+            images -= size
+    return taken
