@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.compare import compare_runs
 from pipeline.errors import MetricError, RunError
 from pipeline.intervals import RESAMPLES, bootstrap
-from pipeline.metrics import METRICS, Metric, get_metric
+from pipeline.metrics import Metric, get_metric
 from pipeline.runs import Run
 
 MOST_RESAMPLES = 10_000

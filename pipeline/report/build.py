@@ -103,7 +103,6 @@ def build_report(
         shown = galleries(
             board,
             gallery,
-            workspace,
             datasets,
             features_root=features_root,
             on_run=lambda n: tell("looking at mistakes", n, None),

@@ -29,11 +29,15 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Where a value lies between 0 and 1 (a little outside if it is outside)."""
+        """Where a value lies between 0 and 1 (outside of that if it is outside)."""
+        return float(self.places([value])[0])
+
+    def places(self, values: Sequence[float]) -> np.ndarray:
+        """The same for many values, float64 `[n]`."""
+        given = np.asarray(values, dtype=np.float64)
         if self.log:
-            value = max(value, self.low * 1e-3)
-            return float(np.log(value / self.low) / np.log(self.high / self.low))
-        return float((value - self.low) / (self.high - self.low))
+            return np.log(np.maximum(given, self.low * 1e-3) / self.low) / np.log(self.high / self.low)
+        return (given - self.low) / (self.high - self.low)
 
 
 UNIT = Scale(0.0, 1.0, (0, 0.25, 0.5, 0.75, 1))
@@ -122,8 +126,8 @@ class Chart:
 
     def render(self) -> Markup:
         """The chart as an element."""
-        grid = [f"M{_unit(self.x(t))} 0V{UNITS}" for t in self.x.ticks]
-        grid += [f"M0 {UNITS - _unit(self.y(t))}H{UNITS}" for t in self.y.ticks]
+        grid = [f"M{round(UNITS * self.x(t))} 0V{UNITS}" for t in self.x.ticks]
+        grid += [f"M0 {round(UNITS * (1 - self.y(t)))}H{UNITS}" for t in self.y.ticks]
         svg = tag(
             "svg",
             tag("path", d="".join(grid), class_="grid"),
@@ -132,7 +136,9 @@ class Chart:
             preserveAspectRatio="none",
             aria_hidden="true",
         )
-        marks = [tag("span", short_number(t), class_="tick x", style=f"left:{100 * self.x(t):.2f}%") for t in self.x.ticks]
+        marks = [
+            tag("span", short_number(t), class_="tick x", style=f"left:{100 * self.x(t):.2f}%") for t in self.x.ticks
+        ]
         marks += [
             tag("span", short_number(t), class_="tick y", style=f"bottom:{100 * self.y(t):.2f}%") for t in self.y.ticks
         ]
@@ -149,7 +155,8 @@ class Chart:
         )
 
     def _units(self, points: Sequence[Point]) -> list[tuple[int, int]]:
-        return [(_unit(self.x(x)), UNITS - _unit(self.y(y))) for x, y in points]
+        shares = np.array([self.x.places([x for x, _ in points]), 1 - self.y.places([y for _, y in points])]).T
+        return [(int(x), int(y)) for x, y in np.round(UNITS * np.clip(shares, -0.02, 1.02))]
 
 
 def path(points: Sequence[tuple[int, int]], *, step: bool = False) -> str:
@@ -168,7 +175,3 @@ def path(points: Sequence[tuple[int, int]], *, step: bool = False) -> str:
     start, *rest = kept
     ahead = (f"H{x}V{y}" if step else f"L{x} {y}" for x, y in rest)
     return f"M{start[0]} {start[1]}{''.join(ahead)}"
-
-
-def _unit(share: float) -> int:
-    return round(UNITS * min(max(share, -0.02), 1.02))

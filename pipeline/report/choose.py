@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import RunError, RunNotFoundError
+from pipeline.errors import PipelineError, RunError, RunNotFoundError
 from pipeline.runs import Run, read_run, runs_folder
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Chosen:
         runs: Those named, those of the grids' cells, and those that the sweeps ended with; each once.
         sweeps: Those named, or all.
         grids: Those named, or all.
-        left_out: Runs that cannot be read, and why.
+        left_out: Runs, sweeps and grids that cannot be read, and why.
     """
 
     runs: list[Run]
@@ -43,8 +43,9 @@ def choose(names: Sequence[str], workspace: Path) -> Chosen:
     from pipeline.grid import all_grids
     from pipeline.sweeps.results import all_sweeps
 
-    sweeps = {sweep.id: sweep for sweep in all_sweeps(workspace)}
-    grids = {grid.id: grid for grid in all_grids(workspace)}
+    left_out: dict[str, str] = {}
+    sweeps = {sweep.id: sweep for sweep in all_sweeps(workspace) if _is_whole(sweep, left_out)}
+    grids = {grid.id: grid for grid in all_grids(workspace) if _is_whole(grid, left_out)}
     folders = {path.name: path for path in sorted(runs_folder(workspace).glob("*/")) if path.name[0] != "."}
     if names:
         found = [_find(name, [folders, sweeps, grids], workspace) for name in names]
@@ -52,14 +53,15 @@ def choose(names: Sequence[str], workspace: Path) -> Chosen:
         grids = {name: grids[name] for name in found if name in grids}
         wanted = [name for name in found if name not in sweeps and name not in grids]
         wanted += [sweep.final_run for sweep in sweeps.values() if sweep.final_run]
-        wanted += [str(run) for grid in grids.values() for run in grid.cells["run"].dropna() if str(run)]
+        wanted += [str(run) for grid in grids.values() for run in grid.cells["run"] if str(run)]
+        left_out = {name: why for name, why in left_out.items() if name in found}
         folders = {name: folders.get(name, runs_folder(workspace) / name) for name in wanted}
     if not folders:
         raise RunNotFoundError(
             f"expected runs to report on in {workspace}, got none. Make one with `hamcache train`, or many with "
             "`hamcache zoo`."
         )
-    runs, left_out = _readable(folders.values())
+    runs = _readable(folders.values(), left_out)
     return Chosen(runs, list(sweeps.values()), list(grids.values()), left_out)
 
 
@@ -73,16 +75,29 @@ def _find(name: str, known: Sequence[Iterable[str]], workspace: Path) -> str:
         return fitting[0]
     what = f"{len(fitting)} begin with it: {', '.join(fitting[:5])}" if fitting else "nothing is named so"
     raise RunNotFoundError(
-        f"expected the id of a run, sweep or grid in {workspace}, got {name!r}: {what}. `hamcache runs` lists the runs; "
-        "a beginning that only one id has is enough."
+        f"expected the id of a run, sweep or grid in {workspace}, got {name!r}: {what}. `hamcache runs` lists the "
+        "runs; a beginning that only one id has is enough."
     )
 
 
-def _readable(folders: Iterable[Path]) -> tuple[list[Run], dict[str, str]]:
-    runs, left_out = [], {}
+def _readable(folders: Iterable[Path], left_out: dict[str, str]) -> list[Run]:
+    runs = []
     for folder in folders:
         try:
             runs.append(read_run(folder))
         except RunError as error:
             left_out[folder.name] = str(error)
-    return runs, left_out
+    return runs
+
+
+def _is_whole(one: Sweep | Grid, left_out: dict[str, str]) -> bool:
+    """Whether the tables of a sweep or grid can be read; where not, it is left out."""
+    try:
+        if hasattr(one, "trials"):
+            _ = [one.point(row) for row in one.trials.to_dict("records")]
+        else:
+            _ = one.cells[["backbone", "augmentation", "run", "error"]], one.matrix(means=True)
+    except (PipelineError, OSError, ValueError, KeyError) as error:
+        left_out[one.id] = f"{one.folder} cannot be read: {' '.join(str(error).split())}"
+        return False
+    return True

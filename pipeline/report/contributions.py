@@ -53,7 +53,9 @@ def _contribution(board: Board, family: dict[frozenset[BlockConfig], Row], full:
     blocks = full.run.config.features.blocks
     names = _names(blocks)
     without = {
-        name: family[rest] for name, one in zip(names, blocks, strict=True) if (rest := frozenset(blocks) - {one}) in family
+        name: family[rest]
+        for name, one in zip(names, blocks, strict=True)
+        if (rest := frozenset(blocks) - {one}) in family
     }
     runs = {"+".join(names): full.run}
     runs |= {"+".join(other for other in names if other != name): row.run for name, row in without.items()}

@@ -2,12 +2,11 @@
 
 import base64
 import io
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from data import ham10000
@@ -15,6 +14,8 @@ from data.errors import DataError
 from data.readers import SYNTHETIC, read_dataset
 from data.summary import Summary, summarise
 from data.table import ImageTable
+from pipeline.config import ExperimentConfig
+from pipeline.features import Inputs, open_inputs
 from pipeline.report.board import Board, Cohort
 from pipeline.runs import PARTS, Run
 
@@ -33,28 +34,38 @@ class Datasets:
 
     workspace: Path
     _tables: dict[str, ImageTable | str] = field(default_factory=dict)
+    _paths: dict[str, dict[str, str]] = field(default_factory=dict)
+    _inputs: dict[str, Inputs] = field(default_factory=dict)
     _pictures: dict[tuple[str, int], str | None] = field(default_factory=dict)
 
     def table(self, run: Run) -> ImageTable | str:
         """The table a run was made from, as it is now; where it is not here, a sentence that says so."""
-        config = run.config
-        key = repr((config.dataset, config.dataset_name, sorted(config.columns.items())))
+        key = _key(run)
         if key not in self._tables:
             self._tables[key] = self._read(run)
         return self._tables[key]
 
+    def inputs(self, config: ExperimentConfig, run: Run, features_root: str | Path | None) -> Inputs:
+        """The features that `config`, which is of the same data set as `run`, reads; see `open_inputs`."""
+        table = self.table(run)
+        assert not isinstance(table, str)
+        known = self._inputs.get(_key(run))
+        opened = open_inputs(config, self.workspace, table=table, inputs=known, features_root=features_root)
+        self._inputs[_key(run)] = opened
+        return opened
+
     def picture(self, run: Run, image_id: str, side: int) -> str | None:
         """A `data:` URI of an image, its longest side at most `side` pixels; None where its file cannot be read."""
-        table = self.table(run)
-        if isinstance(table, str):
+        if _key(run) not in self._paths:
+            table = self.table(run)
+            rows = [] if isinstance(table, str) else table.frame[["image_id", "path"]].to_numpy().tolist()
+            self._paths[_key(run)] = dict(rows)
+        path = self._paths[_key(run)].get(image_id)
+        if path is None:
             return None
-        rows = table.frame["path"][table.frame["image_id"] == image_id]
-        if rows.empty:
-            return None
-        key = (str(rows.iloc[0]), side)
-        if key not in self._pictures:
-            self._pictures[key] = picture(Path(key[0]), side)
-        return self._pictures[key]
+        if (path, side) not in self._pictures:
+            self._pictures[path, side] = picture(Path(path), side)
+        return self._pictures[path, side]
 
     def _read(self, run: Run) -> ImageTable | str:
         config = run.config
@@ -66,6 +77,12 @@ class Datasets:
             )
         except (DataError, OSError) as error:
             return " ".join(str(error).split())
+
+
+def _key(run: Run) -> str:
+    """The same for runs of one data set."""
+    config = run.config
+    return repr((config.dataset, config.dataset_name, sorted(config.columns.items())))
 
 
 def picture(path: Path, side: int) -> str | None:
@@ -158,13 +175,5 @@ def images_per_group(summary: Summary, most: int = 6) -> list[tuple[str, int]]:
 
 def class_names(run: Run) -> dict[str, str]:
     """Readable names of a run's classes."""
-    import json
-
     entries: list[dict[str, Any]] = json.loads((run.folder / "classes.json").read_text(encoding="utf-8"))
     return {str(entry["class"]): str(entry.get("name", entry["class"])) for entry in entries}
-
-
-def shares(values: Sequence[float]) -> np.ndarray:
-    """Each value as a share of the largest."""
-    numbers = np.asarray(values, dtype=np.float64)
-    return numbers / max(float(numbers.max(initial=0)), 1e-12)

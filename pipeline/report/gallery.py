@@ -13,8 +13,7 @@ from data.errors import DataError
 from extract.errors import ExtractError
 from pipeline.config import FeaturesConfig, ViewsConfig
 from pipeline.errors import FeaturesError
-from pipeline.features import open_inputs
-from pipeline.neighbours import nearest, unit_rows
+from pipeline.neighbours import JointSpace, nearest
 from pipeline.report.board import Board, Row
 from pipeline.report.datasets import LARGE, SMALL, Datasets, class_names
 from pipeline.runs import Run
@@ -68,50 +67,44 @@ def mistakes(run: Run, part: str, most: int) -> list[Mistake]:
 
 
 def nearest_training_images(
-    run: Run, image_ids: Sequence[str], part: str, workspace: Path, datasets: Datasets, features_root: str | Path | None
+    run: Run, image_ids: Sequence[str], part: str, datasets: Datasets, features_root: str | Path | None
 ) -> list[tuple[Neighbour, ...]] | str:
     """The training images whose cached features are most like those of some images; a sentence where that cannot be.
 
-    Each block's columns are standardised on the training images and its rows scaled to length 1; then the blocks are
-    laid side by side, so that a cosine is the mean of the blocks' cosines. View 0 of each block is compared. In a
-    cross-validated run an image's own lesion is left out.
+    View 0 of each block is compared, in the joint space of the training images (`pipeline.neighbours`). An image's own
+    lesion is left out, which in a cross-validated run is in both parts.
 
     Args:
         run: A run of a head on features.
         image_ids: Images of `part`.
         part: Part of the split.
-        workspace: Holds the features.
         datasets: Knows the run's table.
         features_root: Where the features lie, if not in the workspace.
     """
     if run.config.net is not None:
         return "this run is a network trained from the images: it has no cached features to compare"
-    table = datasets.table(run)
-    if isinstance(table, str):
+    if isinstance(table := datasets.table(run), str):
         return table
     train, asked = run.part("train"), run.part(part).set_index("image_id").loc[list(image_ids)].reset_index()
     config = run.config.model_copy(update={"features": _one_view(run.config.features)})
     try:
-        inputs = open_inputs(config, workspace, table=table, features_root=features_root)
+        inputs = datasets.inputs(config, run, features_root)
         blocks = inputs.blocks_of(config.features)
         keys = {key for block in blocks for key in block.keys}
         if not keys <= set(run.provenance.get("stores", {}).values()):
             return "the feature stores that this run was trained on are not here, only others of the same backbones"
         inputs.load(config.features, [*train["image_id"], *asked["image_id"]])
-        base, queries = [], []
-        for block in blocks:
-            own, others = (
-                _first(block.arrays(list(rows["image_id"])), config.features) for rows in (train, asked)
-            )
-            centre, scale = own.mean(axis=0), _scale(own)
-            base.append(unit_rows((own - centre) / scale))
-            queries.append(unit_rows((others - centre) / scale))
+        own, others = (
+            [_first(block.arrays(list(rows["image_id"])), config.features) for block in blocks]
+            for rows in (train, asked)
+        )
     except (CacheError, FeaturesError, DataError, ExtractError, OSError) as error:
         return " ".join(str(error).split())
     codes = pd.factorize(pd.concat([train["group"], asked["group"]]))[0].astype(np.int64)
+    space = JointSpace.of(own)
     found = nearest(
-        np.concatenate(queries, axis=1) / np.float32(np.sqrt(len(blocks))),
-        np.concatenate(base, axis=1) / np.float32(np.sqrt(len(blocks))),
+        space.place(others),
+        space.place(own),
         NEIGHBOURS,
         query_groups=codes[len(train) :],
         base_groups=codes[: len(train)],
@@ -126,7 +119,6 @@ def nearest_training_images(
 def galleries(
     board: Board,
     most: int,
-    workspace: Path,
     datasets: Datasets,
     *,
     features_root: str | Path | None = None,
@@ -137,7 +129,6 @@ def galleries(
     Args:
         board: The runs.
         most: Mistakes shown of each pair of classes.
-        workspace: Holds the features.
         datasets: Knows the tables and images.
         features_root: Where the features lie, if not in the workspace.
         on_run: Takes the number of runs done.
@@ -155,7 +146,7 @@ def galleries(
 
     entries = []
     for row in chosen_rows(board):
-        entries.append(_entry(row, board, most, workspace, datasets, features_root, place))
+        entries.append(_entry(row, board, most, datasets, features_root, place))
         if on_run:
             on_run(len(entries))
     return {"pictures": list(places), "runs": entries}
@@ -165,14 +156,13 @@ def _entry(
     row: Row,
     board: Board,
     most: int,
-    workspace: Path,
     datasets: Datasets,
     features_root: str | Path | None,
     place: Callable[[Run, str, int], int | None],
 ) -> dict[str, Any]:
     run, part = row.run, board.part
     found = mistakes(run, part, most)
-    near = nearest_training_images(run, [one.image_id for one in found], part, workspace, datasets, features_root)
+    near = nearest_training_images(run, [one.image_id for one in found], part, datasets, features_root)
     note = f"No nearest training images: {near}" if isinstance(near, str) else ""
     table = datasets.table(run)
     if isinstance(table, str):
@@ -218,7 +208,7 @@ def _entry(
 
 
 def _one_view(features: FeaturesConfig) -> FeaturesConfig:
-    """The same blocks with the one view that is compared: the plain image where the run predicts from it, else view 0."""
+    """The same blocks with the one view that is compared: the plain image where the run predicts from it, or view 0."""
     plain = features.views.predict == "plain"
     views = ViewsConfig(train="plain", predict="plain") if plain else ViewsConfig(train="all", predict="first")
     blocks = tuple(block.model_copy(update={"views": 1}) for block in features.blocks)
@@ -228,9 +218,3 @@ def _one_view(features: FeaturesConfig) -> FeaturesConfig:
 def _first(arrays: Any, features: FeaturesConfig) -> np.ndarray:
     views = arrays.plain if features.views.predict == "plain" else arrays.views
     return views[:, 0]
-
-
-def _scale(block: np.ndarray) -> np.ndarray:
-    """Deviation of each column, at least a tenth of their mean: a column that hardly varies shall not outweigh all."""
-    deviation = block.std(axis=0)
-    return np.maximum(deviation, max(0.1 * float(deviation.mean()), np.finfo(np.float32).tiny))

@@ -1,4 +1,4 @@
-"""Grids on the page: backbones by augmentations, each cell a score with its interval."""
+"""Grids on the page: backbones by augmentations, each cell a score with its interval, and the means of both."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from pipeline.metrics import METRICS
+from pipeline.metrics import get_metric
 from pipeline.report.board import Board, Row
 
 if TYPE_CHECKING:
@@ -18,35 +17,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One backbone with one augmentation.
+    """One backbone with one augmentation, or a mean.
 
     Attributes:
-        value: The score, a mean over seeds; None where no run finished.
-        low, high: The run's interval, or with several seeds their lowest and highest score.
-        seeds: How many seeds finished.
+        value, low, high: The score, a mean over seeds, and its interval; None where a run is missing.
         shade: From 0, the worst of the grid, to 1, the best.
-        row: The run, where it is one and in the leaderboard.
-        error: Why there is no score, or why a seed has none.
+        best: Whether it is the best cell.
+        row: Its run, where it has one seed and the run is in the leaderboard.
+        error: Why there is no score.
     """
 
     value: float | None
     low: float | None
     high: float | None
-    seeds: int
     shade: float
+    best: bool
     row: Row | None
     error: str
 
 
 @dataclass(frozen=True, eq=False)
 class GridView:
-    """One grid: rows are backbones, columns augmentations."""
+    """One grid.
+
+    Attributes:
+        grid: The grid.
+        part: Where its scores come from.
+        seeds: How many seeds each cell has.
+        rows, columns: Backbones and augmentations, the last of each the mean.
+        cells: By backbone and augmentation.
+        majority: The score of always guessing the most frequent class, or None.
+    """
 
     grid: Grid
-    backbones: list[str]
-    augmentations: list[str]
+    part: str
+    seeds: int
+    rows: list[str]
+    columns: list[str]
     cells: dict[tuple[str, str], Cell]
-    several_seeds: bool
+    majority: float | None
 
 
 def grid_views(grids: Sequence[Grid], board: Board) -> list[GridView]:
@@ -55,37 +64,44 @@ def grid_views(grids: Sequence[Grid], board: Board) -> list[GridView]:
 
 
 def _view(grid: Grid, board: Board) -> GridView:
-    matrix = grid.matrix()
-    values = matrix.to_numpy(dtype=float)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    higher = METRICS[grid.metric].higher_is_better if grid.metric in METRICS else True
-    every = grid.cells
+    part = board.part if board.part in grid.parts else "validation"
+    score, low, high = (grid.matrix(part, value, means=True) for value in ("score", "low", "high"))
+    own = score.iloc[:-1, :-1].to_numpy(dtype=float)
+    higher = get_metric(grid.metric).higher_is_better
     cells = {}
-    for backbone in every["backbone"].unique():
-        for augmentation in every["augmentation"].unique():
-            rows = every[(every["backbone"] == backbone) & (every["augmentation"] == augmentation)]
-            cells[str(backbone), str(augmentation)] = _cell(rows, grid.metric, low, high, higher, board)
+    for backbone in score.index:
+        for augmentation in score.columns:
+            runs = grid.cells[(grid.cells["backbone"] == backbone) & (grid.cells["augmentation"] == augmentation)]
+            value, *ends = (float(table.loc[backbone, augmentation]) for table in (score, low, high))
+            errors = [str(error) for error in runs["error"] if str(error)]
+            cells[str(backbone), str(augmentation)] = Cell(
+                value=_number(value),
+                low=_number(ends[0]),
+                high=_number(ends[1]),
+                shade=_shade(value, own, higher),
+                best=bool((backbone, augmentation) == grid.best),
+                row=board.of(str(runs["run"].iloc[0])) if len(runs) == 1 else None,
+                error=errors[0] if errors else "" if np.isfinite(value) else "a run is missing",
+            )
     return GridView(
-        grid,
-        [str(name) for name in every["backbone"].unique()],
-        [str(name) for name in every["augmentation"].unique()],
-        cells,
-        any(cell.seeds > 1 for cell in cells.values()),
+        grid=grid,
+        part=part,
+        seeds=int(grid.cells["seed"].nunique()),
+        rows=[str(name) for name in score.index],
+        columns=[str(name) for name in score.columns],
+        cells=cells,
+        majority=grid.settings.get("majority", {}).get(part),
     )
 
 
-def _cell(rows: pd.DataFrame, metric: str, low: float, high: float, higher: bool, board: Board) -> Cell:
-    done = rows[rows[metric].notna()]
-    errors = [str(error) for error in rows["error"].dropna() if str(error)]
-    error = errors[0] if errors else "" if len(rows) else "not asked for"
-    if done.empty:
-        return Cell(None, None, None, 0, 0.0, None, error or "no score")
-    value = float(done[metric].mean())
+def _shade(value: float, all_values: np.ndarray, higher: bool) -> float:
+    finite = all_values[np.isfinite(all_values)]
+    if not len(finite) or not np.isfinite(value):
+        return 0.0
+    low, high = float(finite.min()), float(finite.max())
     share = (value - low) / (high - low) if high > low else 1.0
-    if len(done) == 1:
-        ends = float(done["low"].iloc[0]), float(done["high"].iloc[0])
-        row = board.of(str(done["run"].iloc[0]))
-    else:
-        ends, row = (float(done[metric].min()), float(done[metric].max())), None
-    return Cell(value, *ends, len(done), share if higher else 1 - share, row, error)
+    return share if higher else 1 - share
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -23,7 +23,6 @@ from pipeline.report import markup
 from pipeline.report.board import Board, label
 from pipeline.report.charts import Scale, linear
 from pipeline.report.datasets import images_per_group
-from pipeline.report.sweeps import trial_value
 
 if TYPE_CHECKING:
     from pipeline.report.contributions import Contribution
@@ -41,25 +40,29 @@ def render(**content: Any) -> str:
     """
     board: Board = content["board"]
     scripts = [Markup(_file(name)) for name in SCRIPTS]
-    return _environment().get_template("page.html").render(
-        **content,
-        css=Markup(_file("page.css")),
-        scripts=scripts,
-        policy=content_policy(scripts),
-        colours=COLOURS,
-        version=metadata.version("hamcache"),
-        disclaimer=DISCLAIMER,
-        n_runs=f"{len(board.rows):,} {'run' if len(board.rows) == 1 else 'runs'}",
-        heads=sorted({str(row.about["head"]) for row in board.rows}),
-        feature_sets=sorted({str(row.about["features"]) for row in board.rows}, key=lambda one: (len(one), one)),
-        datasets=list(dict.fromkeys(cohort.dataset for cohort in board.cohorts)),
-        data_names=_listed(list(dict.fromkeys(cohort.dataset for cohort in board.cohorts))),
-        contents=_contents(content),
-        scale=_score_scale(board),
-        ruler=_ruler(board),
-        adds_scale=_adds_scale(content["contributions"]),
-        ties=sum(row.p is not None and row.p >= 0.05 for row in board.in_cohort(board.cohorts[0])),
-        example=_examples(content),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            **content,
+            css=Markup(_file("page.css")),
+            scripts=scripts,
+            policy=content_policy(scripts),
+            colours=COLOURS,
+            version=metadata.version("hamcache"),
+            disclaimer=DISCLAIMER,
+            n_runs=f"{len(board.rows):,} {'run' if len(board.rows) == 1 else 'runs'}",
+            heads=sorted({str(row.about["head"]) for row in board.rows}),
+            feature_sets=sorted({str(row.about["features"]) for row in board.rows}, key=lambda one: (len(one), one)),
+            datasets=list(dict.fromkeys(cohort.dataset for cohort in board.cohorts)),
+            data_names=_listed(list(dict.fromkeys(cohort.dataset for cohort in board.cohorts))),
+            contents=_contents(content),
+            scale=_score_scale(board),
+            ruler=_ruler(board),
+            adds_scale=_adds_scale(content["contributions"]),
+            ties=sum(row.p is not None and row.p >= 0.05 for row in board.in_cohort(board.cohorts[0])),
+            example=_examples(content),
+        )
     )
 
 
@@ -109,7 +112,6 @@ def _environment() -> Environment:
         "label": label,
         "blocks": blocks,
         "run_id": run_id,
-        "trial_value": trial_value,
         "images_per_group": images_per_group,
     }
     return environment

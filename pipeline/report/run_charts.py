@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline.metrics import ECE_BINS
+from pipeline.metrics import ECE_BINS, confidence_bins
+from pipeline.plots.epochs import monitored, unsigned_history
+from pipeline.plots.ranking import average_precision, ranked
 from pipeline.report.board import label
 from pipeline.report.charts import UNIT, Chart, linear
 from pipeline.report.markup import score
@@ -17,6 +18,7 @@ from pipeline.scored import scored
 
 MOST_CLASSES = 20
 """Classes of a confusion matrix; with more of them only the most frequent confusions are listed."""
+MOST_WATCHED = 3
 MOST_CURVES = 8
 """Classes with a curve of their own, those with most images: there are no more colours to tell apart."""
 
@@ -87,31 +89,27 @@ def class_scores(run: Run, part: str) -> list[ClassScores]:
 
 def roc(run: Run, part: str) -> Markup:
     """One curve a class against the rest."""
-    from sklearn.metrics import roc_curve
-
     chart = Chart(UNIT, UNIT, "1 − specificity", "sensitivity", f"ROC curves of {run.id}, one a class", "square")
     chart.line([(0, 0), (1, 1)], "chance")
     y, proba = run.labels(part), run.probabilities(part)
     for place, code in enumerate(_with_most_images(y, proba.shape[1])):
-        false, true, _ = roc_curve(y == code, proba[:, code])
+        hits, misses = ranked(y == code, proba[:, code])
         name = run.classes[code]
-        auc = run.metrics[part].get(f"auc_{name}")
-        chart.line(list(zip(false, true, strict=True)), f"c{place}", name=f"{name} {score(auc, 2)}")
+        points = list(zip(misses / misses[-1], hits / hits[-1], strict=True))
+        chart.line(points, f"c{place}", name=f"{name} {score(run.metrics[part].get(f'auc_{name}'), 2)}")
     return chart.render()
 
 
 def precision_recall(run: Run, part: str) -> Markup:
     """One curve a class against the rest."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
-
-    chart = Chart(
-        UNIT, UNIT, "sensitivity (recall)", "precision", f"Precision and recall of {run.id}, one a class", "square"
-    )
+    about = f"Precision and recall of {run.id}, one a class"
+    chart = Chart(UNIT, UNIT, "sensitivity (recall)", "precision", about, "square")
     y, proba = run.labels(part), run.probabilities(part)
     for place, code in enumerate(_with_most_images(y, proba.shape[1])):
-        precision, recall, _ = precision_recall_curve(y == code, proba[:, code])
-        area = average_precision_score(y == code, proba[:, code])
-        points = list(zip(recall, precision, strict=True))[::-1]
+        hits, misses = ranked(y == code, proba[:, code])
+        precision = hits[1:] / (hits[1:] + misses[1:])
+        points = [(0.0, float(precision[0])), *zip(hits[1:] / hits[-1], precision, strict=True)]
+        area = average_precision(hits, misses)
         chart.line(points, f"c{place}", name=f"{run.classes[code]} {score(area, 2)}")
     return chart.render()
 
@@ -119,8 +117,8 @@ def precision_recall(run: Run, part: str) -> Markup:
 def reliability(run: Run, part: str) -> Markup:
     """Confidence against accuracy, in the bins of the expected calibration error; pale bars: share of the images."""
     proba = run.probabilities(part)
-    confidence, right = proba.max(axis=1), proba.argmax(axis=1) == run.labels(part)
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    right = proba.argmax(axis=1) == run.labels(part)
+    bins, confidence = confidence_bins(proba)
     images = np.bincount(bins, minlength=ECE_BINS)
     used = np.flatnonzero(images)
     chart = Chart(
@@ -137,36 +135,33 @@ def reliability(run: Run, part: str) -> Markup:
 
 
 def epochs(run: Run) -> list[tuple[str, Markup]]:
-    """Loss, and what was watched, by epoch; one line a fold. Nothing for heads without epochs."""
-    history = run.history
+    """Caption and chart of the loss, and of each score that was watched, by epoch; nothing for heads without epochs."""
+    history = unsigned_history(run.history)
     if len(history) < 2:
         return []
-    folds = [(None, history)] if "fold" not in history else list(history.groupby("fold"))
-    watched = [n for n in history if n.startswith("valid_") and n != "valid_loss"][:2]
-    losses = [name for name in ("train_loss", "valid_loss") if name in history]
-    charts = []
-    for names, what in ((losses, "loss"), (watched, ", ".join(label(n.removeprefix("valid_")) for n in watched))):
-        if names:
-            charts.append((f"{what[0].upper()}{what[1:]} by epoch", _by_epoch(run, folds, names, what)))
-    return charts
+    folds = [rows for _, rows in history.groupby("fold")] if "fold" in history else [history]
+    found = {str(column).partition("_")[2] for column in history if str(column).startswith(("train_", "valid_"))}
+    names = sorted(found, key=lambda name: (name != "loss", name != monitored(run), name))
+    return [(f"{label(name)} by epoch", _by_epoch(run, folds, name)) for name in names[:MOST_WATCHED]]
 
 
-def _by_epoch(run: Run, folds: Sequence[tuple[Any, pd.DataFrame]], names: Sequence[str], what: str) -> Markup:
-    values = [value for _, rows in folds for name in names for value in rows[name]]
+def _by_epoch(run: Run, folds: Sequence[pd.DataFrame], name: str) -> Markup:
+    """Train and validation, one line a fold."""
+    columns = [(f"{part}_{name}", words) for part, words in (("train", "train"), ("valid", "validation"))]
+    columns = [(column, words) for column, words in columns if column in folds[0]]
     chart = Chart(
-        linear([0.0, *(float(len(rows)) for _, rows in folds)], margin=0.0),
-        linear(values),
+        linear([0.0, *(float(len(rows)) for rows in folds)], margin=0.0),
+        linear([value for rows in folds for column, _ in columns for value in rows[column]]),
         "epoch",
-        what,
-        f"{what} of {run.id} by epoch",
+        label(name),
+        f"{label(name)} of {run.id} by epoch",
         "square",
     )
-    for place, name in enumerate(names):
-        for number, (_, rows) in enumerate(folds):
-            points = [(e, v) for e, v in enumerate(rows[name].astype(float), start=1) if np.isfinite(v)]
-            part, _, metric = name.partition("_")
-            words = f"{'train' if part == 'train' else 'validation'} {label(metric)}"
-            chart.line(points, f"c{place}", name=words if number == 0 else None)
+    for column, words in columns:
+        for number, rows in enumerate(folds):
+            points = [(e, v) for e, v in enumerate(rows[column].astype(float), start=1) if np.isfinite(v)]
+            look = "c0" if words == "train" else "c5"
+            chart.line(points, look, name=words if number == 0 else None)
     return chart.render()
 
 

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline.metrics import METRICS
+from pipeline.metrics import get_metric
 from pipeline.report.board import Board, Row, label
 from pipeline.report.charts import Chart, linear, path
-from pipeline.report.markup import score, short_number, tag
+from pipeline.report.markup import short_number, tag
 from pipeline.report.pictures import embedded_png
+from pipeline.sweeps.results import FAILED, FINISHED, STOPPED
+from pipeline.sweeps.space import short_label
 
 if TYPE_CHECKING:
     from pipeline.sweeps.results import Sweep
 
-FIXED = ("trial", "state", "epochs", "seconds", "overhead", "error")
-"""Columns of a trial beside the objective; all others are values that were searched."""
-STATES = ("finished", "stopped", "failed")
+LOOKS = {FINISHED: ("finished", "c0"), STOPPED: ("stopped early", "c4"), FAILED: ("failed", "c5")}
 MOST_LINES = 300
-MOST_AXES = 10
+MOST_AXES = 12
+MOST_TRIALS = 1000
 SHADES = 5
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """One trial: its number, state, score (None without), epochs, seconds, error, and the text of each value."""
+
+    number: int
+    state: str
+    score: float | None
+    epochs: int
+    seconds: float
+    error: str
+    values: dict[str, str]
+    numbers: dict[str, float | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,27 +48,27 @@ class SweepView:
 
     Attributes:
         sweep: The sweep.
-        counts: State -> number of trials.
+        counts: State in words -> number of trials.
         seconds: Of all trials.
-        best: The best trial, or None where none has a score.
+        best: The best finished trial, or None.
         row: The run it ended with, if it is in the leaderboard.
-        history: Chart of the objective by trial.
-        parallel: Parallel coordinates, or None with fewer than two values or trials.
+        history: Chart of the objective by trial, or None before the first trial has ended.
+        parallel: Parallel coordinates, or None with fewer than two trials or no value that differs.
         importance: The sweep's own picture as a data URI, or None.
-        keys: What was searched.
-        trials: One dict a trial.
+        keys: What was searched, and whether its values are numbers.
+        trials: In the order they ended.
     """
 
     sweep: Sweep
     counts: dict[str, int]
     seconds: float
-    best: dict[str, Any] | None
+    best: TrialView | None
     row: Row | None
-    history: Markup
+    history: Markup | None
     parallel: Markup | None
     importance: str | None
-    keys: list[str]
-    trials: list[dict[str, Any]]
+    keys: dict[str, bool]
+    trials: list[TrialView]
 
 
 def sweep_views(sweeps: Sequence[Sweep], board: Board) -> list[SweepView]:
@@ -63,76 +77,95 @@ def sweep_views(sweeps: Sequence[Sweep], board: Board) -> list[SweepView]:
 
 
 def _view(sweep: Sweep, board: Board) -> SweepView:
-    trials, objective = sweep.trials, sweep.objective
-    keys = [column for column in trials.columns if column not in (*FIXED, objective)]
-    states = trials["state"].astype(str).str.split().str[0]
-    done = trials[trials[objective].notna() & (states != "failed")]
-    higher = METRICS[objective].higher_is_better if objective in METRICS else True
-    best = None
-    if len(done):
-        place = done[objective].idxmax() if higher else done[objective].idxmin()
-        best = trials.loc[place].to_dict()
+    space = sweep.settings.space
+    trials = [_trial(sweep, row) for row in sweep.trials.to_dict("records")]
+    higher = get_metric(sweep.objective).higher_is_better
+    finished = [one for one in trials if one.state == FINISHED and one.score is not None]
+    states = [one.state for one in trials]
     return SweepView(
         sweep=sweep,
-        counts={state: int((states == state).sum()) for state in STATES if (states == state).any()},
-        seconds=float(np.nansum(trials["seconds"].to_numpy(dtype=float))),
-        best=best,
+        counts={words: states.count(state) for state, (words, _) in LOOKS.items() if state in states},
+        seconds=float(sum(one.seconds for one in trials)),
+        best=min(finished, key=lambda one: -_score(one) if higher else _score(one), default=None),
         row=board.of(sweep.final_run) if sweep.final_run else None,
-        history=_history(sweep, trials, states, higher),
-        parallel=_parallel(sweep, done, keys, higher),
-        importance=embedded_png(Path(sweep.folder) / "importance.png"),
-        keys=keys,
-        trials=trials.astype(object).where(trials.notna(), None).to_dict("records"),
+        history=_history(sweep, trials, higher) if trials else None,
+        parallel=_parallel(sweep, trials, higher),
+        importance=embedded_png(sweep.folder / "importance.png"),
+        keys={key: not one.is_choice for key, one in space.items()},
+        trials=trials[-MOST_TRIALS:],
     )
 
 
-def _history(sweep: Sweep, trials: pd.DataFrame, states: pd.Series, higher: bool) -> Markup:
-    """The objective by trial, and the best so far."""
-    values = trials[sweep.objective].astype(float)
-    numbers = np.arange(1, len(trials) + 1, dtype=float)
+def _trial(sweep: Sweep, row: Mapping[Any, Any]) -> TrialView:
+    score, point = row[sweep.objective], sweep.point(row)
+    return TrialView(
+        number=int(row["trial"]),
+        state=str(row["state"]),
+        score=None if pd.isna(score) else float(score),
+        epochs=int(row["epochs"]),
+        seconds=float(row["seconds"]),
+        error=str(row["error"]),
+        values={key: short_label(value) for key, value in point.items()},
+        numbers={
+            key: float(value) if isinstance(value, int | float) and not sweep.settings.space[key].is_choice else None
+            for key, value in point.items()
+        },
+    )
+
+
+def _score(trial: TrialView) -> float:
+    assert trial.score is not None
+    return trial.score
+
+
+def _history(sweep: Sweep, trials: Sequence[TrialView], higher: bool) -> Markup:
+    """The objective by trial in the order they ended, and the best so far of those that were trained to their end."""
+    scored = [(float(n), _score(one), one.state) for n, one in enumerate(trials, start=1) if one.score is not None]
+    end = len(trials) + 0.5
     chart = Chart(
-        linear([0.0, len(trials) + 1.0], margin=0.0),
-        linear(values[values.notna()]),
-        "trial",
+        linear([0.5, end], margin=0.0),
+        linear([score for _, score, _ in scored]),
+        "trials in the order they ended",
         label(sweep.objective),
         f"{label(sweep.objective)} of {len(trials)} trials of {sweep.id}",
         "wide",
     )
-    looks = {"finished": "c0", "stopped": "c4", "failed": "c5"}
-    for state, look in looks.items():
-        some = (states == state).to_numpy() & values.notna().to_numpy()
-        if some.any():
-            words = "stopped early" if state == "stopped" else state
-            chart.marks(list(zip(numbers[some], values[some], strict=True)), look, name=words)
-    scored = values.where(states == "finished")
-    so_far = scored.cummax() if higher else scored.cummin()
-    so_far = so_far.ffill()
-    points = [(n, v) for n, v in zip(numbers, so_far, strict=True) if np.isfinite(v)]
-    if points:
-        chart.line([*points, (float(len(trials)) + 0.5, points[-1][1])], "front", name="best so far", step=True)
+    for state, (words, look) in LOOKS.items():
+        points = [(n, score) for n, score, found in scored if found == state]
+        if points:
+            chart.marks(points, look, name=words)
+    done = [(n, score) for n, score, state in scored if state == FINISHED]
+    if done:
+        best = (np.maximum if higher else np.minimum).accumulate([score for _, score in done])
+        steps = [(n, float(value)) for (n, _), value in zip(done, best, strict=True)]
+        chart.line([*steps, (end, steps[-1][1])], "front", name="best so far", step=True)
     return chart.render()
 
 
-def _parallel(sweep: Sweep, done: pd.DataFrame, keys: Sequence[str], higher: bool) -> Markup | None:
-    """One line a trial through its values and its score; the better, the darker."""
-    keys = [key for key in keys if done[key].nunique(dropna=True) > 1][:MOST_AXES]
-    if not keys or len(done) < 2:
+def _parallel(sweep: Sweep, trials: Sequence[TrialView], higher: bool) -> Markup | None:
+    """One line a trial through its values and its score: the better, the stronger; the best fifth in another colour."""
+    shown = [one for one in trials if one.score is not None][-MOST_LINES:]
+    axes = [_axis(key, shown, one.loguniform is not None) for key, one in sweep.settings.space.items()]
+    axes = [axis for axis in axes if len(set(axis.heights.values())) > 1][: MOST_AXES - 1]
+    if not axes or len(shown) < 2:
         return None
-    done = done.tail(MOST_LINES)
-    axes = [_Axis(key, done[key]) for key in keys] + [_Axis(label(sweep.objective), done[sweep.objective])]
-    rank = done[sweep.objective].rank(pct=True, ascending=higher).to_numpy()
+    axes.append(_numbers(label(sweep.objective), {n: _score(one) for n, one in enumerate(shown)}))
+    order = np.argsort([_score(one) if higher else -_score(one) for one in shown], kind="stable")
     places = [round(1000 * n / (len(axes) - 1)) for n in range(len(axes))]
     lines = []
-    for n in np.argsort(rank):
-        points = [(x, 1000 - round(1000 * y)) for x, axis in zip(places, axes, strict=True) if (y := axis.heights[n]) >= 0]
-        shade = min(int(rank[n] * SHADES), SHADES - 1)
-        lines.append(tag("path", d=path(points), class_=f"line shade{shade}"))
+    for rank, n in enumerate(order):
+        points = [
+            (x, 1000 - round(1000 * axis.heights[int(n)]))
+            for x, axis in zip(places, axes, strict=True)
+            if int(n) in axis.heights
+        ]
+        lines.append(tag("path", d=path(points), class_=f"line shade{rank * SHADES // len(shown)}"))
     svg = tag("svg", *lines, viewBox="0 0 1000 1000", preserveAspectRatio="none", aria_hidden="true")
     columns = [
         tag(
             "div",
-            tag("b", axis.name),
-            *(tag("span", text, style=f"bottom:{100 * at:.1f}%") for text, at in axis.ticks),
+            tag("b", axis.name, title=axis.name),
+            *(tag("span", text, title=text, style=f"bottom:{100 * at:.1f}%") for text, at in axis.ticks),
             class_="axis",
             style=f"left:{x / 10:.1f}%",
         )
@@ -143,38 +176,38 @@ def _parallel(sweep: Sweep, done: pd.DataFrame, keys: Sequence[str], higher: boo
         tag("div", svg, *columns, class_="plot"),
         class_="chart parallel",
         role="img",
-        aria_label=f"Parallel coordinates of {len(done)} trials over {', '.join(keys)}",
+        aria_label=f"Parallel coordinates of {len(shown)} trials over {', '.join(axis.name for axis in axes)}",
         style=f"--axes:{len(axes)}",
     )
 
 
+@dataclass(frozen=True)
 class _Axis:
-    """One axis of parallel coordinates: where each trial is on it (-1: nowhere), and what is written on it."""
+    """One axis of parallel coordinates: where each trial that has a value is on it, and what is written on it."""
 
-    def __init__(self, name: str, values: pd.Series) -> None:
-        self.name = name
-        numbers = pd.to_numeric(values, errors="coerce")
-        if pd.api.types.is_bool_dtype(values) or numbers.notna().sum() < values.notna().sum():
-            names = sorted({str(v) for v in values.dropna()})
-            step = 1 / max(len(names) - 1, 1)
-            heights = {one: n * step for n, one in enumerate(names)}
-            self.ticks = [(one, at) for one, at in heights.items()]
-            self.heights = [heights[str(v)] if pd.notna(v) else -1.0 for v in values]
-            return
-        low, high = float(numbers.min()), float(numbers.max())
-        log = low > 0 and high / low >= 50
-        scaled = (np.log(numbers) if log else numbers).to_numpy(dtype=float)
-        least, most = np.nanmin(scaled), np.nanmax(scaled)
-        heights_ = (scaled - least) / max(most - least, 1e-300)
-        self.heights = [float(h) if np.isfinite(h) else -1.0 for h in heights_]
-        middle = float(np.exp((least + most) / 2)) if log else (low + high) / 2
-        self.ticks = [(short_number(float(f"{v:.3g}")), at) for v, at in ((low, 0.0), (middle, 0.5), (high, 1.0))]
+    name: str
+    heights: dict[int, float]
+    ticks: list[tuple[str, float]]
 
 
-def trial_value(value: Any) -> str:
-    """A searched value as the table of trials shows it."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return score(value) if 1e-2 <= abs(value) < 1e3 else f"{value:.3g}"
-    return str(value)
+def _axis(key: str, trials: Sequence[TrialView], log: bool) -> _Axis:
+    numbers = {n: v for n, one in enumerate(trials) if (v := one.numbers.get(key)) is not None}
+    if numbers:
+        return _numbers(key, numbers, log)
+    texts = {n: one.values[key] for n, one in enumerate(trials) if key in one.values}
+    names = sorted(set(texts.values()), key=lambda name: (len(name), name))
+    height = {name: n / max(len(names) - 1, 1) for n, name in enumerate(names)}
+    return _Axis(key, {n: height[text] for n, text in texts.items()}, list(height.items()))
+
+
+def _numbers(name: str, numbers: Mapping[int, float], log: bool = False) -> _Axis:
+    low, high = min(numbers.values()), max(numbers.values())
+    least, most = (np.log(low), np.log(high)) if log else (low, high)
+    middle = float(np.exp((least + most) / 2)) if log else (low + high) / 2
+    width = max(most - least, 1e-300)
+    heights = {n: float(((np.log(v) if log else v) - least) / width) for n, v in numbers.items()}
+    return _Axis(
+        name,
+        heights,
+        [(short_number(float(f"{v:.3g}")), at) for v, at in zip((low, middle, high), (0.0, 0.5, 1.0), strict=True)],
+    )
