@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.compare import compare_runs
-from pipeline.errors import MetricError, RunError
+from pipeline.errors import MetricError, PipelineError, RunError
 from pipeline.intervals import RESAMPLES, bootstrap
 from pipeline.metrics import Metric, get_metric
 from pipeline.runs import Run
@@ -157,16 +157,21 @@ def make_board(
         on_run: Takes the number of runs done.
 
     Raises:
+        MetricError: None of them knows the metric.
         RunError: None of them can be shown; says why.
     """
     left_out: dict[str, str] = {}
+    unknown: list[MetricError] = []
     cohorts: dict[str, list[Run]] = {}
     for run in runs:
         try:
             _check(run, metric, part)
             cohorts.setdefault(_images_key(run, part), []).append(run)
-        except (RunError, MetricError, OSError, ValueError, KeyError) as error:
+        except (PipelineError, OSError, ValueError, KeyError) as error:
             left_out[run.id] = " ".join(str(error).split())
+            unknown += [error] if isinstance(error, MetricError) else []
+    if runs and len(unknown) == len(runs):
+        raise unknown[0]
     if not cohorts:
         reasons = "; ".join(dict.fromkeys(left_out.values())) or "there is none"
         raise RunError(f"expected a run with {metric} on {part}, got none of {len(runs)}: {reasons}")
@@ -175,7 +180,7 @@ def make_board(
     rows: list[Row] = []
     found: list[Cohort] = []
     for number, some in enumerate(ordered):
-        scored = _scored(some, known, part, number, _enough(resamples, len(some)))
+        scored = _scored(some, known, part, number, enough_resamples(resamples, len(some)))
         found.append(_cohort(scored, part))
         rows += scored
         if on_run:
@@ -183,7 +188,7 @@ def make_board(
     return Board(known, part, _best_first(rows, known), found, left_out)
 
 
-def _enough(resamples: int, runs: int) -> int:
+def enough_resamples(resamples: int, runs: int) -> int:
     """So many resamples that Holm's correction for this many runs leaves p-values below 0.05 possible.
 
     The least p-value of a bootstrap is 2 / (resamples + 1), and the correction multiplies it by the number of others.

@@ -48,7 +48,7 @@ def linear(values: Iterable[float], ticks: int = 5, margin: float = 0.06) -> Sca
     """An axis that holds these values, with a little room."""
     finite = [value for value in values if np.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    room = (high - low) * margin or abs(high) * 0.1 or 0.5
+    room = (high - low) * margin if high > low else abs(high) * 0.1 or 0.5
     low, high = low - room, high + room
     places = MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return Scale(low, high, tuple(float(f"{t:.10g}") for t in places if low <= t <= high))

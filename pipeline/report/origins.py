@@ -1,12 +1,12 @@
 """Where the numbers come from: stores and their keys, versions, and the commands that make them again."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import yaml
 
 from cache.errors import extract_command
+from extract.errors import ExtractError
 from pipeline.features import stores_needed
 from pipeline.report.board import Board, Row
 from pipeline.runs import Run
@@ -40,7 +40,7 @@ def origins(board: Board) -> Origins:
     """What all runs were made from."""
     used: dict[tuple[str, str], int] = {}
     versions: dict[str, list[str]] = {}
-    commands: dict[str, None] = {}
+    needed: dict[tuple[str, str, int], dict[str, None]] = {}
     for row in board.rows:
         for folder, key in row.run.provenance.get("stores", {}).items():
             used[str(folder), str(key)] = used.get((str(folder), str(key)), 0) + 1
@@ -48,9 +48,14 @@ def origins(board: Board) -> Origins:
             known = versions.setdefault(str(library), [])
             if str(version) not in known:
                 known.append(str(version))
-        commands |= dict.fromkeys(_extract(row.run))
+        for backbone, augmentation, views in _features_of(row.run):
+            needed.setdefault((row.run.config.dataset, augmentation, views), {})[backbone] = None
     stores = [Store(folder, key, runs) for (folder, key), runs in sorted(used.items(), key=lambda item: -item[1])]
-    return Origins(stores, {name: sorted(known) for name, known in versions.items()}, list(commands))
+    commands = [
+        extract_command(shlex.quote(dataset), shlex.quote(",".join(sorted(backbones))), shlex.quote(augmentation), views)
+        for (dataset, augmentation, views), backbones in needed.items()
+    ]
+    return Origins(stores, {name: sorted(known) for name, known in versions.items()}, commands)
 
 
 def train_command(row: Row) -> str:
@@ -59,20 +64,14 @@ def train_command(row: Row) -> str:
     return f"hamcache train --config {config}" + (" --test" if "test" in row.run.metrics else "")
 
 
-def compare_command(rows: Sequence[Row]) -> str:
-    """The command that compares runs."""
-    return " ".join(["hamcache compare", *(shlex.quote(row.run.id) for row in rows)])
-
-
 def yaml_of(run: Run) -> str:
     """A run's configuration as it was written."""
     return yaml.safe_dump(run.config.content(), sort_keys=False, allow_unicode=True)
 
 
-def _extract(run: Run) -> list[str]:
-    """One command a backbone and augmentation."""
-    dataset = shlex.quote(run.config.dataset)
-    return [
-        extract_command(dataset, shlex.quote(backbone), shlex.quote(augmentation), views)
-        for backbone, augmentation, views in stores_needed(run.config.features)
-    ]
+def _features_of(run: Run) -> list[tuple[str, str, int]]:
+    """Backbone, augmentation and views of what a run reads; nothing where its recipe is not known here."""
+    try:
+        return stores_needed(run.config.features)
+    except ExtractError:
+        return []
