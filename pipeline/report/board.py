@@ -12,6 +12,7 @@ from pipeline.errors import MetricError, PipelineError, RunError
 from pipeline.intervals import RESAMPLES, bootstrap
 from pipeline.metrics import Metric, get_metric
 from pipeline.runs import Run
+from pipeline.scored import scored
 
 MOST_RESAMPLES = 10_000
 BESIDE = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
@@ -167,7 +168,7 @@ def make_board(
         try:
             _check(run, metric, part)
             cohorts.setdefault(_images_key(run, part), []).append(run)
-        except (PipelineError, OSError, ValueError, KeyError) as error:
+        except (PipelineError, OSError, ValueError, TypeError, KeyError) as error:
             left_out[run.id] = " ".join(str(error).split())
             unknown += [error] if isinstance(error, MetricError) else []
     if runs and len(unknown) == len(runs):
@@ -180,9 +181,9 @@ def make_board(
     rows: list[Row] = []
     found: list[Cohort] = []
     for number, some in enumerate(ordered):
-        scored = _scored(some, known, part, number, enough_resamples(resamples, len(some)))
-        found.append(_cohort(scored, part))
-        rows += scored
+        own = _rows(some, known, part, number, enough_resamples(resamples, len(some)))
+        found.append(_cohort(own, part))
+        rows += own
         if on_run:
             on_run(len(rows))
     return Board(known, part, _best_first(rows, known), found, left_out)
@@ -199,10 +200,16 @@ def enough_resamples(resamples: int, runs: int) -> int:
 def _check(run: Run, metric: str, part: str) -> None:
     """Read all that the page needs of a run, so that what is broken shows here."""
     get_metric(metric, run.classes)
-    run.part(part)
-    _ = run.config, run.probabilities("train"), run.metrics["validation"], run.history
-    if metric not in run.metrics[part] or (run.labels(part) < 0).any():
-        raise RunError(f"run {run.id} has no {metric} on {part}, or labels that are none of its classes")
+    for name in (part, "train", "validation"):
+        run.part(name)
+        scored(run.labels(name), run.probabilities(name))
+    for name in (part, "validation"):
+        if metric not in run.metrics[name]:
+            raise RunError(f"run {run.id} has no {metric} on {name}")
+    for name in ("summary", "stores", "seconds", "images", "versions"):
+        if not isinstance(run.provenance.get(name, {}), dict):
+            raise RunError(f"run {run.id}: provenance.json: expected names and values below {name}")
+    _ = run.config, run.history, int(_about(run)["seed"]), _seconds(run)
 
 
 def _images_key(run: Run, part: str) -> str:
@@ -216,7 +223,7 @@ def _best_first(rows: list[Row], metric: Metric) -> list[Row]:
     return sorted(rows, key=lambda row: (sign * row.chosen_by, row.run.id))
 
 
-def _scored(runs: list[Run], metric: Metric, part: str, number: int, resamples: int) -> list[Row]:
+def _rows(runs: list[Run], metric: Metric, part: str, number: int, resamples: int) -> list[Row]:
     """The rows of one cohort, best first."""
     order = {run.id: run.metrics["validation"].get(metric.name, np.nan) for run in runs}
     best = (max if metric.higher_is_better else min)(runs, key=lambda run: order[run.id])
@@ -252,7 +259,7 @@ def _scored(runs: list[Run], metric: Metric, part: str, number: int, resamples: 
                 high=high,
                 chosen_by=order[run.id],
                 scores=run.metrics[part],
-                seconds=float(run.provenance.get("seconds", {}).get("fit", np.nan)),
+                seconds=_seconds(run),
                 **gaps.get(run.id, {}),
             )
         )
@@ -262,6 +269,10 @@ def _scored(runs: list[Run], metric: Metric, part: str, number: int, resamples: 
 def _about(run: Run) -> dict[str, Any]:
     empty = {"head": "", "features": "", "dataset": "", "policy": "", "seed": 0}
     return empty | run.provenance.get("summary", {})
+
+
+def _seconds(run: Run) -> float:
+    return float(run.provenance.get("seconds", {}).get("fit", np.nan))
 
 
 def _cohort(rows: list[Row], part: str) -> Cohort:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class Chosen:
 
 
 def choose(names: Sequence[str], workspace: Path) -> Chosen:
-    """Find what was named: ids of runs, sweeps or grids, or beginnings of ids that only one of them has.
+    """Find what was named: ids of runs, sweeps or grids, their folders, or beginnings of ids that only one has.
 
     Without names, everything in the workspace is chosen.
 
@@ -44,11 +45,17 @@ def choose(names: Sequence[str], workspace: Path) -> Chosen:
     from pipeline.sweeps.results import all_sweeps
 
     left_out: dict[str, str] = {}
-    sweeps = {sweep.id: sweep for sweep in all_sweeps(workspace) if _is_whole(sweep, left_out)}
-    grids = {grid.id: grid for grid in all_grids(workspace) if _is_whole(grid, left_out)}
+    sweeps = {
+        sweep.id: sweep
+        for sweep in all_sweeps(workspace)
+        if _reads(sweep.id, partial(_tables_of_sweep, sweep), left_out)
+    }
+    grids = {
+        grid.id: grid for grid in all_grids(workspace) if _reads(grid.id, partial(_tables_of_grid, grid), left_out)
+    }
     folders = {path.name: path for path in sorted(runs_folder(workspace).glob("*/")) if path.name[0] != "."}
     if names:
-        found = [_find(name, [folders, sweeps, grids], workspace) for name in names]
+        found = [_find(Path(name).name, [folders, sweeps, grids], workspace) for name in names]
         sweeps = {name: sweeps[name] for name in found if name in sweeps}
         grids = {name: grids[name] for name in found if name in grids}
         wanted = [name for name in found if name not in sweeps and name not in grids]
@@ -90,14 +97,19 @@ def _readable(folders: Iterable[Path], left_out: dict[str, str]) -> list[Run]:
     return runs
 
 
-def _is_whole(one: Sweep | Grid, left_out: dict[str, str]) -> bool:
+def _reads(name: str, read: Callable[[], object], left_out: dict[str, str]) -> bool:
     """Whether the tables of a sweep or grid can be read; where not, it is left out."""
     try:
-        if hasattr(one, "trials"):
-            _ = [one.point(row) for row in one.trials.to_dict("records")]
-        else:
-            _ = one.cells[["backbone", "augmentation", "run", "error"]], one.matrix(means=True)
+        read()
     except (PipelineError, OSError, ValueError, KeyError) as error:
-        left_out[one.id] = f"{one.folder} cannot be read: {' '.join(str(error).split())}"
+        left_out[name] = f"it cannot be read: {' '.join(str(error).split())}"
         return False
     return True
+
+
+def _tables_of_sweep(sweep: Sweep) -> object:
+    return [sweep.point(row) for _, row in sweep.trials.iterrows()]
+
+
+def _tables_of_grid(grid: Grid) -> object:
+    return grid.cells[["backbone", "augmentation", "seed", "run", "error"]], grid.matrix(means=True)

@@ -52,7 +52,9 @@ def origins(board: Board) -> Origins:
             needed.setdefault((row.run.config.dataset, augmentation, views), {})[backbone] = None
     stores = [Store(folder, key, runs) for (folder, key), runs in sorted(used.items(), key=lambda item: -item[1])]
     commands = [
-        extract_command(shlex.quote(dataset), shlex.quote(",".join(sorted(backbones))), shlex.quote(augmentation), views)
+        extract_command(
+            shlex.quote(dataset), shlex.quote(",".join(sorted(backbones))), shlex.quote(augmentation), views
+        )
         for (dataset, augmentation, views), backbones in needed.items()
     ]
     return Origins(stores, {name: sorted(known) for name, known in versions.items()}, commands)

@@ -21,7 +21,7 @@ from pipeline.sweeps.space import short_label
 if TYPE_CHECKING:
     from pipeline.sweeps.results import Sweep
 
-LOOKS = {FINISHED: ("finished", "c0"), STOPPED: ("stopped early", "c4"), FAILED: ("failed", "c5")}
+LOOKS = {FINISHED: ("finished", "c0"), STOPPED: ("stopped early", "c7"), FAILED: ("failed", "c5")}
 MOST_LINES = 300
 MOST_AXES = 12
 MOST_TRIALS = 1000

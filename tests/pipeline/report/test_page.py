@@ -61,7 +61,7 @@ def test_filters_by_text_head_features_and_data_work_together(report, lab) -> No
     dimmed = report.locator("#cost .dot.dim")
     assert dimmed.count() == 5
     report.locator("#filters button[type=reset]").click()
-    report.wait_for_function("document.getElementById('f-count').textContent === '6 of 6 runs'")
+    report.get_by_text("6 of 6 runs", exact=True).wait_for()
     report.locator("#f-text").fill("KNN net_a")
     assert column(report, "head") == ["knn"]
     report.locator("#f-text").fill("nothing is called so")
