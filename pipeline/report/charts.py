@@ -6,6 +6,7 @@ clickable dots are elements placed in per cent. So it is as readable on a phone 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
@@ -14,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from pipeline.report.markup import short_number, tag
 
 UNITS = 1000
-LEAST = 3.0
+LEAST = 4
 """Units between two points of a line: less cannot be seen, and would only make the page larger."""
 Point = tuple[float, float]
 
@@ -162,8 +163,8 @@ class Chart:
 def path(points: Sequence[tuple[int, int]], *, step: bool = False) -> str:
     """The `d` of a line through points in units, without those too near to each other to be seen.
 
-    >>> path([(0, 1000), (1, 999), (500, 500), (1000, 0)])
-    'M0 1000L500 500L1000 0'
+    >>> path([(0, 1000), (1, 999), (500, 500), (500, 0)])
+    'M0 1000l500-500v-500'
     """
     kept: list[tuple[int, int]] = []
     for number, point in enumerate(points):
@@ -172,6 +173,14 @@ def path(points: Sequence[tuple[int, int]], *, step: bool = False) -> str:
             kept.append(point)
     if not kept:
         return ""
-    start, *rest = kept
-    ahead = (f"H{x}V{y}" if step else f"L{x} {y}" for x, y in rest)
-    return f"M{start[0]} {start[1]}{''.join(ahead)}"
+    moves = [(x - a, y - b) for (a, b), (x, y) in pairwise(kept)]
+    if step:
+        moves = [move for x, y in moves for move in ((x, 0), (0, y))]
+    return f"M{kept[0][0]} {kept[0][1]}{''.join(_move(x, y) for x, y in moves if x or y)}"
+
+
+def _move(x: int, y: int) -> str:
+    """One stretch of a line, in as few letters as it takes."""
+    if not y:
+        return f"h{x}"
+    return f"l{x} {y}".replace(" -", "-") if x else f"v{y}"

@@ -32,16 +32,28 @@ def test_equal_factors_are_equal_lengths_on_a_logarithmic_axis() -> None:
     assert np.allclose(np.diff([scale(v) for v in (1, 10, 100, 1000)]), scale(10) - scale(1))
 
 
+def corners(d: str) -> list[tuple[int, int]]:
+    """The points that a path goes through."""
+    at, found = np.zeros(2, dtype=int), []
+    for kind, rest in re.findall(r"([Mlhv])([^Mlhv]*)", d):
+        numbers = list(map(int, re.findall(r"-?\d+", rest)))
+        move = {"h": [numbers[0], 0], "v": [0, numbers[0]]}.get(kind, numbers)
+        at = np.array(move) if kind == "M" else at + move
+        found.append((int(at[0]), int(at[1])))
+    return found
+
+
 @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 1000)), min_size=2, max_size=200))
 def test_a_thinned_line_keeps_its_ends_and_leaves_no_visible_point_out(points: list[tuple[int, int]]) -> None:
-    kept = [tuple(map(int, pair)) for pair in re.findall(r"(-?\d+) (-?\d+)", path(points))]
+    kept = corners(path(points))
     assert kept[0] == points[0] and kept[-1] == points[-1] and set(kept) <= set(points)
     for point in points:
         assert min(max(abs(point[0] - x), abs(point[1] - y)) for x, y in kept) <= LEAST
 
 
 def test_steps_keep_their_height_until_the_next_point() -> None:
-    assert path([(0, 900), (100, 500), (300, 100)], step=True) == "M0 900H100V500H300V100"
+    expected = [(0, 900), (100, 900), (100, 500), (300, 500), (300, 100)]
+    assert corners(path([(0, 900), (100, 500), (300, 100)], step=True)) == expected
 
 
 def test_a_chart_places_its_marks_by_their_values() -> None:
