@@ -65,7 +65,11 @@ class EpochRecord(Callback):
     Args:
         validation: features [n, views, d] and codes [n], or None.
         metrics: recorded as `valid_<name>` besides the loss; they see probabilities averaged over views.
+
+    `probabilities` holds those of the last epoch, float64 [n, C], where there are validation data.
     """
+
+    probabilities: np.ndarray | None = None
 
     def __init__(self, validation: tuple[Tensor, Tensor] | None, metrics: Mapping[str, Scorer]):
         self.validation = validation
@@ -96,6 +100,7 @@ class EpochRecord(Callback):
             logits = torch.cat([net.module_(rows) for rows in X.flatten(0, 1).split(PREDICT_ROWS)])
             scores = {"valid_loss": float(net.criterion_(logits, y.repeat_interleave(views)))}
             probabilities = net.criterion_.probabilities(logits).unflatten(0, (images, views)).mean(dim=1)
+        self.probabilities = probabilities.double().numpy()
         for name, metric in self.metrics.items():
-            scores[f"valid_{name}"] = float(metric(y.numpy(), probabilities.double().numpy()))
+            scores[f"valid_{name}"] = float(metric(y.numpy(), self.probabilities))
         return scores

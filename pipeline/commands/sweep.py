@@ -145,19 +145,20 @@ def show_sweep(sweep: Sweep) -> None:
     from pipeline.sweeps.results import FAILED
     from pipeline.sweeps.space import short_label
 
-    keys = list(sweep.settings.space)
-    rows = []
-    for _, row in sweep.ranking.head(BEST).iterrows():
-        point = sweep.point(row)
-        values = [short_label(point[key]) if key in point else "" for key in keys]
-        rows.append(
-            (int(row["trial"]), float(row[sweep.objective]), int(row["epochs"]), float(row["seconds"]), *values)
-        )
+    best = [row for _, row in sweep.ranking.head(BEST).iterrows()]
+    points = [sweep.point(row) for row in best]
+    keys = [key for key in sweep.settings.space if any(key in point for point in points)]
+    rows = [
+        (sweep.objective, *(f"{row[sweep.objective]:.4f}" for row in best)),
+        ("epochs", *(str(row["epochs"]) for row in best)),
+        ("seconds", *(f"{row['seconds']:.1f}" for row in best)),
+        *((short_key(key, keys), *(short_label(one[key]) if key in one else "" for one in points)) for key in keys),
+    ]
     show_table(
         f"{sweep.id}: the best of {len(sweep.trials)} trials",
-        ("trial", sweep.objective, "epochs", "seconds", *(short_key(key, keys) for key in keys)),
+        ("", *(f"trial {row['trial']}" for row in best)),
         rows,
-        caption=f"{sweep.objective} on validation, of the best of many trials: a little too good.",
+        caption=f"{sweep.objective} on validation; the best of many trials is always a little too good.",
     )
     for _, row in sweep.trials[sweep.trials["state"] == FAILED].iterrows():
         errors.print(f"trial {row['trial']} FAILED: {row['error']}", highlight=False, markup=False)

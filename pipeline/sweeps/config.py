@@ -17,7 +17,18 @@ from pipeline.config import ExperimentConfig, expand_short_forms, find_config, v
 from pipeline.config_errors import config_error
 from pipeline.errors import ConfigError, ConfigNotFoundError, unknown_name
 from pipeline.overrides import apply_override, parse_override, read_yaml
-from pipeline.sweeps.space import MOST_VALUES, Dimension, Point, Space, fits, in_use, is_below, label, with_point
+from pipeline.sweeps.space import (
+    MOST_VALUES,
+    Dimension,
+    Point,
+    Space,
+    fits,
+    in_use,
+    is_below,
+    label,
+    merged,
+    with_point,
+)
 
 STRUCTURE = ("dataset", "dataset_name", "columns", "features", "split", "seed", "net.stored_side")
 """Keys that decide what a trial reads. That is read once, before all trials, so their values must be few."""
@@ -63,6 +74,13 @@ class SweepConfig(BaseModel):
         """sha256 over all but the name and the number of trials: a sweep of equal digest can be gone on with."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"name", "samples"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def is_rung(self, epoch: int) -> bool:
+        """Whether trials are compared after this epoch: grace, grace x reduction, and so on."""
+        rung = self.grace
+        while rung < epoch:
+            rung *= self.reduction
+        return self.scheduler == "asha" and rung == epoch
 
     def config_at(self, point: Point) -> ExperimentConfig:
         """The experiment at one point.
@@ -138,6 +156,11 @@ def load_sweep_config(
         content["space"] = _open_dimensions(space, fixed)
         if space and not content["space"]:
             raise ConfigError(f"{source}: expected a key to search, but all of them are set: {', '.join(fixed)}")
+        for key, dimension in content["space"].items():
+            try:
+                Dimension.model_validate(dimension)
+            except ValidationError as error:
+                raise config_error(error, Dimension, source, prefix=f"space.{key}.") from None
     objective = content["experiment"].get("objective", "mcc")
     content["experiment"] = expand_short_forms(content["experiment"])
     content["experiment"]["objective"] = SHORT.get(objective, objective)
@@ -172,7 +195,7 @@ def check_space(settings: SweepConfig, source: str) -> None:
     for key, dimension in settings.space.items():
         if is_below(key, FIXED):
             raise ConfigError(f"{source}: space.{key}: expected a key whose values give comparable trials; set it once")
-        if is_below(key, STRUCTURE) and dimension.values() is None:
+        if _decides_structure(key) and dimension.values() is None:
             raise ConfigError(
                 f"{source}: space.{key}: expected choice, grid or a short int, since features and parts are read "
                 "before the trials; got a range that cannot be counted through"
@@ -198,7 +221,7 @@ def structures(settings: SweepConfig) -> Iterator[ExperimentConfig]:
     Raises:
         ConfigError: There are too many.
     """
-    space = settings.dimensions.only(*STRUCTURE)
+    space = settings.dimensions.only(*filter(_decides_structure, settings.space))
     number = int(np.prod([len(one.values() or []) for one in space.dimensions.values()]))
     if number > MOST_VALUES:
         raise ConfigError(
@@ -219,6 +242,10 @@ def structures(settings: SweepConfig) -> Iterator[ExperimentConfig]:
                 break
     if not found:
         raise problem or ConfigError("no valid experiment")
+
+
+def _decides_structure(key: str) -> bool:
+    return is_below(key, STRUCTURE) or any(is_below(one, [key]) for one in STRUCTURE)
 
 
 def _first_problem(settings: SweepConfig, points: Iterable[Point]) -> ConfigError | None:
@@ -275,17 +302,8 @@ def _experiment(value: Any, source: str) -> dict[str, Any]:
     if isinstance(value, dict):
         named = value.get("config")
         base = expand_short_forms(read_yaml(find_config(named))) if isinstance(named, str) else {}
-        return _merged(base, expand_short_forms({key: one for key, one in value.items() if key != "config"}))
+        return merged(base, expand_short_forms({key: one for key, one in value.items() if key != "config"}))
     raise ConfigError(
         f"{source}: experiment: expected the name of a configuration, or the values of an experiment (beside `config: "
         f"NAME`, those that differ from it), got {value!r}"
     )
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested mappings key by key; anything else is replaced."""
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged

@@ -104,9 +104,9 @@ def words(point: Point) -> str:
 
 
 def short_key(key: str, keys: Any) -> str:
-    """The shortest ending of a dotted key that no other key ends with."""
+    """The shortest ending of a dotted key that says which it is: `lr` of `head.lr`, but `views.train`."""
     parts = key.split(".")
-    for number in range(1, len(parts) + 1):
+    for number in range(1 if len(parts) < 3 else 2, len(parts) + 1):
         ending = ".".join(parts[-number:])
         if sum(other == ending or other.endswith(f".{ending}") for other in keys) <= 1:
             return ending

@@ -238,11 +238,11 @@ class Recorder(tune.Callback):
         self._watcher.started(trial.config["number"], trial.config["point"])
 
     def on_trial_result(self, iteration: int, trials: Sequence[Any], trial: Any, result: Any, **info: Any) -> None:
-        """An epoch has ended, or the trial."""
+        """Some epochs have ended, or the trial."""
         if not result.get(LAST) and SCORE in result:
-            number = trial.config["number"]
-            self._epochs.setdefault(number, []).append((int(result["epoch"]), float(result[SCORE])))
-            self._watcher.epoch(number, int(result["epoch"]), float(result[SCORE]))
+            number, epoch, score = int(trial.config["number"]), int(result["epoch"]), float(result[SCORE])
+            self._epochs.setdefault(number, []).append((epoch, score))
+            self._watcher.epoch(number, epoch, score)
 
     def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         """A trial has ended or was stopped."""

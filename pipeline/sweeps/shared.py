@@ -220,7 +220,6 @@ def read_shared(opened: Opened, log: Log) -> Shared:
         blocks[name] = SharedBlock.of(block, list(order))
     shared.inputs = replace(inputs, blocks=blocks)
     shared.net_inputs = {}
-    log(
-        f"{len(order)} images of train and validation, {shared.bytes / 1e6:.0f} MB of features, read once for all trials"
-    )
+    features = f", {shared.bytes / 1e6:.1f} MB of features" if blocks else ""
+    log(f"{len(order)} images of train and validation{features}, read once for all trials")
     return shared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,8 @@ MOST_VALUES = 256
 class Dimension(BaseModel):
     """The values that one key of the configuration may take: exactly one of the five kinds.
 
-    A choice may be any value the key takes, lists and mappings included.
+    A choice may be any value the key takes, lists and mappings included; a mapping sets only the keys that it has, so
+    values that belong together are chosen together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -144,9 +145,9 @@ class Space(BaseModel):
         """Whether all points could be tried one after the other."""
         return all(dimension.values() is not None for dimension in self.dimensions.values())
 
-    def only(self, *prefixes: str) -> Space:
-        """The dimensions of these keys and of what lies below them, whatever the others are."""
-        chosen = {key: one for key, one in self.dimensions.items() if is_below(key, prefixes)}
+    def only(self, *keys: str) -> Space:
+        """The dimensions of these keys, whatever the others are."""
+        chosen = {key: one for key, one in self.dimensions.items() if key in keys}
         return Space(dimensions={key: one.model_copy(update={"when": {}}) for key, one in chosen.items()})
 
 
@@ -175,20 +176,25 @@ def label(value: Any) -> str:
 def short_label(value: Any) -> str:
     """A value in few letters, for tables and pictures: the backbones of a hybrid, the name of a head."""
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:.4g}"
     if isinstance(value, list) and value and all(isinstance(one, dict) and "backbone" in one for one in value):
-        return "+".join(_short_block(one) for one in value)
+        names, kinds = zip(*(_short_block(one) for one in value), strict=True)
+        if len(set(kinds)) == 1:
+            return "+".join(names) + (f", {kinds[0]}" if kinds[0] else "")
+        return "+".join(f"{name} ({kind})" if kind else name for name, kind in zip(names, kinds, strict=True))
     if isinstance(value, dict) and "name" in value:
         rest = ", ".join(f"{key} {short_label(one)}" for key, one in value.items() if key != "name")
         return f"{value['name']} ({rest})" if rest else str(value["name"])
     return label(value)
 
 
-def _short_block(block: Mapping[str, Any]) -> str:
-    name = short_name(str(block["backbone"]))
-    views = f" {block['augmentation']} x{block.get('views', 1)}" if block.get("augmentation", "none") != "none" else ""
+def _short_block(block: Mapping[str, Any]) -> tuple[str, str]:
+    """A block's backbone, and how its features are read."""
+    plain = block.get("augmentation", "none") == "none"
+    views = "" if plain else f"{block['augmentation']} x{block.get('views', 1)}"
     transform = block.get("transform", "standardize")
-    return name + views + (f" {transform}" if transform != "standardize" else "")
+    kind = [views, transform if transform != "standardize" else ""]
+    return short_name(str(block["backbone"])), " ".join(filter(None, kind))
 
 
 def _is_json(text: str) -> bool:
@@ -200,9 +206,29 @@ def _is_json(text: str) -> bool:
 
 
 def with_point(content: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment's plain values with those of a point set in them."""
+    """An experiment's plain values with those of a point set in them; mappings are merged into what is there."""
     changed = expand_short_forms(deepcopy(dict(content)))
     for key, value in point.items():
-        apply_override(changed, key.split("."), deepcopy(value))
+        path = key.split(".")
+        there = _value_at(changed, path)
+        both = isinstance(value, dict) and isinstance(there, dict)
+        apply_override(changed, path, merged(there, value) if both else deepcopy(value))
         changed = expand_short_forms(changed)
     return changed
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings key by key; anything else is replaced."""
+    made = deepcopy(dict(base))
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
+        made[key] = merged(made[key], value) if both else deepcopy(value)
+    return made
+
+
+def _value_at(content: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        if not isinstance(content, dict):
+            return None
+        content = content.get(part)
+    return content

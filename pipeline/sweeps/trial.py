@@ -1,4 +1,4 @@
-"""One trial: train and score one point as a run would, tell the score of every epoch, and keep nothing on disk."""
+"""One trial: train and score one point as a run would, tell its score on the way, and keep nothing on disk."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from heads.logit_adjustment import TAUS, adjusted
 from heads.zoo import HEADS
 from pipeline.config import ExperimentConfig
 from pipeline.features import Inputs
@@ -18,6 +19,8 @@ from pipeline.sweeps.search import LAST, SCORE
 from pipeline.sweeps.shared import Shared
 from pipeline.sweeps.space import Point
 
+PAUSE = 5.0
+"""Seconds between reports that only inform: each stops the training until it was taken."""
 Tell = Callable[[dict[str, Any]], None]
 """Takes one report; may not return, where a trial is stopped."""
 
@@ -48,15 +51,17 @@ class Clock:
         """Training stood still for so long."""
         self._waited += seconds
 
-    def stamp(self) -> dict[str, float | None]:
-        """Seconds of training, and seconds beside it since the trial before ended (None: there was none)."""
-        now = self._ended = perf_counter()
-        running = 0.0 if self._train_began is None else now - self._train_began
+    def stamp(self, now: float | None = None) -> dict[str, float | None]:
+        """Seconds of training, and seconds beside it since the trial before ended (None: there was none).
+
+        Args:
+            now: When the training stood still, if before this call.
+        """
+        self._ended = perf_counter()
+        running = 0.0 if self._train_began is None else (now or self._ended) - self._train_began
         seconds = self._training + running - self._waited
-        return {
-            "seconds": seconds,
-            "overhead": None if self._previous is None else now - self._previous - seconds,
-        }
+        overhead = None if self._previous is None else self._ended - self._previous - seconds
+        return {"seconds": seconds, "overhead": overhead}
 
 
 def train_point(
@@ -83,21 +88,28 @@ def train_point(
 
 
 def run_trial(point: Point, shared: Shared, tell: Tell, clock: Clock) -> None:
-    """Train one point and tell its scores; what goes wrong is told, not raised, so that the process lives on."""
-    clock.begin()
-    best: list[float] = []
+    """Train one point and tell its score on the way; what goes wrong is told, not raised: the process lives on.
 
-    def on_epoch(score: float) -> None:
-        best.append(max([score, *best[-1:]]))
-        report = {SCORE: best[-1], "epoch": len(best), LAST: False, **clock.stamp()}
+    Told are the epochs at which trials are compared, and others where they take long.
+    """
+    clock.begin()
+    epochs, told, at = 0, -np.inf, perf_counter()
+
+    def on_epoch(number: int, best: float, score: Callable[[], float]) -> None:
+        nonlocal epochs, told, at
+        epochs, compared = number, shared.settings.is_rung(number)
+        if not compared and perf_counter() - at < PAUSE:
+            return
         began = perf_counter()
-        tell(report)
-        clock.waited(perf_counter() - began)
+        told = max(told, score() if compared else best)
+        tell({SCORE: told, "epoch": epochs, LAST: False, **clock.stamp(began)})
+        at = perf_counter()
+        clock.waited(at - began)
 
     try:
         config = shared.settings.config_at(point)
         inputs, folds = shared.inputs_of(config), shared.folds_of(config)
-        callbacks = [epoch_teller(config.objective, on_epoch)] if len(folds) == 1 and _has_epochs(config) else []
+        callbacks = [epoch_teller(config, folds[0], on_epoch)] if len(folds) == 1 and _has_epochs(config) else []
         clock.train(True)
         score = train_point(config, inputs, folds, callbacks)
         clock.train(False)
@@ -108,21 +120,45 @@ def run_trial(point: Point, shared: Shared, tell: Tell, clock: Clock) -> None:
         clock.train(False)
         line = f"{type(error).__name__}: {' '.join(str(error).split())}"
         outcome = {"error": line, "traceback": traceback.format_exc()}
-    tell({"epoch": len(best), **outcome, LAST: True, "done": True, **clock.stamp()})
+    tell({"epoch": epochs, **outcome, LAST: True, "done": True, **clock.stamp()})
 
 
 def _has_epochs(config: ExperimentConfig) -> bool:
     return config.net is not None or HEADS[config.head.name].has_epochs
 
 
-def epoch_teller(objective: str, on_epoch: Callable[[float], None]) -> Any:
-    """A skorch callback that hands over the objective's validation score after each epoch."""
+def epoch_teller(
+    config: ExperimentConfig, parts: Mapping[str, Part], on_epoch: Callable[[int, float, Callable[[], float]], None]
+) -> Any:
+    """A skorch callback that hands over each epoch's number, the best score so far, and what computes a fairer one.
+
+    The fairer one is this epoch's, logit-adjusted as the end result will be, if there is a `tau` (heads only): without
+    it, losses that correct the imbalance look worse than they are. A few values stand for `auto`.
+    """
     from skorch.callbacks import Callback  # imports torch: only for what is trained by epochs
 
+    from heads.training import EpochRecord
+
+    prior = np.bincount(parts["train"].y) / len(parts["train"])
+    y = parts["validation"].y
+
     class EpochTeller(Callback):
+        def __init__(self) -> None:
+            self.epochs, self.best = 0, -np.inf
+
         def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
             """Hand it over."""
-            on_epoch(float(net.history[-1][f"valid_{objective}"]))
+            self.epochs += 1
+            self.best = max(self.best, float(net.history[-1][f"valid_{config.objective}"]))
+            on_epoch(self.epochs, self.best, lambda: self._score(net))
+
+        def _score(self, net: Any) -> float:
+            records = [one for _, one in net.callbacks_ if isinstance(one, EpochRecord)]
+            proba = records[0].probabilities if records else None
+            if config.tau is None or proba is None:
+                return self.best
+            taus = TAUS[::4] if config.tau == "auto" else [config.tau]
+            return max(SCORERS[config.objective](y, adjusted(proba, prior, tau)) for tau in taus)
 
     return EpochTeller()
 
