@@ -14,7 +14,8 @@ from pipeline.metrics import get_metric
 from pipeline.report.board import Board, Row, label
 from pipeline.report.charts import Chart, linear, path
 from pipeline.report.markup import short_number, tag
-from pipeline.report.pictures import embedded_png
+from pipeline.sweeps.importance import importances
+from pipeline.sweeps.live import short_key
 from pipeline.sweeps.results import FAILED, FINISHED, STOPPED
 from pipeline.sweeps.space import short_label
 
@@ -54,8 +55,9 @@ class SweepView:
         row: The run it ended with, if it is in the leaderboard.
         history: Chart of the objective by trial, or None before the first trial has ended.
         parallel: Parallel coordinates, or None with fewer than two trials or no value that differs.
-        importance: The sweep's own picture as a data URI, or None.
+        importance: Key -> the share of the scores' variance that it explains; empty with too few trials.
         keys: What was searched, and whether its values are numbers.
+        short: Each key in few letters.
         trials: In the order they ended.
     """
 
@@ -66,8 +68,9 @@ class SweepView:
     row: Row | None
     history: Markup | None
     parallel: Markup | None
-    importance: str | None
+    importance: dict[str, float]
     keys: dict[str, bool]
+    short: dict[str, str]
     trials: list[TrialView]
 
 
@@ -90,8 +93,9 @@ def _view(sweep: Sweep, board: Board) -> SweepView:
         row=board.of(sweep.final_run) if sweep.final_run else None,
         history=_history(sweep, trials, higher) if trials else None,
         parallel=_parallel(sweep, trials, higher),
-        importance=embedded_png(sweep.folder / "importance.png"),
+        importance=dict(importances(sweep)[["key", "importance"]].itertuples(index=False)),
         keys={key: not one.is_choice for key, one in space.items()},
+        short={key: short_key(key, space) for key in space},
         trials=trials[-MOST_TRIALS:],
     )
 
@@ -143,9 +147,10 @@ def _history(sweep: Sweep, trials: Sequence[TrialView], higher: bool) -> Markup:
 
 
 def _parallel(sweep: Sweep, trials: Sequence[TrialView], higher: bool) -> Markup | None:
-    """One line a trial through its values and its score: the better, the stronger; the best fifth in another colour."""
+    """One line a trial through its values and its score: the better, the stronger; thin where it was stopped early."""
     shown = [one for one in trials if one.score is not None][-MOST_LINES:]
-    axes = [_axis(key, shown, one.loguniform is not None) for key, one in sweep.settings.space.items()]
+    space = sweep.settings.space
+    axes = [_axis(key, short_key(key, space), shown, one.loguniform is not None) for key, one in space.items()]
     axes = [axis for axis in axes if len(set(axis.heights.values())) > 1][: MOST_AXES - 1]
     if not axes or len(shown) < 2:
         return None
@@ -159,7 +164,8 @@ def _parallel(sweep: Sweep, trials: Sequence[TrialView], higher: bool) -> Markup
             for x, axis in zip(places, axes, strict=True)
             if int(n) in axis.heights
         ]
-        lines.append(tag("path", d=path(points), class_=f"line shade{rank * SHADES // len(shown)}"))
+        look = f"line shade{rank * SHADES // len(shown)}" + (" stopped" if shown[int(n)].state == STOPPED else "")
+        lines.append(tag("path", d=path(points), class_=look))
     svg = tag("svg", *lines, viewBox="0 0 1000 1000", preserveAspectRatio="none", aria_hidden="true")
     columns = [
         tag(
@@ -190,14 +196,14 @@ class _Axis:
     ticks: list[tuple[str, float]]
 
 
-def _axis(key: str, trials: Sequence[TrialView], log: bool) -> _Axis:
+def _axis(key: str, name: str, trials: Sequence[TrialView], log: bool) -> _Axis:
     numbers = {n: v for n, one in enumerate(trials) if (v := one.numbers.get(key)) is not None}
     if numbers:
-        return _numbers(key, numbers, log)
+        return _numbers(name, numbers, log)
     texts = {n: one.values[key] for n, one in enumerate(trials) if key in one.values}
     names = sorted(set(texts.values()), key=lambda name: (len(name), name))
     height = {name: n / max(len(names) - 1, 1) for n, name in enumerate(names)}
-    return _Axis(key, {n: height[text] for n, text in texts.items()}, list(height.items()))
+    return _Axis(name, {n: height[text] for n, text in texts.items()}, list(height.items()))
 
 
 def _numbers(name: str, numbers: Mapping[int, float], log: bool = False) -> _Axis:

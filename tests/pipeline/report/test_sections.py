@@ -15,7 +15,6 @@ from pipeline.report.cost import costs, pareto
 from pipeline.report.datasets import Datasets, describe
 from pipeline.report.details import run_details
 from pipeline.report.origins import origins, train_command
-from pipeline.report.pictures import embedded_png
 from pipeline.report.run_charts import class_scores, confusion, epochs
 from pipeline.report.sweeps import sweep_views
 from pipeline.sweeps.results import all_sweeps
@@ -105,18 +104,20 @@ def test_a_sweep_shows_its_trials_its_best_and_its_failures(lab, board) -> None:
     assert [one.error for one in view.trials if one.state == "failed"] == ["ValueError: expected a rate above 0"]
     assert view.trials[1].values == {"head.lr": "0.002", "head.hidden": "[16]"}
     assert view.parallel is not None and view.parallel.count("<path") == 3  # the failed one has no score
-    assert view.importance is None
+    assert view.importance == {} and view.short == {"head.lr": "lr", "head.hidden": "hidden"}
 
 
-def test_only_small_real_pngs_are_embedded(tmp_path) -> None:
-    picture = tmp_path / "a.png"
-    assert embedded_png(picture) is None
-    picture.write_bytes(b"<svg onload=alert(1)>")
-    assert embedded_png(picture) is None
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(10))
-    assert str(embedded_png(picture)).startswith("data:image/png;base64,")
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(500_000))
-    assert embedded_png(picture) is None
+def test_the_importance_of_values_is_shown_once_there_are_enough_trials(own_lab) -> None:
+    (sweep,) = all_sweeps(own_lab.workspace)
+    path = sweep.folder / "trials.csv"
+    head, *rows = path.read_text().splitlines()
+    more = [
+        f"{n},finished,{0.1 * (n % 5)},5,1.0,,,{0.002 * (n % 5 + 1)},[{16 if n % 2 else ''}]" for n in range(10, 30)
+    ]
+    path.write_text("\n".join([head, *rows, *more]) + "\n")
+    (view,) = sweep_views(all_sweeps(own_lab.workspace), own_lab.board())
+    assert list(view.importance) == ["head.lr", "head.hidden"] and view.importance["head.lr"] > 0.8
+    assert "Which values decide the score" in own_lab.report(own_lab.workspace / "page.html", gallery=0)
 
 
 def test_the_data_section_counts_images_lesions_and_parts(lab, board) -> None:
