@@ -3,6 +3,7 @@
 import base64
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -96,6 +97,11 @@ def test_features_that_are_gone_stale_or_others_are_said_and_cost_no_report(own_
     assert "other bytes" in look() or "changed" in look()
     own_lab.csv.unlink()
     assert "no data set" in look()
+
+
+def test_a_network_trained_from_images_has_no_cached_neighbours(lab) -> None:
+    run = SimpleNamespace(config=SimpleNamespace(net="simple_cnn"))
+    assert "no cached features" in nearest_training_images(run, [], "validation", Datasets(lab.workspace), None)
 
 
 def test_pictures_are_small_copies_and_what_is_no_image_has_none(tmp_path: Path) -> None:
