@@ -60,7 +60,10 @@
     list = run().mistakes.filter((one) => (t === "" || one.true === Number(t)) && (g === "" || one.given === Number(g)));
     get("list").replaceChildren(...list.slice(0, limit).map(card));
     get("more").hidden = list.length <= limit;
-    get("count").textContent = `${Math.min(limit, list.length)} of ${list.length} shown; ${run().wrong} of ${run().images} images are wrong`;
+    const all = run().counts.flatMap((row, truth) => row.filter((_, guess) => truth !== guess
+      && (t === "" || truth === Number(t)) && (g === "" || guess === Number(g)))).reduce((sum, n) => sum + n, 0);
+    get("count").textContent = `${Math.min(limit, list.length)} shown; here are the surest ${list.length} of ${all} such mistakes`
+      + ` among ${run().images} images`;
     for (const button of get("matrix").querySelectorAll("button")) {
       button.setAttribute("aria-pressed", button.dataset.pair === `${t},${g}`);
     }
@@ -81,7 +84,7 @@
         ...classes.map((label, code) => make("option", { value: code }, `${label} (${totals[code]})`)));
     }
     const most = Math.max(1, ...counts.flatMap((row, t) => row.filter((_, p) => p !== t)));
-    const head = make("thead", {}, make("tr", {}, make("td", {}, "true ↓ given →"), ...classes.map((label) => make("th", { scope: "col" }, label))));
+    const head = make("thead", {}, make("tr", {}, make("td", {}, "true ↓", make("br"), "given →"), ...classes.map((label) => make("th", { scope: "col" }, label))));
     const rows = counts.map((row, t) => make("tr", {}, make("th", { scope: "row" }, classes[t]), ...row.map((n, p) => {
       if (p === t || n === 0) return make("td", {}, p === t ? "·" : "");
       const button = make("button", { type: "button", "data-pair": `${t},${p}`, "aria-label": `${n} ${classes[t]} given ${classes[p]}` }, String(n));

@@ -201,7 +201,6 @@ def _entry(
         "names": [names.get(label, label) for label in run.classes],
         "counts": counts.tolist(),
         "images": len(true),
-        "wrong": int((given != true).sum()),
         "note": note,
         "mistakes": shown,
     }

@@ -91,12 +91,16 @@ const openPanel = (dialog, render, step) => {
   for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, say);
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
+  const nav = document.querySelector(".bar nav");
   const links = new Map([...document.querySelectorAll(".bar li a")].map((link) => [link.hash.slice(1), link]));
   const inView = new Set();
   const watch = new IntersectionObserver((entries) => {
     for (const entry of entries) inView[entry.isIntersecting ? "add" : "delete"](entry.target.id);
     const first = [...links.keys()].find((id) => inView.has(id));
-    for (const [id, link] of links) link.toggleAttribute("aria-current", id === first);
+    for (const [id, link] of links) {
+      link.toggleAttribute("aria-current", id === first);
+      if (id === first) nav.scrollLeft = link.offsetLeft - nav.offsetLeft - 24;
+    }
   }, { rootMargin: "-20% 0px -70%" });
   for (const id of links.keys()) watch.observe(document.getElementById(id));
 })();

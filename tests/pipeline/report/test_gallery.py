@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 from pipeline.neighbours import JointSpace, nearest
 from pipeline.report.datasets import SMALL, Datasets, picture
@@ -123,10 +124,9 @@ def test_the_gallery_holds_each_picture_once_and_names_what_is_missing(own_lab) 
     entry = found["runs"][0]
     shown = entry["mistakes"][0]
     assert shown["picture"] is not None and len(shown["near"]) == NEIGHBOURS and entry["note"] == ""
-    assert entry["wrong"] == sum(sum(row) for row in entry["counts"]) - sum(
-        entry["counts"][n][n] for n in range(len(entry["classes"]))
-    )
     run = board.rows[0].run
+    given, true = run.probabilities("validation").argmax(1), run.labels("validation")
+    assert entry["counts"] == confusion_matrix(true, given).tolist() and entry["images"] == len(true)
     table = Datasets(own_lab.workspace).table(run)
     Path(table.frame.set_index("image_id").loc[shown["id"], "path"]).unlink()
     again = galleries(board, 2, Datasets(own_lab.workspace))["runs"][0]["mistakes"][0]

@@ -115,6 +115,8 @@ def test_the_gallery_filters_by_pair_of_classes_and_enlarges(report) -> None:
     report.get_by_text("Pick a pair from the matrix").click()
     report.locator(f"#g-matrix button[aria-label$='{true} given {given}']").click()
     assert {(c.get_attribute("data-true"), c.get_attribute("data-given")) for c in cards.all()} == {(true, given)}
+    number = report.locator(f"#g-matrix button[aria-label$='{true} given {given}']").inner_text()
+    assert f"of {number} such mistakes" in report.locator("#g-count").inner_text()
     first = cards.first
     assert first.locator(".near img").count() == 5
     assert first.locator("img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
