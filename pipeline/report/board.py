@@ -97,7 +97,7 @@ class Board:
     Attributes:
         metric: What they are ordered by.
         part: Where the scores come from.
-        rows: One a run.
+        rows: One a run; where there are several data sets, those of the one with most runs come first.
         cohorts: The largest first.
         left_out: Runs that are not in it, and why.
     """
@@ -186,7 +186,9 @@ def make_board(
         rows += own
         if on_run:
             on_run(len(rows))
-    return Board(known, part, _best_first(rows, known), found, left_out)
+    datasets = list(dict.fromkeys(cohort.dataset for cohort in found))
+    rows = sorted(_best_first(rows, known), key=lambda row: datasets.index(found[row.cohort].dataset))
+    return Board(known, part, rows, found, left_out)
 
 
 def enough_resamples(resamples: int, runs: int) -> int:

@@ -105,7 +105,7 @@ def _cost(name: str, rows: list[Row], board: Board, heads: list[str], searches: 
     for search in searches:
         chart.dot(
             (search.seconds, search.row.value),
-            "sweep",
+            "whole",
             href=f"#{search.row.anchor}",
             data_tip=f"sweep {search.sweep}\n{search.trials} trials, {seconds(search.seconds)} in all\n"
             f"ended with {label(metric)} {score(search.row.value)}",
@@ -115,7 +115,7 @@ def _cost(name: str, rows: list[Row], board: Board, heads: list[str], searches: 
         number = heads.index(head)
         chart.legend(head, f"c{number % COLOURS}{' ring' if number // COLOURS % 2 else ' disc'}")
     if searches:
-        chart.legend("a sweep's whole search", "sweep")
+        chart.legend("a sweep's whole search", "whole")
     return Cost(name, chart.render(), front, searches)
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from data.summary import Summary, summarise
 from data.table import ImageTable
 from pipeline.config import ExperimentConfig
 from pipeline.features import Inputs, open_inputs
-from pipeline.report.board import Board, Cohort
+from pipeline.report.board import Board, Row
 from pipeline.runs import PARTS, Run
 
 LARGE, SMALL = 288, 128
@@ -125,7 +126,7 @@ class Dealt:
     """How the images of some runs were dealt.
 
     Attributes:
-        policy, seed: Of the split.
+        policy, seed: Of the split, with what else tells it from others.
         counts: int, one row a class, one column a part that the runs have opened.
         lesions: Part -> number of lesions.
         runs: How many runs share it.
@@ -140,29 +141,40 @@ class Dealt:
 
 def describe(board: Board, datasets: Datasets) -> list[Described]:
     """The data sets of the runs, that with the most runs first."""
-    by_name: dict[str, list[Cohort]] = {}
-    for cohort in board.cohorts:
-        by_name.setdefault(cohort.dataset, []).append(cohort)
+    by_name: dict[str, list[Row]] = {}
+    for row in board.rows:
+        by_name.setdefault(board.cohorts[row.cohort].dataset, []).append(row)
     found = []
-    for name, cohorts in by_name.items():
-        run = cohorts[0].best.run
+    for name, rows in by_name.items():
+        run = rows[0].run
         table = datasets.table(run)
         summary = None if isinstance(table, str) else summarise(table)
         why = table if isinstance(table, str) else ""
         if summary is not None and summary.fingerprint != run.provenance.get("table"):
             why = "images, labels or lesions have changed since the best run was trained"
-        found.append(Described(name, summary, why, [_dealt(board, cohort) for cohort in cohorts]))
+        found.append(Described(name, summary, why, _ways_of_dealing(rows)))
     return found
 
 
-def _dealt(board: Board, cohort: Cohort) -> Dealt:
-    runs = [row.run for row in board.in_cohort(cohort)]
-    fullest = max(runs, key=lambda run: len(run.metrics))
-    rows = fullest.predictions
-    parts = [part for part in PARTS if (rows["split"] == part).any()]
-    counts = pd.crosstab(rows["label"], rows["split"]).reindex(index=list(cohort.classes), columns=parts, fill_value=0)
-    lesions = {part: int(rows["group"][rows["split"] == part].nunique()) for part in parts}
-    return Dealt(cohort.policy, cohort.seed, counts, lesions, len(runs))
+def _ways_of_dealing(rows: Sequence[Row]) -> list[Dealt]:
+    """The splits of some runs, the most used first."""
+    by_split: dict[str, list[Row]] = {}
+    for row in rows:
+        by_split.setdefault(str(row.run.provenance.get("split")), []).append(row)
+    return [_dealt(some) for some in sorted(by_split.values(), key=lambda some: -len(some))]
+
+
+def _dealt(rows: Sequence[Row]) -> Dealt:
+    fullest = max((row.run for row in rows), key=lambda run: len(run.metrics))
+    about, images = rows[0].about, fullest.predictions
+    policy = str(about["policy"])
+    if fullest.config.split.train_images == "all":
+        policy += ", all images of the train lesions"
+    parts = [part for part in PARTS if (images["split"] == part).any()]
+    counts = pd.crosstab(images["label"], images["split"])
+    counts = counts.reindex(index=list(fullest.classes), columns=parts, fill_value=0)
+    lesions = {part: int(images["group"][images["split"] == part].nunique()) for part in parts}
+    return Dealt(policy, int(about["seed"]), counts, lesions, len(rows))
 
 
 def images_per_group(summary: Summary, most: int = 6) -> list[tuple[str, int]]:

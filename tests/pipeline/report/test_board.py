@@ -1,5 +1,6 @@
 """The leaderboard's numbers are those that the rest of the package gives, cohort by cohort."""
 
+import json
 import shutil
 
 import numpy as np
@@ -107,6 +108,16 @@ def test_many_runs_get_so_many_resamples_that_holm_can_find_a_difference() -> No
         least = 2 / (enough_resamples(2000, runs) + 1) * (runs - 1)
         assert least < 0.05
     assert enough_resamples(2000, 10_000) == MOST_RESAMPLES
+
+
+def test_runs_of_another_data_set_follow_those_of_the_largest_however_good(own_lab) -> None:
+    run = own_lab.runs["seed1"]
+    provenance = run.provenance | {"summary": run.provenance["summary"] | {"dataset": "easy"}}
+    (run.folder / "provenance.json").write_text(json.dumps(provenance))
+    metrics = {name: values | {"mcc": 0.999} for name, values in run.metrics.items()}
+    (run.folder / "metrics.json").write_text(json.dumps(metrics))
+    board = own_lab.board()
+    assert [row.about["dataset"] for row in board.rows] == ["moles"] * 5 + ["easy"] and board.rows[-1].value == 0.999
 
 
 def test_names_and_anchors() -> None:

@@ -94,7 +94,8 @@ def test_a_row_opens_the_run_and_arrows_go_to_the_next(report, board) -> None:
     panel.get_by_text("Configuration", exact=True).click()
     assert "max_iter" in panel.inner_text() or "head:" in panel.inner_text()
     report.keyboard.press("Escape")
-    assert not panel.is_visible() and report.evaluate("location.hash") == ""
+    report.wait_for_url(lambda url: "#" not in url)
+    assert not panel.is_visible()
 
 
 def test_a_link_to_a_run_opens_it_at_once(page, page_file: Path, board) -> None:

@@ -17,6 +17,7 @@ from pipeline.report.details import run_details
 from pipeline.report.origins import origins, train_command
 from pipeline.report.run_charts import class_scores, confusion, epochs
 from pipeline.report.sweeps import sweep_views
+from pipeline.runner import run_experiment
 from pipeline.sweeps.results import all_sweeps
 
 
@@ -128,6 +129,19 @@ def test_the_data_section_counts_images_lesions_and_parts(lab, board) -> None:
     assert (first.seed, second.seed) == (0, 1) and list(first.counts.columns) == ["train", "validation", "test"]
     assert list(second.counts.columns) == ["train", "validation"]
     assert first.counts["validation"].sum() == board.cohorts[0].images
+
+
+def test_splits_with_other_train_images_stand_apart(own_lab) -> None:
+    """They are scored on the same images, and so are one group of the leaderboard, but were trained on more."""
+    config = own_lab.runs["a"].config
+    split = config.split.model_copy(update={"train_images": "all"})
+    more = run_experiment(config.model_copy(update={"split": split}), own_lab.workspace, plots=False)
+    board = own_lab.board()
+    assert board.of(more.id).cohort == board.of(own_lab.runs["a"].id).cohort
+    (found,) = describe(board, Datasets(own_lab.workspace))
+    assert len(found.splits) == 3 and (found.splits[0].policy, found.splits[0].runs) == ("one_per_lesion", 5)
+    (wide,) = [one for one in found.splits if one.policy == "one_per_lesion, all images of the train lesions"]
+    assert wide.counts["train"].sum() == len(more.part("train")) > found.splits[0].counts["train"].sum()
 
 
 def test_a_data_set_that_is_gone_or_has_changed_is_said(own_lab) -> None:
