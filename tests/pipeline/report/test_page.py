@@ -83,7 +83,8 @@ def test_marked_rows_stand_out_and_give_the_command_that_compares_them(report, l
 def test_a_row_opens_the_run_and_arrows_go_to_the_next(report, board) -> None:
     report.locator("#board tbody tr").nth(1).locator("td.main").click()
     panel = report.locator("#panel")
-    assert panel.is_visible() and board.rows[1].run.id in panel.inner_text()
+    panel.wait_for()
+    assert board.rows[1].run.id in panel.inner_text()
     assert report.evaluate("location.hash") == f"#{board.rows[1].anchor}"
     for part in ("Scores", "Confusion", "ROC", "Precision and recall", "Calibration", "Each class", "Configuration"):
         assert part in panel.inner_text()
@@ -94,8 +95,8 @@ def test_a_row_opens_the_run_and_arrows_go_to_the_next(report, board) -> None:
     panel.get_by_text("Configuration", exact=True).click()
     assert "max_iter" in panel.inner_text() or "head:" in panel.inner_text()
     report.keyboard.press("Escape")
+    panel.wait_for(state="hidden")
     report.wait_for_url(lambda url: "#" not in url)
-    assert not panel.is_visible()
 
 
 def test_a_link_to_a_run_opens_it_at_once(page, page_file: Path, board) -> None:
@@ -122,9 +123,10 @@ def test_the_gallery_filters_by_pair_of_classes_and_enlarges(report) -> None:
     assert first.locator(".near img").count() == 5
     assert first.locator("img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
     first.locator("button.picture").click()
-    assert report.locator("#large").is_visible() and report.locator("#large img").count() == 6
+    report.locator("#large").wait_for()
+    assert report.locator("#large img").count() == 6
     report.keyboard.press("Escape")
-    assert not report.locator("#large").is_visible()
+    report.locator("#large").wait_for(state="hidden")
 
 
 def choose(page: Any, select: str, label: str) -> None:
@@ -159,7 +161,8 @@ def test_no_screen_scrolls_sideways(browser, page_file: Path, width: int, scheme
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
     page.locator("#board tbody tr a").first.click()
-    assert page.evaluate("document.getElementById('panel').scrollWidth") <= width
+    page.locator("#panel").wait_for()
+    assert 0 < page.evaluate("document.getElementById('panel').scrollWidth") <= width
     light = (
         sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[:3])) > 380
     )
@@ -201,7 +204,7 @@ def test_the_page_may_run_its_own_scripts_only(report, page_file: Path) -> None:
             document.body.append(image);
         }"""
     )
-    report.wait_for_timeout(100)
+    report.locator("img[onerror]").evaluate("image => image.decode().catch(() => null)")  # it has tried and failed
     assert report.evaluate("window.injected") is None
     assert any("Content Security Policy" in text for text in said)
     policy = content_policy(["1"])
@@ -242,12 +245,14 @@ def test_names_from_data_are_text_wherever_they_stand(page, own_lab, tmp_path: P
     assert page.title() == HOSTILE and page.locator("h1").inner_text() == HOSTILE
     page.locator("#board tbody tr a").first.click()
     panel = page.locator("#panel")
+    panel.wait_for()
     assert HOSTILE in panel.locator("h3").inner_text() and f"long {HOSTILE}" in panel.inner_text()
     page.keyboard.press("Escape")
     card = page.locator("#g-list .mistake", has_text=HOSTILE).first
     assert card.is_visible() and image in card.inner_text()
     assert HOSTILE in page.locator("#sweeps tr.failed").inner_text()
     page.locator("#cost .dot").first.hover()
+    page.locator("#tip").wait_for()
     assert HOSTILE in page.locator("#tip").inner_text()
 
 
