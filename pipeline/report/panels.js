@@ -74,22 +74,30 @@ const openPanel = (dialog, render, step) => {
   follow();
 
   const tip = document.getElementById("tip");
-  const say = (event) => {
-    const mark = event.target.closest?.("[data-tip]");
-    tip.hidden = !mark;
-    if (!mark) return;
-    tip.textContent = mark.dataset.tip;
-    const at = mark.getBoundingClientRect();
+  let over = null;
+  const place = () => {
+    if (!over) return;
+    const at = over.getBoundingClientRect();
     const left = Math.min(Math.max(at.left + at.width / 2 - tip.offsetWidth / 2, 8), innerWidth - tip.offsetWidth - 8);
     const above = at.top - tip.offsetHeight - 10;
     tip.style.left = `${left}px`;
     tip.style.top = `${above > 8 ? above : at.bottom + 10}px`;
+  };
+  const say = (event) => {
+    const mark = event.target.closest?.("[data-tip]") ?? null;
+    if (mark === over) return;
+    over = mark;
+    tip.hidden = !mark;
     for (const one of document.querySelectorAll(".whisker.on")) one.classList.remove("on");
+    if (!mark) return;
+    tip.textContent = mark.dataset.tip;
+    place();
     const run = CSS.escape(mark.dataset.run ?? "");
     for (const one of mark.closest(".plot").querySelectorAll(`.whisker[data-run="${run}"]`)) one.classList.add("on");
   };
   for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, say);
-  addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+  addEventListener("scroll", place, { passive: true });
 
   const nav = document.querySelector(".bar nav");
   const links = new Map([...document.querySelectorAll(".bar li a")].map((link) => [link.hash.slice(1), link]));
