@@ -19,6 +19,7 @@ from pipeline.commands import (
     grid,
     leakage,
     predict,
+    report,
     runs,
     serve,
     sharing,
@@ -51,6 +52,7 @@ app.command()(sweep.sweep)
 app.command()(grid.grid)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
+app.command()(report.report)
 app.command()(predict.predict)
 app.command()(export.export)
 app.command()(serve.serve)

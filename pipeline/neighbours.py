@@ -1,5 +1,6 @@
 """The most similar rows of one set of features to those of another, exactly, a block at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,37 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
     """Rows scaled to length 1, float32; a row of zeros stays one (it is similar to nothing)."""
     rows = np.asarray(features, dtype=np.float32)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class JointSpace:
+    """Several blocks of features in one space, where a cosine is the mean of the blocks' cosines.
+
+    Each block's columns are standardised and its rows scaled to length 1, so that neither its width nor its scale
+    counts; then the blocks are laid side by side.
+
+    Attributes:
+        centres: Mean of each block's columns.
+        scales: Deviation of each block's columns, at least a tenth of their mean: a column that hardly varies shall
+            not outweigh all others.
+    """
+
+    centres: tuple[np.ndarray, ...]
+    scales: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, blocks: Sequence[np.ndarray]) -> "JointSpace":
+        """The space of some blocks `[n, dim]`, whose rows are the same images."""
+        deviations = [block.std(axis=0) for block in blocks]
+        least = float(np.finfo(np.float32).tiny)
+        scales = [np.maximum(one, max(0.1 * float(one.mean()), least)) for one in deviations]
+        return cls(tuple(block.mean(axis=0) for block in blocks), tuple(scales))
+
+    def place(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        """Rows of the same blocks, of these or of other images, in the space: float32 `[n, sum of dims]`."""
+        parts = zip(blocks, self.centres, self.scales, strict=True)
+        rows = [unit_rows((block - centre) / scale) for block, centre, scale in parts]
+        return np.concatenate(rows, axis=1) / np.float32(np.sqrt(len(rows)))
 
 
 def nearest(

@@ -23,7 +23,7 @@ def curves_figure(run: Run) -> Figure | None:
 
     Folds are lines of one colour. Phases of a fine-tuning are shaded, and named above.
     """
-    history = _unsigned(run.history)
+    history = unsigned_history(run.history)
     if history.empty:
         return None
     found = {column.partition("_")[2] for column in map(str, history) if column.startswith(("train_", "valid_"))}
@@ -57,7 +57,7 @@ def monitored(run: Run) -> str:
     return str(params.get("monitor", config.objective))
 
 
-def _unsigned(history: pd.DataFrame) -> pd.DataFrame:
+def unsigned_history(history: pd.DataFrame) -> pd.DataFrame:
     """The history with metrics as they are: what is better when lower was monitored with its sign changed."""
     losses = [name for name, metric in METRICS.items() if not metric.higher_is_better]
     turned = [column for name in losses for column in (f"train_{name}", f"valid_{name}") if column in history]

@@ -1,0 +1,88 @@
+// Tables that sort by a click on a heading, and the leaderboard's filters and marks.
+"use strict";
+(() => {
+  const value = (cell, kind) => {
+    const text = cell.dataset.v ?? cell.textContent.trim();
+    if (kind === "text") return text.toLowerCase();
+    const number = Number.parseFloat(text);
+    return Number.isNaN(number) ? null : number;
+  };
+
+  const sort = (table, column, kind, order) => {
+    const body = table.tBodies[0];
+    const sign = order === "ascending" ? 1 : -1;
+    const rows = [...body.rows].map((row, place) => ({ row, place, key: value(row.cells[column], kind) }));
+    rows.sort((a, b) => {
+      if (a.key === null || b.key === null) return (a.key === null) - (b.key === null) || a.place - b.place;
+      const by = kind === "text" ? a.key.localeCompare(b.key, "en", { numeric: true }) : a.key - b.key;
+      return sign * by || a.place - b.place;
+    });
+    body.append(...rows.map((one) => one.row));
+    for (const th of table.tHead.rows[0].cells) {
+      if (th.hasAttribute("aria-sort")) th.setAttribute("aria-sort", th.cellIndex === column ? order : "none");
+    }
+  };
+
+  for (const table of document.querySelectorAll("table.sortable")) {
+    table.tHead.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (!button) return;
+      const th = button.closest("th");
+      const now = th.getAttribute("aria-sort");
+      const other = { ascending: "descending", descending: "ascending" };
+      sort(table, th.cellIndex, button.dataset.kind, other[now] ?? button.dataset.first);
+    });
+  }
+
+  const board = document.getElementById("board");
+  const form = document.getElementById("filters");
+  const rows = [...board.tBodies[0].rows];
+  const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+  const field = (name) => document.getElementById(`f-${name}`);
+  const ofRun = new Map();
+  for (const mark of document.querySelectorAll("#cost [data-run]")) {
+    ofRun.set(mark.dataset.run, [...(ofRun.get(mark.dataset.run) ?? []), mark]);
+  }
+
+  const show = () => {
+    const wanted = field("text").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const only = { head: field("head").value, features: field("features").value, cohort: field("data").value };
+    let shown = 0;
+    for (const row of rows) {
+      const fits = wanted.every((word) => words.get(row).includes(word))
+        && Object.entries(only).every(([key, choice]) => choice === "" || row.dataset[key] === choice)
+        && (!field("picked").checked || row.classList.contains("picked"));
+      row.hidden = !fits;
+      shown += fits;
+      for (const mark of ofRun.get(row.dataset.run) ?? []) mark.classList.toggle("dim", !fits);
+    }
+    for (const row of board.tFoot.rows) row.hidden = only.cohort !== "" && row.dataset.cohort !== only.cohort;
+    field("count").textContent = `${shown} of ${rows.length} runs`;
+    field("none").hidden = shown > 0;
+  };
+
+  const mark = () => {
+    const picked = rows.filter((row) => row.classList.contains("picked"));
+    const box = document.getElementById("picked");
+    box.hidden = picked.length < 2;
+    box.querySelector("span").textContent = `${picked.length} runs are marked.`;
+    const quoted = picked.map((row) => `'${row.dataset.id.replaceAll("'", "'\\''")}'`);
+    box.querySelector("code").textContent = ["hamcache compare", ...quoted].join(" ");
+    show();
+  };
+
+  form.addEventListener("input", show);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(show));
+  board.addEventListener("change", (event) => {
+    const row = event.target.closest("tr");
+    row.classList.toggle("picked", event.target.checked);
+    for (const dot of ofRun.get(row.dataset.run) ?? []) dot.classList.toggle("picked", event.target.checked);
+    mark();
+  });
+  board.tBodies[0].addEventListener("click", (event) => {
+    if (event.target.closest("a, .pick") || String(getSelection())) return;
+    event.target.closest("tr").querySelector("a").click();
+  });
+  show(); // a browser may have kept what was typed before the page was loaded again
+})();
