@@ -48,6 +48,8 @@ def zoo(
     extract: Extract = False,
     jobs: Jobs = None,
     csv: Annotated[Path | None, typer.Option(help="The leaderboard (default: in WORKSPACE/zoo); a PNG beside.")] = None,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
@@ -63,7 +65,7 @@ def zoo(
         config=config or None,
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, seed),
+        overrides=options.overrides(dataset, column, seed, exclude, merge_groups),
         settings=set_,
     )
     outcomes = _run(experiments, workspace, test, extract, jobs, features_url)
@@ -92,6 +94,8 @@ def hybrids(
     csv: Annotated[
         Path | None, typer.Option(help="The scores (default: in WORKSPACE/hybrids); the rest lies beside.")
     ] = None,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
@@ -111,7 +115,7 @@ def hybrids(
         config=config or None,
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, seed),
+        overrides=options.overrides(dataset, column, seed, exclude, merge_groups),
         settings=set_,
     )
     outcomes = _run(experiments, workspace, test, extract, jobs, features_url)
