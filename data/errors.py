@@ -32,6 +32,10 @@ class LeakError(SplitError):
     """A group has images in two parts of a split, so its scores would be too good."""
 
 
+class CurationError(DataError, ValueError):
+    """A file of images to leave out, or of groups to merge, that does not fit the data set."""
+
+
 class DownloadError(DataError, OSError):
     """The data could not be fetched, or what was fetched is not whole."""
 

@@ -40,13 +40,13 @@ def find_images(folder: Path, depth: int | None = None) -> list[str]:
     return found
 
 
-def read_csv(path: Path, skip: int = 0) -> tuple[pd.DataFrame, list[int]]:
+def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.DataFrame, list[int]]:
     """Reads a CSV as text: all columns as str, an empty field as "", and the line number of each row.
 
     The separator is the comma, or the semicolon or tab where the header has more of those. Blank rows are left out,
     and so are the first `skip` lines. Nothing else is dropped or guessed: raises TableError where the file is empty,
-    has only a header, is not UTF-8, repeats a column name, has rows of another length than the header, or a quote
-    that never closes.
+    has only a header (unless it may be `empty`), is not UTF-8, repeats a column name, has rows of another length than
+    the header, or a quote that never closes.
     """
     text = "".join(_read_utf8(path).splitlines(keepends=True)[skip:])
     header_line = next((line for line in text.splitlines() if line.strip()), "")
@@ -70,7 +70,7 @@ def read_csv(path: Path, skip: int = 0) -> tuple[pd.DataFrame, list[int]]:
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise TableError(f"{path}: expected column names that differ, but these are repeated: {some_of(repeated)}.")
-    if not rows:
+    if not rows and not empty:
         raise TableError(f"{path}: expected one row per image, but there is only a header: {', '.join(header)}.")
     ragged = [f"line {n}" for n, row in zip(lines, rows, strict=True) if len(row) != len(header)]
     if ragged:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from data.curation import NOTHING, Curation, check_curation
 from data.errors import LeakError, SplitError, SplitNotFoundError, some_of, unknown_name
 from data.files import read_csv, write_atomically
 from data.stratify import deal_folds, hold_out, one_image_per_group
@@ -133,6 +134,7 @@ def make_split(
     validation_fraction: float = 0.2,
     train_images: str = "one",
     test_seed: int = 0,
+    curation: Curation = NOTHING,
 ) -> Split:
     """Splits a table, class by class in the same proportions.
 
@@ -147,9 +149,15 @@ def make_split(
     The test part is drawn first, with `test_seed`, as is the image kept of a group: they do not depend on `seed`,
     which draws validation from the rest. The order of the table's rows never matters. `test_fraction` may be 0.
 
-    Raises SplitError where an argument is out of range, or a class has too few groups to be in every part.
+    With a `curation` the groups are dealt as without it, so that no other image moves. Then groups that are one follow
+    the one whose name they get, and images that are left out go; of a group whose image was kept and is left out,
+    another image is kept, if there is one.
+
+    Raises SplitError where an argument is out of range, or a class has too few groups to be in every part;
+    CurationError where the curation does not fit the table.
     """
     _check_arguments(policy, test_fraction, validation_fraction, train_images)
+    check_curation(table, curation)
     images = table.frame[["image_id", "group", "label"]]
     eligible = _eligible(images, policy, test_seed)
     test = _hold_out_test(eligible, test_fraction, test_seed)
@@ -157,7 +165,6 @@ def make_split(
     validation = hold_out(rest, validation_fraction, f"validation:{seed}", whole=eligible)
     return _assemble(
         images,
-        eligible,
         {"test": test, "validation": validation},
         policy=policy,
         seed=seed,
@@ -165,6 +172,7 @@ def make_split(
         test_fraction=test_fraction,
         validation_fraction=validation_fraction,
         train_images=train_images,
+        curation=curation,
     )
 
 
@@ -177,13 +185,15 @@ def make_folds(
     test_fraction: float = 0.2,
     train_images: str = "one",
     test_seed: int = 0,
+    curation: Curation = NOTHING,
 ) -> list[Split]:
     """Splits for k-fold cross-validation: each fold is validation once, with all other folds in train.
 
     Policy `grouped` or `one_per_lesion`. The test part is that of `make_split` and is held out of all folds; with
-    `test_fraction=0` there is none, and every group is in one fold.
+    `test_fraction=0` there is none, and every group is in one fold. A `curation` moves no other image than its own.
 
-    Raises SplitError where an argument is out of range, or a class has too few groups to be in every fold.
+    Raises SplitError where an argument is out of range, or a class has too few groups to be in every fold;
+    CurationError where the curation does not fit the table.
     """
     if n_folds < 2:
         raise SplitError(f"expected n_folds of 2 or more, but got {n_folds}.")
@@ -191,6 +201,7 @@ def make_folds(
     _check_arguments(policy, test_fraction, validation_fraction, train_images)
     if policy == "single_image_lesions":
         raise SplitError("policy 'single_image_lesions' makes no folds: use 'grouped' or 'one_per_lesion'.")
+    check_curation(table, curation)
     images = table.frame[["image_id", "group", "label"]]
     eligible = _eligible(images, policy, test_seed)
     test = _hold_out_test(eligible, test_fraction, test_seed)
@@ -198,7 +209,6 @@ def make_folds(
     return [
         _assemble(
             images,
-            eligible,
             {"test": test, "validation": {group for group, fold in fold_of.items() if fold == number}},
             policy=policy,
             seed=seed,
@@ -207,6 +217,7 @@ def make_folds(
             validation_fraction=validation_fraction,
             train_images=train_images,
             fold=f"{number + 1}/{n_folds}",
+            curation=curation,
         )
         for number in range(n_folds)
     ]
@@ -239,11 +250,15 @@ def _hold_out_test(eligible: pd.DataFrame, fraction: float, test_seed: int) -> s
     return hold_out(eligible, fraction, f"test:{test_seed}") if fraction > 0 else set()
 
 
-def _assemble(images: pd.DataFrame, eligible: pd.DataFrame, held_out: Mapping[str, set[str]], **settings: Any) -> Split:
+def _assemble(images: pd.DataFrame, held_out: Mapping[str, set[str]], *, curation: Curation, **settings: Any) -> Split:
     """Puts the held-out groups into their parts and, as the policy says, the other images into train."""
     part_of = {group: part for part, groups in held_out.items() for group in groups}
-    parts = images["group"].map(part_of).fillna("train").astype("str")
+    images = curation.apply(images)
+    eligible = _eligible(images, settings["policy"], settings["test_seed"])
     kept = images["image_id"].isin(eligible["image_id"])
+    parts = images["group"].map(part_of).fillna("train").astype("str")
+    if settings["policy"] == "single_image_lesions":
+        parts = parts.where(kept, "train")  # merging may have made a group of several images of the one held out
     if settings["policy"] == "single_image_lesions" or settings["train_images"] == "all":
         kept |= parts == "train"
     split = Split(frame=images.assign(split=parts)[kept], **settings)

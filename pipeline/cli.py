@@ -11,6 +11,7 @@ import sys
 import typer
 
 from pipeline.commands import (
+    audit,
     cache,
     data,
     demo,
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.add_typer(data.app, name="data")
+data.app.command("audit")(audit.audit)
 app.command()(extract.extract)
 app.command()(data.download)
 app.command("show-views")(extract.show_views)

@@ -44,6 +44,12 @@ class SplitConfig(_Part):
         ge=2,
         description="k-fold cross-validation with pooled predictions; validation_fraction then does not count",
     )
+    exclude: str | None = Field(
+        default=None, description="CSV of images that no part takes in (image_id, reason), see `hamcache data audit`"
+    )
+    merge_groups: str | None = Field(
+        default=None, description="CSV of groups that are one and must stay together (group, into, reason)"
+    )
 
 
 class BlockConfig(_Part):

@@ -97,13 +97,14 @@ class Learner(Protocol):
 
 
 def parts_of(split: Split, table: ImageTable, names: Sequence[str], left_out: Mapping[str, str]) -> dict[str, Part]:
-    """The named parts of a split, without the images that are left out."""
-    rows = table.frame[["image_id", "group", "label"]].assign(code=table.labels())
+    """The named parts of a split, without the images that are left out; groups are the split's, maybe merged."""
+    codes = pd.Index(table.classes)
     parts = {}
     for name in names:
         wanted = set(split.ids(name)) - left_out.keys()
-        frame = rows[rows["image_id"].isin(wanted)].reset_index(drop=True)
-        parts[name] = Part(frame.drop(columns="code"), frame["code"].to_numpy(dtype=np.int64))
+        frame = split.frame[split.frame["image_id"].isin(wanted)].reset_index(drop=True)
+        frame = frame[["image_id", "group", "label"]]
+        parts[name] = Part(frame, codes.get_indexer(pd.Index(frame["label"])).astype(np.int64))
     return parts
 
 

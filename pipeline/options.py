@@ -52,6 +52,19 @@ Plots = Annotated[
     bool, typer.Option("--plots/--no-plots", help="Draw each run's pictures, a second a run (`runs plot` does later).")
 ]
 Name = Annotated[str, typer.Option(help="Name of the data set (default: from its folder or file).")]
+Exclude = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV", exists=True, dir_okay=False, help="Images to leave out: image_id, reason (see `data audit`)."
+    ),
+]
+MergeGroups = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV", exists=True, dir_okay=False, help="Groups that are one: group, into, reason (see `data audit`)."
+    ),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes at a time (default: one a core).")]
 DEFAULT_WORKSPACE = Path("workspace")
 
 
@@ -103,7 +116,13 @@ def catalogue(workspace: Path, features_url: str = "") -> Catalogue:
     return Catalogue(features_root(workspace, features_url))
 
 
-def overrides(dataset: str, column: Sequence[str], seed: int | None) -> list[str]:
+def overrides(
+    dataset: str,
+    column: Sequence[str],
+    seed: int | None,
+    exclude: Path | None = None,
+    merge_groups: Path | None = None,
+) -> list[str]:
     """The shared options of `train`, `zoo` and `hybrids` as settings of the configuration."""
     settings = []
     if dataset:
@@ -112,4 +131,8 @@ def overrides(dataset: str, column: Sequence[str], seed: int | None) -> list[str
         settings.append(f"columns={json.dumps(pairs(column, '--column'))}")
     if seed is not None:
         settings.append(f"seed={seed}")
+    if exclude is not None:
+        settings.append(f"split.exclude={json.dumps(str(exclude))}")
+    if merge_groups is not None:
+        settings.append(f"split.merge_groups={json.dumps(str(merge_groups))}")
     return settings

@@ -18,9 +18,11 @@ def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
 
     Args:
         config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
+            Nor do the names of files of exclusions and merged groups: what they say counts.
         parts: Fingerprints and plain values of all else (table, files, splits, stores, images left out).
     """
     content = {key: v for key, v in config.content().items() if key not in ("dataset", "dataset_name", "columns")}
+    content["split"] = {key: v for key, v in content["split"].items() if key not in ("exclude", "merge_groups")}
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
 
 

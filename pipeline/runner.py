@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.curation import Curation, read_curation
 from data.ham10000 import CLASS_NAMES
 from data.splits import Split, make_folds, make_split
 from data.table import ImageTable
@@ -190,12 +191,18 @@ def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:
     """The split of a configuration, or one a fold.
 
     It is made of the whole table, quarantined images included, so that a file that breaks (or is mended) takes an image
-    out of its part and moves no other.
+    out of its part and moves no other. Images that are excluded and groups that are merged move no other either.
     """
-    settings = config.split.model_dump(exclude={"folds", "validation_fraction"})
+    settings = config.split.model_dump(exclude={"folds", "validation_fraction", "exclude", "merge_groups"})
+    settings |= {"seed": config.seed, "curation": curation_of(config, table)}
     if config.split.folds is not None:
-        return make_folds(table, config.split.folds, seed=config.seed, **settings)
-    return [make_split(table, seed=config.seed, validation_fraction=config.split.validation_fraction, **settings)]
+        return make_folds(table, config.split.folds, **settings)
+    return [make_split(table, validation_fraction=config.split.validation_fraction, **settings)]
+
+
+def curation_of(config: ExperimentConfig, table: ImageTable) -> Curation:
+    """What the files `split.exclude` and `split.merge_groups` of a configuration say."""
+    return read_curation(table, config.split.exclude, config.split.merge_groups)
 
 
 def pooled_predictions(
@@ -257,12 +264,14 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
     blocks = inputs.blocks_of(config.features)
     in_splits = sorted(set().union(*(split.frame["image_id"] for split in splits)))
     prints = [split.fingerprint for split in splits]
+    curation = curation_of(config, inputs.table)
     identity = {
         "table": inputs.table.fingerprint,
         "files": inputs.bytes_fingerprint(in_splits),
         "split": prints[0] if len(prints) == 1 else prints,
         "stores": {folder: key for block in blocks for folder, key in zip(block.folders, block.keys, strict=True)},
         "left_out": {image_id: inputs.left_out[image_id] for image_id in in_splits if image_id in inputs.left_out},
+        **({"curation": curation.content} if curation else {}),
         **net_identity(config),
     }
     return {"fingerprint": fingerprint(config, **identity), **identity}
@@ -305,6 +314,8 @@ def _log_start(
     log(f"{about['head']} on {about['features']}, data set {about['dataset']} ({len(inputs.table)} images)")
     sizes = ", ".join(f"{name} {len(part)}" for name, part in folds[0].items())
     log(f"split {about['policy']}, seed {config.seed}: {sizes} images" + (" in fold 1" if len(folds) > 1 else ""))
+    if curation := curation_of(config, inputs.table):
+        log(f"{len(curation.excluded)} images are excluded, {len(curation.merged)} groups are merged into others")
     if left_out:
         reasons = ", ".join(f"{image_id} ({reason})" for image_id, reason in list(left_out.items())[:5])
         log(f"{len(left_out)} quarantined images are left out: {reasons}{', ...' if len(left_out) > 5 else ''}")

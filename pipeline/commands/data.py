@@ -1,4 +1,4 @@
-"""`hamcache data`: look at a data set, split it, take a part of it, draw a synthetic one."""
+"""`hamcache data`: look at a data set, split it, take a part of it, draw a synthetic one (`audit.py` has the audit)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 
 from pipeline import options
 
-app = typer.Typer(help="Look at a data set, split it, take a part of it, draw a synthetic one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at a data set, audit it, split it, take a part of it, draw a synthetic one.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -62,12 +64,15 @@ def split(
     test_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
     validation_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
     train_images: Annotated[str, typer.Option(help="one, or all images of the train lesions.")] = "one",
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
     out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("split.csv"),
     column: options.Columns = [],  # noqa: B006
     name: options.Name = "",
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Make a split, check it for leaks, and save it as a CSV."""
+    from data.curation import read_curation
     from data.splits import PARTS, make_split
     from pipeline.console import console, show_table
 
@@ -79,6 +84,7 @@ def split(
         test_fraction=test_fraction,
         validation_fraction=validation_fraction,
         train_images=train_images,
+        curation=read_curation(table, exclude, merge_groups),
     )
     made.save(out)
     counts = (

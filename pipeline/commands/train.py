@@ -33,6 +33,8 @@ def train(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Run even if this experiment has a finished run.")] = False,
     plots: options.Plots = True,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
@@ -43,7 +45,7 @@ def train(
     from pipeline.extraction import extract_for
     from pipeline.runner import run_experiment
 
-    overrides = options.overrides(dataset, column, seed)
+    overrides = options.overrides(dataset, column, seed, exclude, merge_groups)
     if features:
         overrides.append(f"features.blocks={json.dumps(blocks_from(features, augmentation, views))}")
     if head:

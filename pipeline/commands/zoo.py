@@ -50,6 +50,8 @@ def zoo(
     jobs: Jobs = None,
     plots: options.Plots = True,
     csv: Annotated[Path | None, typer.Option(help="The leaderboard (default: in WORKSPACE/zoo); a PNG beside.")] = None,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
@@ -65,7 +67,7 @@ def zoo(
         config=config or None,
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, seed),
+        overrides=options.overrides(dataset, column, seed, exclude, merge_groups),
         settings=set_,
     )
     outcomes = run_behind_bar(
@@ -104,6 +106,8 @@ def hybrids(
     csv: Annotated[
         Path | None, typer.Option(help="The scores (default: in WORKSPACE/hybrids); the rest lies beside.")
     ] = None,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
@@ -123,7 +127,7 @@ def hybrids(
         config=config or None,
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, seed),
+        overrides=options.overrides(dataset, column, seed, exclude, merge_groups),
         settings=set_,
     )
     outcomes = run_behind_bar(
