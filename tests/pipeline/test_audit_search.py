@@ -58,10 +58,10 @@ def test_float32_is_taken_before_bfloat16(world) -> None:
 
 
 def test_absent_features_are_said_with_the_command_that_makes_them(world) -> None:
-    with pytest.raises(MissingFeaturesError, match="hamcache extract .*dihedral"):
+    with pytest.raises(MissingFeaturesError, match=r"hamcache extract .*dihedral"):
         sources(world)
     world.extract("net_a", "none")
-    with pytest.raises(MissingFeaturesError, match="by net_c.*--backbones net_c "):
+    with pytest.raises(MissingFeaturesError, match=r"by net_c.*--backbones net_c "):
         sources(world, ("net_a", "net_c"))
 
 

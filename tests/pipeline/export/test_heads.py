@@ -60,7 +60,7 @@ def test_every_transform_of_blocks_is_in_the_module(transforms: tuple[str, str],
     np.testing.assert_allclose(found, head.predict_proba(queries), rtol=0, atol=2e-6)
 
 
-OF_ALL_KINDS = "logreg rbf_svm knn gaussian_nb random_forest hist_gbdt mlp hybrid_mlp stack".split()
+OF_ALL_KINDS = ["logreg", "rbf_svm", "knn", "gaussian_nb", "random_forest", "hist_gbdt", "mlp", "hybrid_mlp", "stack"]
 """Heads that need all operators between them."""
 
 
