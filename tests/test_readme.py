@@ -1,19 +1,24 @@
 """The README keeps its word: every command and every line of Python in it runs, on a small drawn data set.
 
 Commands run as they stand, in the order they stand in, but for what `stand_ins` replaces: weights that only the model
-hub has, the address of a Dask cluster, names of runs and stores, the number of folds (of a data set this small), and
-one process instead of many where heads train in parallel.
+hub has, the address of a Dask cluster, names of runs, stores and sweeps, how much is tried (of a data set this small),
+and one process instead of many where heads train in parallel. `hamcache serve`, which does not end, is asked for its
+runs and then ended.
 """
 
 import io
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
+from urllib.request import urlopen
 
 import pytest
 import timm
@@ -32,6 +37,16 @@ HUB = {
     "tf_efficientnet_lite0:stages,random/resnet10t": "tf_efficientnet_lite0:stages,random/test_resnet.r160_in1k",
 }
 """Networks that are small or installed instead of those whose weights would have to be fetched."""
+
+QUICKLY = {
+    "zoo": ["--jobs", "1"],
+    "hybrids": ["--jobs", "1"],
+    "grid": ["--jobs", "1"],
+    "sweep": ["--jobs", "1"],
+    "leakage-demo": ["--jobs", "1", "--seeds", "1"],
+    "export": ["--check", "2"],
+}
+"""What is added to a command that would take long."""
 
 
 def blocks(language: str) -> list[str]:
@@ -89,11 +104,12 @@ def stand_ins(line: str, home: Path, cluster: str) -> list[str]:
     """The words of a command, with what this test cannot have replaced."""
     runs = sorted(path.name for path in (home / "workspace" / "runs").glob("[a-z]*"))
     stores = sorted((home / "workspace" / "features" / "synthetic").glob("*/*.zarr"))
-    names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", **HUB}
+    names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", "40": "2", **HUB}
     if runs and stores:
         names |= {"RUN_A": runs[0], "RUN_B": runs[-1], "STORE_A": str(stores[0]), "STORE_B": stores[-1].stem[-10:]}
+    names["SWEEP"] = next((path.name for path in (home / "workspace" / "sweeps").glob("[a-z]*")), "SWEEP")
     words = [names.get(word, word) for word in shlex.split(line)]
-    return [*words, "--jobs", "1"] if words[1] in ("zoo", "hybrids") else words
+    return [*words, *QUICKLY.get(words[1], [])]
 
 
 def run(words: list[str]) -> str:
@@ -110,19 +126,41 @@ def run(words: list[str]) -> str:
     return out.getvalue()
 
 
+def serve(words: list[str]) -> str:
+    """Start the page as a process of its own, ask it for its list of runs, and end it as Ctrl-C does."""
+    program = [sys.executable, "-m", "pipeline.cli", *words[1:], "--port", "0"]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as page:
+        assert page.stdout is not None
+        printed = page.stdout.readline()
+        try:
+            (address,) = re.findall(r"http://127\.0\.0\.1:\d+", printed)
+            with urlopen(f"{address}/api/runs") as answer:
+                assert answer.status == 200
+        finally:
+            page.send_signal(signal.SIGINT)
+        assert page.wait() == 0
+    return printed
+
+
 def test_every_command_runs(home: Path, cluster: str) -> None:
     ours = [line for line in commands() if line.startswith("hamcache ")]
     assert len(ours) > 20
-    printed = {line: run(stand_ins(line, home, cluster)) for line in ours}
+    printed = {}
+    for line in ours:
+        words = stand_ins(line, home, cluster)
+        printed[line] = serve(words) if words[1] == "serve" else run(words)
     trained = [text for line, text in printed.items() if line.startswith("hamcache train")]
     assert all("majority class" in text for text in trained)
-    for name in ("views.png", "runs.csv"):
+    for name in ("views.png", "runs.csv", "predictions.csv", "workspace/report.html"):
         assert (home / name).stat().st_size > 0
-    for folder in ("features", "runs", "zoo", "hybrids", "datasets", "digests", "images"):
+    for folder in ("features", "runs", "zoo", "hybrids", "sweeps", "grids", "datasets", "digests", "images"):
         assert f"`{folder}/" in README
         assert any((home / "workspace" / folder).iterdir()), folder
     for path in (home / "workspace").iterdir():
-        assert f"`{path.name}/" in README, f"the README does not say what {path.name}/ in the workspace is"
+        name = f"{path.name}{'/' * path.is_dir()}"
+        assert f"`{name}" in README, f"the README does not say what {name} in the workspace is"
 
 
 def test_other_commands_are_make_targets_and_the_environment() -> None:
@@ -154,6 +192,8 @@ def test_every_path_and_link_in_it_exists() -> None:
 
 def test_options_in_the_text_exist() -> None:
     text = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
-    offered = "".join(run(["hamcache", *name.split(), "--help"]) for name in ("extract", "train", "zoo"))
+    offered = "".join(
+        run(["hamcache", *name.split(), "--help"]) for name in ("extract", "train", "zoo", "sweep", "download")
+    )
     for option in set(re.findall(r"`(--[a-z-]+)", text)) - {"--help"}:
         assert option in offered, option
