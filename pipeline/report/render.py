@@ -77,13 +77,20 @@ def content_policy(scripts: Sequence[str]) -> str:
 
 
 def blocks(features: object) -> Markup:
-    """`A+B` with places where a line may break."""
-    *first, last = str(features).replace(" x", "\u00a0x").split("+")
+    """`A:flip x2+B:flip x2` as `A+B`, with places where a line may break, and in a line of its own `flip x2`."""
+    found = [
+        re.fullmatch(r"(.+):([^:]+ x\d+)", block) or re.fullmatch("(.*)()", block, re.DOTALL)
+        for block in str(features).split("+")
+    ]
+    names, views = zip(*(one.groups() for one in found if one is not None), strict=True)
+    if len(set(views)) > 1:
+        names, views = tuple(str(features).split("+")), ("",)
     parts = []
-    for block in (*(f"{one}+" for one in first), last):
-        backbone, colon, rest = block.partition(":")
+    for number, name in enumerate(names, start=1):
+        backbone, colon, rest = f"{name}{'+' if number < len(names) else ''}".partition(":")
         parts.append(markup.tag("span", backbone, colon, Markup("<wbr>") if colon else None, rest))
-    return markup.tag("span", Markup("<wbr>").join(parts), class_="blocks")
+    last = markup.tag("span", views[0].replace(" ", "\u00a0"), class_="views") if views[0] else None
+    return markup.tag("span", Markup("<wbr>").join(parts), " " if last else None, last, class_="blocks")
 
 
 def run_id(name: str) -> Markup:
