@@ -78,19 +78,22 @@ def content_policy(scripts: Sequence[str]) -> str:
 
 def blocks(features: object) -> Markup:
     """`A:flip x2+B:flip x2` as `A+B`, with places where a line may break, and in a line of its own `flip x2`."""
-    found = [
-        re.fullmatch(r"(.+):([^:]+ x\d+)", block) or re.fullmatch("(.*)()", block, re.DOTALL)
-        for block in str(features).split("+")
-    ]
-    names, views = zip(*(one.groups() for one in found if one is not None), strict=True)
-    if len(set(views)) > 1:
-        names, views = tuple(str(features).split("+")), ("",)
+    pairs = [_without_views(block) for block in str(features).split("+")]
+    shared = len({views for _, views in pairs}) == 1
+    names = [name if shared or not views else f"{name}:{views}" for name, views in pairs]
     parts = []
     for number, name in enumerate(names, start=1):
         backbone, colon, rest = f"{name}{'+' if number < len(names) else ''}".partition(":")
         parts.append(markup.tag("span", backbone, colon, Markup("<wbr>") if colon else None, rest))
-    last = markup.tag("span", views[0].replace(" ", "\u00a0"), class_="views") if views[0] else None
+    views = pairs[0][1].replace(" ", "\u00a0") if shared else ""
+    last = markup.tag("span", views, class_="views") if views else None
     return markup.tag("span", Markup("<wbr>").join(parts), " " if last else None, last, class_="blocks")
+
+
+def _without_views(block: str) -> tuple[str, str]:
+    """`A:stages:flip x2` as `A:stages` and `flip x2`."""
+    name, _, views = block.rpartition(":")
+    return (name, views) if name and re.fullmatch(r"\S+ x\d+", views) else (block, "")
 
 
 def run_id(name: str) -> Markup:
