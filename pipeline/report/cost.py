@@ -76,7 +76,7 @@ def _cost(name: str, rows: list[Row], board: Board, heads: list[str], searches: 
     chart = Chart(
         x,
         y,
-        "seconds of fitting (logarithmic)" + (", of a whole search" if searches else ""),
+        f"seconds of fitting{', or of a whole search' if searches else ''} (logarithmic)",
         f"{label(metric)} on {board.part}",
         f"Seconds of fitting against {label(metric)} of {len(rows)} runs on {name}",
         "wide",

@@ -77,13 +77,23 @@ def content_policy(scripts: Sequence[str]) -> str:
 
 
 def blocks(features: object) -> Markup:
-    """`A+B` with places where a line may break."""
-    *first, last = str(features).replace(" x", "\u00a0x").split("+")
+    """`A:flip x2+B:flip x2` as `A+B`, with places where a line may break, and in a line of its own `flip x2`."""
+    pairs = [_without_views(block) for block in str(features).split("+")]
+    shared = len({views for _, views in pairs}) == 1
+    names = [name if shared or not views else f"{name}:{views}" for name, views in pairs]
     parts = []
-    for block in (*(f"{one}+" for one in first), last):
-        backbone, colon, rest = block.partition(":")
+    for number, name in enumerate(names, start=1):
+        backbone, colon, rest = f"{name}{'+' if number < len(names) else ''}".partition(":")
         parts.append(markup.tag("span", backbone, colon, Markup("<wbr>") if colon else None, rest))
-    return markup.tag("span", Markup("<wbr>").join(parts), class_="blocks")
+    views = pairs[0][1].replace(" ", "\u00a0") if shared else ""
+    last = markup.tag("span", views, class_="views") if views else None
+    return markup.tag("span", Markup("<wbr>").join(parts), " " if last else None, last, class_="blocks")
+
+
+def _without_views(block: str) -> tuple[str, str]:
+    """`A:stages:flip x2` as `A:stages` and `flip x2`."""
+    name, _, views = block.rpartition(":")
+    return (name, views) if name and re.fullmatch(r"\S+ x\d+", views) else (block, "")
 
 
 def run_id(name: str) -> Markup:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.report.charts import LEAST, UNIT, Chart, linear, logarithmic, path
 from pipeline.report.markup import p_value, percent, score, seconds, short_number, signed, tag
+from pipeline.report.render import blocks
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 3))
 
@@ -86,6 +87,16 @@ def test_numbers_as_people_read_them() -> None:
     assert [p_value(p) for p in (0.0001, 0.012, 0.5)] == ["p < 0.001", "p = 0.012", "p = 0.50"]
     assert [percent(p) for p in (0, 1.14, 66.9)] == ["0 %", "1.1 %", "67 %"]
     assert [short_number(n) for n in (0, 0.25, 20.0, 1e-5, -2)] == ["0", "0.25", "20", "1e−05", "−2"]
+
+
+def test_features_are_named_once_with_the_views_that_they_share() -> None:
+    def words(features: str) -> str:
+        return re.sub(r"<[^>]*>", "", blocks(features)).replace("\xa0", " ")
+
+    assert words("a:stages:flip x2+b:flip x2") == "a:stages+b flip x2"
+    assert words("a:flip x2+b") == "a:flip x2+b" and words("a") == "a" and words("images:a") == "images:a"
+    assert words("a+\n") == "a+\n" and words("") == ""
+    assert "<img" not in blocks("<img src=x>:<img> x2")
 
 
 def test_a_tag_escapes_what_is_not_markup() -> None:
