@@ -66,11 +66,10 @@ class LeakageDemo:
         chosen = (self.table["images"] == images) & (self.table["metric"] == (metric or self.metric))
         return self.table[chosen].drop(columns=["metric", "images"]).reset_index(drop=True)
 
-    def best_head(self, arm: str) -> str:
-        """The head that scores best on all test images, `honest` or `leaky`."""
-        rows = self.rows()
-        order = rows[arm] if get_metric(self.metric).higher_is_better else -rows[arm]
-        return str(rows["head"].iloc[int(np.argmax(order))])
+    def ranking(self, arm: str) -> list[str]:
+        """The heads by their score on all test images, the best first; `arm` is `honest` or `leaky`."""
+        ascending = not get_metric(self.metric).higher_is_better
+        return list(self.rows().sort_values(arm, ascending=ascending, kind="stable")["head"])
 
 
 def save_demo(table: pd.DataFrame, summary: dict[str, Any], target: Path) -> LeakageDemo:
@@ -128,9 +127,9 @@ def in_words(demo: LeakageDemo) -> str:
         f"With them in train, {metric} on the same test images changes by {rows['gap'].min():+.3f} to "
         f"{rows['gap'].max():+.3f}; most for {most['head']} ({most['honest']:.3f} to {most['leaky']:.3f}).",
     ]
-    honest, leaky = demo.best_head("honest"), demo.best_head("leaky")
+    honest, leaky = demo.ranking("honest"), demo.ranking("leaky")
     if honest != leaky:
-        sentences.append(f"The leaky comparison chooses {leaky}, the honest one {honest}.")
+        sentences.append(f"The order of the heads changes: honest {', '.join(honest)}; leaky {', '.join(leaky)}.")
     sentences += [f"{head} could not be trained: {reason}" for head, reason in demo.summary["failed"].items()]
     return " ".join(sentences)
 

@@ -79,4 +79,5 @@ def _dots(axes: Any, heights: np.ndarray, rows: pd.DataFrame, value: str, colour
 def _legend(axes: Any) -> None:
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False, fontsize="small")
+    inches = axes.figure.get_figheight() - 1.5  # of the axes, about: the legend stands at one distance below them
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / inches), frameon=False, fontsize="small")
