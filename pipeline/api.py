@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from extract.run import ExtractionSummary
     from pipeline.compare import Comparison
     from pipeline.config import ExperimentConfig
+    from pipeline.prediction.predictor import Predictor
     from pipeline.runs import Run
     from pipeline.sweeps.results import Sweep
 
@@ -285,6 +286,16 @@ class Lab:
         from pipeline.runs import load_run
 
         return load_run(run, self.workspace)
+
+    def predictor(self, run: Run | str, **options: Any) -> Predictor:
+        """A finished run, ready to be asked about images: `lab.predictor(run).predict(["photos/*.jpg"])`.
+
+        Takes the options of `pipeline.prediction.predictor.Predictor`.
+        """
+        from pipeline.prediction.predictor import Predictor
+
+        (loaded,) = self._loaded([run])
+        return Predictor(loaded, self.workspace, **{"features_root": self.features_root or None, **options})
 
     def leaderboard(self, *runs: Run | str, metrics: Sequence[str] = METRICS, part: str = "validation") -> pd.DataFrame:
         """Scores of runs, the best first, with an interval of the first metric; last the majority-class baseline."""

@@ -173,6 +173,16 @@ def test_images_are_looked_at_as_they_are_extracted(make_ham10000: Callable[...,
         lab.views("nobody")
 
 
+def test_a_predictor_says_what_the_run_said(make_ham10000: Callable[..., Path], tmp_path: Path) -> None:
+    lab = Lab(make_ham10000(tmp_path / "ham"), tmp_path / "workspace")
+    lab.extract(NET, precision="fp32")
+    run = lab.train(NET, head="nearest_centroid")
+    rows = run.part("validation")
+    files = lab.table.subset(list(rows["image_id"])).frame.set_index("image_id")["path"]
+    found = lab.predictor(run.id, device="cpu").predict([files[one] for one in rows["image_id"]], raw=True)
+    np.testing.assert_array_equal([list(one.probabilities.values()) for one in found], run.probabilities("validation"))
+
+
 def test_the_data_set_is_counted_and_split(make_ham10000: Callable[..., Path], tmp_path: Path) -> None:
     lab = Lab(make_ham10000(tmp_path / "ham"), tmp_path / "workspace")
     summary, split = lab.summary(), lab.split("grouped", seed=2, validation_fraction=0.3)
