@@ -96,7 +96,8 @@ class FeatureStore:
                 compressors=[ZstdCodec(level=1), Crc32cCodec()],
             )
         # The attributes go last: a folder without them is a leftover that `gc` removes and `create` writes over.
-        group.attrs.update(
+        # All in one write (`attrs.update` makes one of each), so that a kill leaves none or all of them.
+        group.update_attributes(
             {
                 "key": key.to_dict(),
                 "key_digest": key.digest,
@@ -152,7 +153,7 @@ class FeatureStore:
             if array.shape[:2] != shape:
                 array.resize((*shape, array.shape[2]))
         if len(ids) > len(self.image_ids):
-            self._group.attrs.update(_rows(ids))
+            self._group.update_attributes(_rows(ids))
             self.image_ids = ids
             self.__dict__.pop("row_of", None)
 

@@ -51,4 +51,5 @@ def report(
         f"{made.seconds:.1f} s. Open it in a browser; it needs no network.",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zarr.storage import LocalStore
 
+from cache.catalogue import Catalogue
 from cache.errors import CorruptChunkError, CorruptStoreError, MissingFeaturesError, StaleFeaturesError
 from cache.keys import FeatureKey
 from cache.store import FeatureStore
@@ -49,6 +51,38 @@ def test_a_hole_is_never_read(make_store, ids):
     with pytest.raises(MissingFeaturesError):
         store.read(ids[:1], [-1])
     assert store.read(ids[:64]).shape == (64, 1, DIM)
+
+
+class Killed(BaseException):
+    """A process that died."""
+
+
+@pytest.mark.parametrize("writes", range(9))
+def test_a_kill_between_any_two_writes_leaves_a_store_or_none(root, ids, monkeypatch, writes) -> None:
+    """Neither when it is made nor when it grows is a store left that later runs stumble over."""
+    done, write = 0, LocalStore.set
+
+    async def dies(self, key, value):
+        nonlocal done
+        if done == writes:
+            raise Killed
+        done += 1
+        await write(self, key, value)
+
+    monkeypatch.setattr(LocalStore, "set", dies)
+    try:
+        store = FeatureStore.create(root, KEY, DIM, ids[:70], {})
+        store.grow(views=1)
+        store.grow(ids, views=2)
+        pytest.fail("there are fewer writes than that")
+    except Killed:
+        pass
+    monkeypatch.undo()
+    store = Catalogue(root).get(KEY) or FeatureStore.create(root, KEY, DIM, ids[:70], {})
+    store.grow(ids, views=2)
+    fill(store, views=(0, 1))
+    assert np.array_equal(FeatureStore.open(root, store.folder).read(ids, [1])[:, 0], vectors_of(ids, 1))
+    assert list(store.verify()) == []
 
 
 def test_partial_write_is_not_a_hit(make_store, ids):

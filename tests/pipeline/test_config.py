@@ -78,7 +78,7 @@ def test_every_field_is_described() -> None:
         ("features.veiws.train=all", "unknown key features.veiws; did you mean features.views?"),
         ("head.clas_weight=none", "unknown key head.clas_weight; did you mean head.class_weight?"),
         ("head.sed=3", "unknown key head.sed; did you mean seed?"),
-        ("split.zzz=1", "unknown key split.zzz; split has folds, policy"),
+        ("split.zzz=1", "unknown key split.zzz; split has exclude, folds, merge_groups, policy"),
     ],
 )
 def test_misspelt_keys_name_the_nearest_valid_one(override: str, advice: str) -> None:

@@ -63,7 +63,7 @@ def test_a_finished_head_is_found_and_not_trained_again(two_nets, monkeypatch: p
     first = run_all(experiments, two_nets.workspace, jobs=1)
     count = len(all_runs(two_nets.workspace))
     monkeypatch.setattr("pipeline.zoo.in_processes", lambda *_: pytest.fail("something was to be trained"))
-    monkeypatch.setattr("pipeline.blocks._read", lambda *_: pytest.fail("features were read"))
+    monkeypatch.setattr("pipeline.blocks.read_checked", lambda *_: pytest.fail("features were read"))
     again = run_all(experiments, two_nets.workspace, jobs=1)
     assert [o.run.id for o in again] == [o.run.id for o in first] and all(o.reused for o in again)
     assert len(all_runs(two_nets.workspace)) == count

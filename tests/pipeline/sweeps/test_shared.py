@@ -112,7 +112,9 @@ def test_other_features_are_other_data(world, own_world, sweep_of) -> None:
 
 def test_features_that_are_not_finite_are_refused_before_any_trial(world, sweep_of, monkeypatch) -> None:
     world.extract()
-    monkeypatch.setattr("pipeline.blocks._read", lambda store, ids, *_: np.full((len(ids), 1, 8), np.nan, np.float32))
+    monkeypatch.setattr(
+        "pipeline.blocks.read_checked", lambda store, ids, *_: np.full((len(ids), 1, 8), np.nan, np.float32)
+    )
     opened = open_sweep(sweep_of(LR, experiment={"features": "net_a", "head": "mlp"}), world.workspace)
     with pytest.raises(FeaturesError, match="finite"):
         read_shared(opened, print)
