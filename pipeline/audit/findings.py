@@ -61,7 +61,7 @@ def pairs_table(
             "verdict": verdict[chosen].astype(str),
             "overlap": alignment.overlap[chosen].astype(float).round(2),
             "mirrored": alignment.mirrored[chosen],
-            "angle": alignment.angle[chosen].astype(float).round(0),
+            "angle": alignment.angle[chosen].astype(float).round(0) + 0.0,  # no negative zero
             "scale": alignment.scale[chosen].astype(float).round(2),
             "part": parts[0],
             "other_part": parts[1],

@@ -84,8 +84,9 @@ def draw(found: Audit, folder: Path) -> list[Path]:
 
     paths = dict(zip(found.table.frame["image_id"], found.table.frame["path"], strict=True))
     name = found.table.name
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in found.pairs["verdict"].value_counts(sort=False).items())
     return [
-        *plot_pairs(found.pairs, paths, folder / "pairs.png", f"{name}: {len(found.pairs)} pairs of different lesions"),
+        *plot_pairs(found.pairs, paths, folder / "pairs.png", f"{name}: pairs of different lesions ({verdicts})"),
         *plot_labels(found.labels, paths, folder / "labels.png", f"{name}: likely label errors, or errors of the head"),
         *plot_outliers(found.outliers, paths, folder / "outliers.png", f"{name}: images least like the others"),
     ]
