@@ -90,8 +90,8 @@ def _show(demo: LeakageDemo) -> None:
         f"Leakage on {demo.summary['dataset']}, {demo.summary['features']}: {metric} on one test set",
         ("head", "honest", "leaky", "leaky less honest", "p_holm", "where a sibling is in train", "elsewhere"),
         rows,
-        caption=f"Means of {seeds} seed{'s' * (seeds > 1)}; [95 % bootstrap interval over lesions]; p_holm is corrected for the number "
-        "of heads.",
+        caption=f"Means of {seeds} seed{'s' * (seeds > 1)}; [95 % bootstrap interval over lesions]; p_holm is "
+        "corrected for the number of heads.",
     )
     show_table(
         f"As practised, each kind of split on a test set of its own: {metric}",
