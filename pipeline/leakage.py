@@ -79,7 +79,6 @@ def leakage_demo(
         cache.errors.MissingFeaturesError: The cache lacks features; names the command that makes them.
         ConfigError, UnknownHeadError: What the names say.
     """
-    workspace = Path(workspace)
     of_data = [f"dataset={json.dumps(dataset)}"] * bool(dataset)
     experiments = plan(
         [features],
@@ -89,12 +88,35 @@ def leakage_demo(
         overrides=[*of_data, *overrides],
         settings=settings,
     )
-    if seeds < 1:
-        raise LeakageError(f"expected 1 seed or more, but got {seeds}.")
     if extract:
         from pipeline.extraction import extract_for  # imports timm
 
-        extract_for(all_features(experiments), workspace, features_root=str(features_root or ""))
+        extract_for(all_features(experiments), Path(workspace), features_root=str(features_root or ""))
+    return demonstrate(
+        experiments, Path(workspace), seeds=seeds, features_root=features_root, jobs=jobs, on_progress=on_progress
+    )
+
+
+def demonstrate(
+    experiments: Sequence[Experiment],
+    workspace: Path,
+    *,
+    seeds: int = SEEDS,
+    features_root: str | Path | None = None,
+    jobs: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LeakageDemo:
+    """`leakage_demo` for heads on the same features that are planned already (`pipeline.zoo.plan`); extracts nothing.
+
+    Args:
+        experiments: One a head.
+        workspace, seeds, features_root, jobs, on_progress: As in `leakage_demo`.
+
+    Raises:
+        LeakageError, cache.errors.MissingFeaturesError: As `leakage_demo`.
+    """
+    if seeds < 1:
+        raise LeakageError(f"expected 1 seed or more, but got {seeds}.")
     inputs = open_inputs(all_features(experiments), workspace, features_root=features_root)
     return _Demonstration(experiments, inputs, seeds, workspace).run(jobs, on_progress)
 

@@ -123,7 +123,8 @@ def in_words(demo: LeakageDemo) -> str:
     most = rows.iloc[int(np.argmax(rows["gap"].abs()))]
     sentences = [
         f"A random split of images puts another photograph of the same lesion into train for "
-        f"{100 * demo.sibling_share:.0f} % of its test images ({images:,} a seed, {len(sizes)} seeds).",
+        f"{100 * demo.sibling_share:.0f} % of its test images ({images:,} a seed, "
+        f"{len(sizes)} seed{'s' * (len(sizes) > 1)}).",
         f"With them in train, {metric} on the same test images changes by {rows['gap'].min():+.3f} to "
         f"{rows['gap'].max():+.3f}; most for {most['head']} ({most['honest']:.3f} to {most['leaky']:.3f}).",
     ]

@@ -42,21 +42,28 @@ def leakage_demo(
     found, not run again.
     """
     from pipeline.console import console, progress_bar
-    from pipeline.leakage import leakage_demo as demonstrate
+    from pipeline.leakage import demonstrate
+    from pipeline.zoo import all_features, plan
 
-    options.announce_drawing(dataset or "synthetic", workspace)
+    experiments = plan(
+        [features],
+        [name.strip() for name in heads.split(",") if name.strip()],
+        augmentation=augmentation,
+        views=views,
+        overrides=options.overrides(dataset, column, None),
+        settings=set_,
+    )
+    options.announce_drawing(experiments[0].config.dataset, workspace)
+    if extract:
+        from pipeline.extraction import extract_for  # imports timm
+
+        extract_for(all_features(experiments), workspace, features_root=features_url)
     with progress_bar("training", None, "heads") as advance_to:
         try:
             demo = demonstrate(
-                features,
-                [name.strip() for name in heads.split(",") if name.strip()],
-                augmentation=augmentation,
-                views=views,
+                experiments,
+                workspace,
                 seeds=seeds,
-                workspace=workspace,
-                extract=extract,
-                overrides=options.overrides(dataset, column, None),
-                settings=set_,
                 features_root=features_url or None,
                 jobs=jobs,
                 on_progress=advance_to,
@@ -83,8 +90,8 @@ def _show(demo: LeakageDemo) -> None:
         f"Leakage on {demo.summary['dataset']}, {demo.summary['features']}: {metric} on one test set",
         ("head", "honest", "leaky", "leaky less honest", "p_holm", "where a sibling is in train", "elsewhere"),
         rows,
-        caption=f"Means of {seeds} seeds; [95 % bootstrap interval over lesions]; p_holm is corrected for the number "
-        "of heads.",
+        caption=f"Means of {seeds} seed{'s' * (seeds > 1)}; [95 % bootstrap interval over lesions]; p_holm is "
+        "corrected for the number of heads.",
     )
     show_table(
         f"As practised, each kind of split on a test set of its own: {metric}",
