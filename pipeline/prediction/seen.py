@@ -1,7 +1,11 @@
 """What a run was trained on, in feature space: an image's nearest training images, and whether it is like any of them.
 
 How far an image is from the training images is the mean distance to the nearest few (Sun et al., ICML 2022, take the
-distance to the k-th). Held-out validation images have such distances too: the share of them that are at least as far
+distance to the k-th), each column standardised. Distances, not angles: the statistics of stages (`NAME:stages`) of
+quite another picture are larger rather than of another direction, so that by angles a photograph of a house is an
+ordinary skin lesion.
+
+Held-out validation images have such distances too: the share of them that are at least as far
 is the new image's p-value (conformal anomaly detection, Laxhammar and Falkman 2010), so the flag's rate on images like
 those of the data set is known beforehand.
 """
@@ -18,6 +22,8 @@ from pipeline.neighbours import nearest, unit_rows
 from pipeline.prediction.features import BlockSource
 from pipeline.runs import Run
 
+AT_A_TIME = 512
+"""Queries that are compared with all training images at a time."""
 NEAREST = 5
 """Training images whose mean distance says how far an image is from them all."""
 MOST_HELD_OUT = 2000
@@ -37,19 +43,21 @@ class Neighbour:
 class TrainingImages:
     """The training images of a run in feature space, and the distances of its validation images to them.
 
-    Each block's views are averaged, its columns standardised on the training images, its rows scaled to length 1;
-    then the blocks are laid side by side. So a cosine is the mean of the blocks' cosines, whatever their scales.
+    Each block's views are averaged, its columns standardised on the training images, and the blocks are laid side by
+    side, scaled so that all count alike: in squared distances, and in cosines (a cosine is the mean of the blocks').
 
     Attributes:
         image_ids, labels: Of each row.
-        features: float32 `[m, dim]`.
+        directions: float32 `[m, dim]`, each block's rows scaled to one length: neighbours are looked up by cosine.
+        positions: float32 `[m, dim]`: distances are between these.
         centres, scales: Mean and deviation of each block's columns.
         held_out: float64, sorted: distances of validation images.
     """
 
     image_ids: np.ndarray
     labels: np.ndarray
-    features: np.ndarray
+    directions: np.ndarray
+    positions: np.ndarray
     centres: Sequence[np.ndarray]
     scales: Sequence[np.ndarray]
     held_out: np.ndarray
@@ -64,18 +72,23 @@ class TrainingImages:
         Returns:
             `k` neighbours an image, the most similar first; p-values float64 `[n]`.
         """
-        queries = _side_by_side([block.views.mean(axis=1) for block in blocks], self.centres, self.scales)
-        found = nearest(queries, self.features, max(k, NEAREST))
+        queries = _standardised([block.views.mean(axis=1) for block in blocks], self.centres, self.scales)
+        as_far = len(self.held_out) - np.searchsorted(
+            self.held_out, _distances(_positions(queries), self.positions), side="left"
+        )
+        p_values = (as_far + 1) / (len(self.held_out) + 1)
+        if k == 0:
+            return [()] * len(p_values), p_values
+        found = nearest(_directions(queries), self.directions, k)
         neighbours = [
             tuple(
                 Neighbour(str(self.image_ids[row]), str(self.labels[row]), float(similarity))
-                for row, similarity in zip(rows[:k], similarities[:k], strict=True)
+                for row, similarity in zip(rows, similarities, strict=True)
                 if row >= 0
             )
             for rows, similarities in zip(found.index, found.similarity, strict=True)
         ]
-        as_far = len(self.held_out) - np.searchsorted(self.held_out, _distances(found.similarity), side="left")
-        return neighbours, (as_far + 1) / (len(self.held_out) + 1)
+        return neighbours, p_values
 
     def least_p(self) -> float:
         """The p-value of an image further away than all validation images: there is none below it."""
@@ -96,18 +109,15 @@ def training_images(run: Run, sources: Sequence[BlockSource]) -> TrainingImages 
         return str(error)
     centres = [block.mean(axis=0) for block in own]
     scales = [_scale(block) for block in own]
-    features = _side_by_side(own, centres, scales)
+    standardised = _standardised(own, centres, scales)
+    positions = _positions(standardised)
     # In a cross-validated run an image is in both parts: then its own lesion does not count.
     codes = pd.factorize(pd.concat([train["group"], held_out["group"]]))[0].astype(np.int64)
-    found = nearest(
-        _side_by_side(others, centres, scales),
-        features,
-        NEAREST,
-        query_groups=codes[len(train) :],
-        base_groups=codes[: len(train)],
+    far = _distances(
+        _positions(_standardised(others, centres, scales)), positions, codes[len(train) :], codes[: len(train)]
     )
     ids, labels = train["image_id"].to_numpy(object), train["label"].to_numpy(object)
-    return TrainingImages(ids, labels, features, centres, scales, np.sort(_distances(found.similarity)))
+    return TrainingImages(ids, labels, _directions(standardised), positions, centres, scales, np.sort(far))
 
 
 def _mean_views(source: BlockSource, images: pd.DataFrame) -> np.ndarray:
@@ -126,15 +136,40 @@ def _scale(block: np.ndarray) -> np.ndarray:
     return np.maximum(deviation, max(0.1 * deviation.mean(), np.finfo(np.float32).tiny))
 
 
-def _side_by_side(
+def _standardised(
     blocks: Sequence[np.ndarray], centres: Sequence[np.ndarray], scales: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    return [((b - c) / s).astype(np.float32) for b, c, s in zip(blocks, centres, scales, strict=True)]
+
+
+def _positions(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Blocks side by side; a block's mean squared column counts alike, however many columns it has."""
+    rows = [block / np.float32(np.sqrt(block.shape[1] * len(blocks))) for block in blocks]
+    return np.concatenate(rows, axis=1)
+
+
+def _directions(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Blocks side by side, each row of each block at the same length."""
+    rows = [unit_rows(block) / np.float32(np.sqrt(len(blocks))) for block in blocks]
+    return np.concatenate(rows, axis=1)
+
+
+def _distances(
+    queries: np.ndarray,
+    base: np.ndarray,
+    query_groups: np.ndarray | None = None,
+    base_groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    rows = [unit_rows((b - c) / s) for b, c, s in zip(blocks, centres, scales, strict=True)]
-    return np.concatenate(rows, axis=1) / np.float32(np.sqrt(len(rows)))
-
-
-def _distances(similarity: np.ndarray) -> np.ndarray:
-    """float64 `[n]`: 1 - mean cosine of the first neighbours `[n, k]`, as far as there are any."""
-    cosines = similarity[:, :NEAREST].astype(np.float64)
-    there = np.isfinite(cosines)
-    return 1 - np.where(there, cosines, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    """float64 `[n]`: mean distance of each query to the `NEAREST` rows of `base`, those of its own group left out."""
+    lengths = np.square(base).sum(axis=1)
+    k = min(NEAREST, len(base))
+    found = []
+    for start in range(0, len(queries), AT_A_TIME):
+        some = queries[start : start + AT_A_TIME]
+        squares = np.square(some).sum(axis=1)[:, None] + lengths - 2 * (some @ base.T)
+        if query_groups is not None and base_groups is not None:
+            squares[query_groups[start : start + AT_A_TIME, None] == base_groups] = np.inf
+        closest = np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, :k], 0).astype(np.float64))
+        there = np.isfinite(closest)
+        found.append(np.where(there, closest, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
+    return np.concatenate(found) if found else np.empty(0)

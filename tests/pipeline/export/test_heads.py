@@ -16,9 +16,9 @@ from pipeline.errors import ExportError
 from pipeline.export.heads import module_of
 
 SMALL: dict[str, dict[str, Any]] = {
-    "random_forest": {"n_estimators": 4},
+    "random_forest": {"n_estimators": 4, "min_samples_leaf": 6},
     "extra_trees": {"n_estimators": 4},
-    "hist_gbdt": {"max_iter": 3, "n_components": 6},
+    "hist_gbdt": {"max_iter": 3, "max_leaf_nodes": 5, "n_components": 6},
     "mlp": {"max_epochs": 2, "hidden": [8], "batch_norm": True, "activation": "gelu"},
     "hybrid_mlp": {"max_epochs": 2, "embedding_dim": 8, "loss": "focal_sigmoid"},
     "stack": {"heads": [{"name": "logreg"}, {"name": "lda", "blocks": ["b"]}]},

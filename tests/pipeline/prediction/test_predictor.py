@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from heads.errors import HeadFileError
 from pipeline.errors import PredictionError, RunNotFoundError
 from pipeline.prediction.predictor import Predictor, load_predictor
+from pipeline.prediction.seen import _distances
 from pipeline.runs import read_run
 from tests.pipeline.prediction.conftest import CNN, FINE, NET, OTHER, Photographs, probabilities
 
@@ -63,6 +65,28 @@ def test_noise_is_unlike_anything_seen_and_known_kinds_of_images_are_not(photogr
     for share in (0.1, 0.25, 0.5):
         assert np.mean(np.array(p_values) <= share) <= share
     assert max(p_values) == 1
+
+
+def test_a_photograph_of_something_else_is_unlike_by_statistics_of_stages(photographs, tmp_path) -> None:
+    """These grow with contrast and hardly turn: an angle would not tell a flower from a lesion."""
+    photographs.extract((f"{NET}:stages", "none", 1))
+    predictor = photographs.predictor(photographs.run(blocks=[(f"{NET}:stages", "none", 1)]))
+    Image.fromarray(load_sample_image("flower.jpg")).save(tmp_path / "flower.jpg")
+    (flower,) = predictor.predict([tmp_path / "flower.jpg"])
+    assert flower.unlike
+    assert np.mean([one.unlike for one in predictor.predict(photographs.paths(predictor.run, "train"))]) < 0.2
+
+
+def test_distances_are_those_to_the_nearest_five_rows_of_other_groups() -> None:
+    base = np.arange(8, dtype=np.float32)[:, None] ** 2  # 0 1 4 9 16 25 36 49
+    queries = np.array([[0.0], [16.0]], dtype=np.float32)
+    np.testing.assert_allclose(
+        _distances(queries, base), [(0 + 1 + 4 + 9 + 16) / 5, (0 + 7 + 9 + 12 + 15) / 5], rtol=1e-5
+    )
+    groups = np.array([0, 1, 2, 3, 4, 5, 6, 7])
+    apart = _distances(queries, base, np.array([0, 4]), groups)
+    np.testing.assert_allclose(apart, [(1 + 4 + 9 + 16 + 25) / 5, (7 + 9 + 12 + 15 + 16) / 5], rtol=1e-5)
+    np.testing.assert_allclose(_distances(queries, base[:2]), [0.5, 15.5])
 
 
 def test_neighbours_and_the_flag_are_not_available_without_the_stores_and_the_reader_is_told(

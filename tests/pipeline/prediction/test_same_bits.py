@@ -23,28 +23,32 @@ def same_probabilities(photographs: Photographs, run: Run, part: str = "validati
     np.testing.assert_array_equal(probabilities(predicted), run.probabilities(part))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+FP32, BF16 = PRECISIONS
+PLAIN_TOO = "features.views.predict=plain"
+POLICIES: dict[str, tuple[list[tuple[str, str, int]], list[str]]] = {
+    "the plain image": ([(NET, "none", 1)], []),
+    "all views": ([(NET, "dihedral", 4)], []),
+    "the first view": ([(NET, "dihedral", 4)], ["features.views.predict=first", "head.C=0.1"]),
+    "random views": ([(NET, "original", 3)], ["features.aug_seed=5"]),
+    "trained on random views": ([(NET, "original", 2)], [PLAIN_TOO, "features.aug_seed=5"]),
+    "a random recipe never used": ([(NET, "original", 1)], [PLAIN_TOO, "features.views.train=plain"]),
+    "two kinds": ([(f"{NET}:stages", "flip", 2), (NET, "flip", 2)], ["tau=0.5"]),
+    "independent": ([(NET, "flip", 4), (OTHER, "dermoscopy", 3)], ["features.views.pairing=independent", "tau=auto"]),
+    "views and the plain image": ([(NET, "dihedral", 4), (OTHER, "none", 1)], ["head=ridge"]),
+}
+IN_BF16 = ("the plain image", "random views", "views and the plain image")
+
+
 @pytest.mark.parametrize(
-    ("blocks", "overrides"),
-    [
-        ([(NET, "none", 1)], []),
-        ([(NET, "dihedral", 4)], []),
-        ([(NET, "dihedral", 4)], ["features.views.predict=first", "head.C=0.1"]),
-        ([(NET, "original", 3)], ["features.aug_seed=5"]),
-        ([(NET, "original", 2)], ["features.views.predict=plain", "features.views.train=all", "features.aug_seed=5"]),
-        ([(NET, "original", 1)], ["features.views.predict=plain", "features.views.train=plain"]),
-        ([(f"{NET}:stages", "flip", 2), (NET, "flip", 2)], ["tau=0.5"]),
-        ([(NET, "flip", 4), (OTHER, "dermoscopy", 3)], ["features.views.pairing=independent", "tau=auto"]),
-        ([(NET, "dihedral", 4), (OTHER, "none", 1)], ["head=ridge"]),
-    ],
+    ("policy", "precision"),
+    [*((policy, FP32) for policy in POLICIES), *(pytest.param(p, "bf16", marks=BF16.marks) for p in IN_BF16)],
 )
-def test_every_view_policy_gives_the_bits_of_the_cache(
-    photographs: Photographs, blocks: list, overrides: list[str], precision: str
-) -> None:
+def test_every_view_policy_gives_the_bits_of_the_cache(photographs: Photographs, policy: str, precision: str) -> None:
+    blocks, overrides = POLICIES[policy]
     overrides = [*overrides, f"features.precision={precision}"]
     seed = 5 if "features.aug_seed=5" in overrides else 0
     photographs.extract(*blocks, precision=precision, seed=seed)
-    if any(override.endswith("=plain") for override in overrides):
+    if PLAIN_TOO in overrides:
         photographs.extract((NET, "none", 1), precision=precision)
     run = photographs.run(*overrides, blocks=blocks)
     same_features(photographs, run)
