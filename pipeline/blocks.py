@@ -56,12 +56,12 @@ class FeatureBlock:
         if all(image_id in self._row_of for image_id in image_ids):
             return
         ids = sorted({*self._row_of, *image_ids})
-        self._views = None if self.store is None else _read(self.store, ids, range(self.n_views), digests)
+        self._views = None if self.store is None else read_checked(self.store, ids, range(self.n_views), digests)
         if self.plain_store is not None:
             if self._views is not None and self.plain_store is self.store:
                 self._plain = self._views[:, :1]
             else:
-                self._plain = _read(self.plain_store, ids, [0], digests)
+                self._plain = read_checked(self.plain_store, ids, [0], digests)
         self._row_of = {image_id: row for row, image_id in enumerate(ids)}
 
     def arrays(self, image_ids: Sequence[str]) -> BlockArrays:
@@ -99,7 +99,9 @@ class FeatureBlock:
         return store
 
 
-def _read(store: FeatureStore, ids: Sequence[str], views: Sequence[int], digests: Mapping[str, str]) -> np.ndarray:
+def read_checked(
+    store: FeatureStore, ids: Sequence[str], views: Sequence[int], digests: Mapping[str, str]
+) -> np.ndarray:
     """Features of these images, made from the bytes their files have now; a file that is gone is not compared."""
     gone = [image_id for image_id in ids if digests.get(image_id, MISSING) == MISSING]
     if not gone:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, runs, sharing, train, zoo
+from pipeline.commands import audit, cache, data, demo, extract, runs, sharing, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.add_typer(data.app, name="data")
+data.app.command("audit")(audit.audit)
 app.command()(extract.extract)
 app.command()(data.download)
 app.command("show-views")(extract.show_views)

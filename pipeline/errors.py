@@ -40,6 +40,10 @@ class NeighboursError(PipelineError, ValueError):
     """Features whose neighbours cannot be looked for."""
 
 
+class AuditError(PipelineError, ValueError):
+    """A data set that cannot be audited."""
+
+
 class PredictionError(PipelineError, ValueError):
     """A run that cannot predict here, or a choice about its predictions that does not exist."""
 
