@@ -10,24 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import (
-    audit,
-    cache,
-    data,
-    demo,
-    export,
-    extract,
-    grid,
-    leakage,
-    predict,
-    report,
-    runs,
-    serve,
-    sharing,
-    sweep,
-    train,
-    zoo,
-)
+from pipeline.commands import audit, cache, data, demo, extract, runs, sharing, train, zoo
 
 app = typer.Typer(
     name="hamcache",

@@ -143,7 +143,7 @@ def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> 
             f"Measured on {known.same_pairs} pairs of one lesion: the pixels of {known.same_confirmed:.0%} say so, and "
             f"the search would have come upon {known.same_found:.0%} of these. What is not listed may be there."
         )
-    say(f"Of {known.strangers} random pairs of two lesions none scores more than {known.strangers_highest:.2f}.")
+    say(f"Of {known.strangers} random pairs of two lesions 99 % score {known.strangers_score:.2f} or less.")
     for note in found.notes:
         say(f"Note: {note}.")
     for path in kept:

@@ -104,7 +104,7 @@ def test_the_dark_rim_of_an_instrument_does_not_count() -> None:
 
 def test_more_is_asked_for_where_random_images_agree() -> None:
     assert least_scores(np.array([0.1, 0.19])) == VERDICTS
-    smooth = least_scores(np.array([0.2, 0.5]))
+    smooth = least_scores(np.array([0.2, 0.5, 0.5, 0.99]))
     assert list(verdicts(np.array([0.95, 0.7, 0.55, 0.45]), smooth)) == [SAME_PICTURE, SAME_LESION, LOOK_ALIKE, ""]
     assert least_scores(np.empty(0)) == VERDICTS
 

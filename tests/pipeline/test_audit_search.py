@@ -149,8 +149,8 @@ def test_the_share_that_the_search_would_find_is_that_of_pairs_that_are_hidden_i
     same = np.stack([np.arange(100), np.arange(100, 200)], axis=1)
     near = find_neighbours(rows, groups, 5, seed=0)
     chosen = choose_candidates(near, 150, -1)
-    said = calibrate(same, np.ones(100, bool), np.array([0.1, 0.2]), near, chosen)
-    assert said.same_confirmed == 1 and said.strangers_highest == pytest.approx(0.2)
+    said = calibrate(same, np.ones(100, bool), np.array([0.1, 0.2, 0.9]), near, chosen)
+    assert said.same_confirmed == 1 and said.strangers_score == pytest.approx(0.2)
     found = 0
     for number in range(100):
         strangers = groups.copy()
