@@ -10,7 +10,24 @@ import sys
 
 import typer
 
-from pipeline.commands import audit, cache, data, demo, extract, runs, sharing, train, zoo
+from pipeline.commands import (
+    audit,
+    cache,
+    data,
+    demo,
+    export,
+    extract,
+    grid,
+    leakage,
+    predict,
+    report,
+    runs,
+    serve,
+    sharing,
+    sweep,
+    train,
+    zoo,
+)
 
 app = typer.Typer(
     name="hamcache",
