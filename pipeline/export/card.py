@@ -4,11 +4,12 @@ After Mitchell et al., Model Cards for Model Reporting, FAT* 2019 (arXiv:1810.03
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from data.ham10000 import CLASS_NAMES, LICENCE
 from data.imported import Terms
 from extract.names import EMBEDDED, split_kind
-from pipeline.config import ExperimentConfig, resolved_yaml
+from pipeline.config import ExperimentConfig, NetConfig, resolved_yaml
 from pipeline.export.core import precision_of
 from pipeline.export.figures import PartFigures, SetFigures
 from pipeline.intervals import Interval
@@ -95,7 +96,7 @@ def _what(config: ExperimentConfig) -> str:
         of = f", a fine-tuned {_cell(backbone)}" if backbone else ""
         return f"A network trained from the images: `{config.net.name}`{of}{adjusted}{folds}."
     blocks = ", ".join(
-        f"`{_cell(block.backbone)}` ({block.augmentation}, {block.views} views, {block.transform})"
+        f"`{_cell(block.backbone)}` (views {block.augmentation} x{block.views}, {block.transform})"
         for block in config.features.blocks
     )
     return f"A head `{config.head.name}` on features of frozen networks: {blocks}{adjusted}{folds}."
@@ -309,8 +310,18 @@ def _provenance(run: Run) -> str:
 {stores}
 
 ```yaml
-{resolved_yaml(run.config).strip()}
+{resolved_yaml(_shared(run)).strip()}
 ```"""
+
+
+def _shared(run: Run) -> ExperimentConfig:
+    """A run's configuration without the folders of the machine that it was made on."""
+    config = run.config
+    changes: dict[str, object] = {"dataset": run.provenance["summary"]["dataset"]}
+    if config.net is not None and config.net.params.get("weights"):
+        params = config.net.params | {"weights": Path(config.net.params["weights"]).name}
+        changes["net"] = NetConfig(name=config.net.name, **params)
+    return config.model_copy(update=changes)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

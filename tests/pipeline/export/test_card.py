@@ -103,9 +103,13 @@ def test_the_code_in_the_card_runs(
     assert len([line for line in code.splitlines() if line]) <= 11
 
 
-def test_the_configuration_in_the_card_is_the_runs(card: str, cnn: Predictor) -> None:
+def test_the_configuration_in_the_card_is_the_runs_without_folders_of_this_machine(
+    card: str, cnn: Predictor, photographs: Photographs
+) -> None:
     text = re.search(r"```yaml\n(.*?)```", card, flags=re.DOTALL).group(1)
-    assert text == (cnn.run.folder / "config.yaml").read_text()
+    there = (cnn.run.folder / "config.yaml").read_text()
+    assert text == there.replace(str(photographs.folder), photographs.folder.name)
+    assert str(photographs.folder.parent) in there and str(photographs.folder.parent) not in card
 
 
 def test_names_from_users_break_neither_tables_nor_the_page() -> None:
