@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, runs, sharing, train, zoo
+from pipeline.commands import cache, data, demo, extract, grid, runs, sharing, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -32,6 +32,7 @@ cache.app.command("import")(sharing.import_)
 app.command()(train.train)
 app.command()(zoo.zoo)
 app.command()(zoo.hybrids)
+app.command()(grid.grid)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
 
