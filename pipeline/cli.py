@@ -10,7 +10,24 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, grid, runs, sharing, train, zoo
+from pipeline.commands import (
+    audit,
+    cache,
+    data,
+    demo,
+    export,
+    extract,
+    grid,
+    leakage,
+    predict,
+    report,
+    runs,
+    serve,
+    sharing,
+    sweep,
+    train,
+    zoo,
+)
 
 app = typer.Typer(
     name="hamcache",
@@ -33,6 +50,7 @@ cache.app.command("import")(sharing.import_)
 app.command()(train.train)
 app.command()(zoo.zoo)
 app.command()(zoo.hybrids)
+app.command()(sweep.sweep)
 app.command()(grid.grid)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
