@@ -220,7 +220,7 @@ def test_a_second_grid_runs_nothing_and_a_larger_one_only_what_is_new(two_nets, 
     count, before = len(all_runs(two_nets.workspace)), (opened.folder / "cells.csv").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.zoo.in_processes", lambda *_: pytest.fail("something was to be trained"))
-        patch.setattr("pipeline.blocks._read", lambda *_: pytest.fail("features were read"))
+        patch.setattr("pipeline.blocks.read_checked", lambda *_: pytest.fail("features were read"))
         again = made(two_nets, planned(two_nets, seeds=[0, 1]))
     assert again.id == opened.id and len(all_runs(two_nets.workspace)) == count
     assert (opened.folder / "cells.csv").read_bytes() == before
