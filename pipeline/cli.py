@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, report, runs, sharing, sweep, train, zoo
+from pipeline.commands import cache, data, demo, extract, grid, report, runs, sharing, sweep, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -33,6 +33,7 @@ app.command()(train.train)
 app.command()(zoo.zoo)
 app.command()(zoo.hybrids)
 app.command()(sweep.sweep)
+app.command()(grid.grid)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
 app.command()(report.report)

@@ -28,6 +28,14 @@ class RunNotFoundError(PipelineError, FileNotFoundError):
     """No finished run has this id, or several begin with it."""
 
 
+class GridError(PipelineError, ValueError):
+    """A grid that cannot be read as it was written."""
+
+
+class GridNotFoundError(PipelineError, FileNotFoundError):
+    """No grid has this id, or several begin with it."""
+
+
 class ComparisonError(PipelineError, ValueError):
     """Runs that were not scored on the same images, so that their difference means nothing."""
 

@@ -9,8 +9,9 @@ from data.digests import file_digests
 from data.readers import read_dataset
 from data.table import ImageTable
 from extract.names import full_name, split_kind
+from extract.recipes import get_recipe
 from extract.run import ExtractionSummary, run_extraction
-from pipeline.config import ExperimentConfig
+from pipeline.config import ExperimentConfig, FeaturesConfig
 from pipeline.console import console, progress_bar, show_table
 from pipeline.errors import PipelineError
 from pipeline.features import digest_memory, stores_needed
@@ -64,7 +65,6 @@ def extract_features(
     """
     from extract.backbones import BackboneSpec
     from extract.precision import resolve_precision
-    from extract.recipes import get_recipe
 
     recipes = [get_recipe(name, recipes_file) for name in augmentations]
     device = resolve_device(device)
@@ -125,18 +125,15 @@ def show_summary(summary: ExtractionSummary) -> None:
 
 
 def extract_for(config: ExperimentConfig, workspace: Path, *, features_root: str = "") -> None:
-    """Extract whatever the cache lacks of the features that an experiment reads."""
+    """Extract whatever the cache lacks of the features that an experiment reads, in as few passes as possible."""
     table = read_dataset(config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name)
-    wanted: dict[tuple[str, int], list[str]] = {}
-    for backbone, augmentation, views in stores_needed(config.features):
-        wanted.setdefault((augmentation, views), []).append(backbone)
-    for (augmentation, views), backbones in wanted.items():
+    for backbones, augmentations, views in passes_for(config.features):
         show_summary(
             extract_features(
                 table,
                 workspace,
                 backbones,
-                [augmentation],
+                augmentations,
                 views,
                 precision=config.features.precision,
                 seed=config.features.aug_seed,
@@ -144,3 +141,23 @@ def extract_for(config: ExperimentConfig, workspace: Path, *, features_root: str
                 features_root=features_root,
             )
         )
+
+
+def passes_for(features: FeaturesConfig) -> list[tuple[list[str], list[str], int]]:
+    """What to extract for some features: backbones, augmentations and views of each pass over the images.
+
+    A pass decodes each image once, so augmentations of the same backbones and views share one; those that have no
+    more views than they are asked for (`none` has one) join a pass of more.
+    """
+    backbones_of: dict[tuple[str, int], list[str]] = {}
+    for backbone, augmentation, views in stores_needed(features):
+        backbones_of.setdefault((augmentation, views), []).append(backbone)
+    most: dict[tuple[str, ...], int] = {}
+    for (_, views), names in backbones_of.items():
+        most[tuple(names)] = max(views, most.get(tuple(names), 0))
+    passes: dict[tuple[tuple[str, ...], int], list[str]] = {}
+    for (augmentation, views), names in backbones_of.items():
+        has_no_more = get_recipe(augmentation).distinct_views <= views
+        in_pass = most[tuple(names)] if has_no_more else views
+        passes.setdefault((tuple(names), in_pass), []).append(augmentation)
+    return [(list(names), augmentations, views) for (names, views), augmentations in passes.items()]

@@ -84,11 +84,7 @@ def bootstrap(
     """
     values = _resampled(y_true, [proba], groups, metrics, classes, resamples, seed)
     n_groups = len(np.unique(np.asarray(groups)))
-    intervals = []
-    for point, drawn in ((v[0, 0], v[0, 1:]) for v in values):
-        low, high, used = _percentiles(drawn, level)
-        intervals.append(Interval(float(point), low, high, level, used, n_groups))
-    return intervals
+    return [interval(of_metric[0], n_groups, level) for of_metric in values]
 
 
 def paired_bootstrap(
@@ -133,6 +129,48 @@ def resampled_scores(
 ) -> np.ndarray:
     """float64 `[len(probas), 1 + resamples]`: the metric of all images, then of each resample, the same for all."""
     return _resampled(y_true, probas, groups, [metric], classes, resamples, seed)[0]
+
+
+def resampled_together(
+    sets: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    metric: MetricLike,
+    *,
+    classes: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> np.ndarray:
+    """The metric of several sets of images, such as the validation images of several seeds, on common resamples.
+
+    The lesions of all sets are resampled together, so a lesion counts as often in every set that has it. A mean over
+    the sets, resample by resample, therefore varies as much as its lesions let it: sets that share lesions are not
+    taken for independent ones. Where all sets are the same images this is `resampled_scores`.
+
+    Args:
+        sets: Codes `[n]`, probabilities `[n, C]` and lesions `[n]` of each.
+        metric: A metric's name or function.
+        classes: Class names in code order, for per-class metrics.
+        resamples: How many resamples are drawn.
+        seed: Seed of the resamples.
+
+    Returns:
+        float64 `[len(sets), 1 + resamples]`: the metric of all images, then of each resample; NaN where undefined.
+    """
+    chosen = get_metric(metric, classes) if isinstance(metric, str) else _from_function(metric)
+    every = [scored(y, proba) for y, proba, _ in sets]
+    lesions = np.unique(np.concatenate([groups for _, _, groups in sets]))
+    codes = [np.searchsorted(lesions, groups) for _, _, groups in sets]
+    values = [[chosen.compute(one)] for one in every]
+    with np.errstate(invalid="ignore"):  # a resample may leave nothing of a small set
+        for counts in group_weights(lesions, resamples, seed):
+            for drawn, one, code in zip(values, every, codes, strict=True):
+                drawn.append(chosen.compute(Scored(one.y, one.proba, counts[:, code])))
+    return np.stack([np.concatenate(drawn) for drawn in values])
+
+
+def interval(values: np.ndarray, groups: int, level: float = LEVEL) -> Interval:
+    """The percentile interval of one row `[1 + R]`: the score of all images, then of the resamples."""
+    low, high, used = _percentiles(values[1:], level)
+    return Interval(float(values[0]), low, high, level, used, groups)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

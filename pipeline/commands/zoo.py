@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,18 +57,27 @@ def zoo(
     """Train every head on every feature set, in parallel, into one leaderboard; finished heads are not run again."""
     from pipeline.console import console
     from pipeline.plots.boards import plot_zoo
-    from pipeline.zoo import plan
+    from pipeline.zoo import plan, run_all
 
     experiments = plan(
-        _listed(features),
-        _listed(heads),
+        listed(features),
+        listed(heads),
         config=config or None,
         augmentation=augmentation,
         views=views,
         overrides=options.overrides(dataset, column, seed),
         settings=set_,
     )
-    outcomes = _run(experiments, workspace, test, extract, jobs, plots, features_url)
+    outcomes = run_behind_bar(
+        experiments,
+        workspace,
+        run_all,
+        test=test,
+        extract=extract,
+        jobs=jobs,
+        plots=plots,
+        features_url=features_url,
+    )
     board, chance = _leaderboard(outcomes)
     target = csv or _default_csv("zoo", experiments, workspace)
     _save(board, target)
@@ -104,9 +114,9 @@ def hybrids(
     from pipeline.console import console, show_table
     from pipeline.hybrids import subsets, what_each_adds
     from pipeline.plots.boards import plot_hybrids
-    from pipeline.zoo import head_of, plan
+    from pipeline.zoo import head_of, plan, run_all
 
-    names = _listed(backbones)
+    names = listed(backbones)
     experiments = plan(
         subsets(names),
         [head or head_of(config or None)],
@@ -116,7 +126,16 @@ def hybrids(
         overrides=options.overrides(dataset, column, seed),
         settings=set_,
     )
-    outcomes = _run(experiments, workspace, test, extract, jobs, plots, features_url)
+    outcomes = run_behind_bar(
+        experiments,
+        workspace,
+        run_all,
+        test=test,
+        extract=extract,
+        jobs=jobs,
+        plots=plots,
+        features_url=features_url,
+    )
     board, chance = _leaderboard(outcomes)
     metric, title = experiments[0].config.objective, _title(experiments)
     runs = {outcome.experiment.features: outcome.run for outcome in outcomes if outcome.run is not None}
@@ -131,42 +150,44 @@ def hybrids(
         show_table(
             f"What each backbone adds to {'+'.join(names)}: {metric} on {part}",
             list(frame.columns.drop("part")),
-            _rows(frame.drop(columns="part")),
+            plain_rows(frame.drop(columns="part")),
             caption="The full hybrid's score less that without the backbone; paired bootstrap over lesions, 95 %; "
             "p_holm is corrected for the number of backbones.",
         )
     console.print(f"Wrote {target}, {beside.name} and {picture.name}")
 
 
-def _run(
+def run_behind_bar(
     experiments: list[Experiment],
     workspace: Path,
+    run: Callable[..., list[Outcome]],
+    *,
     test: bool,
     extract: bool,
     jobs: int | None,
     plots: bool,
     features_url: str,
 ) -> list[Outcome]:
-    """Run them behind a progress bar, a line each."""
+    """Extract if asked to, and let `run` (`run_all`, or one like it) run experiments behind a bar, a line each."""
     from pipeline.console import console, progress_bar
-    from pipeline.zoo import all_features, run_all
+    from pipeline.zoo import all_features
 
     options.announce_drawing(experiments[0].config.dataset, workspace)
-    if extract:
-        from pipeline.extraction import extract_for  # imports timm
-
-        extract_for(all_features(experiments), workspace, features_root=features_url)
     done = 0
-    with progress_bar("training", len(experiments), "heads") as advance_to:
+    try:
+        if extract:
+            from pipeline.extraction import extract_for  # imports timm
 
-        def tell(outcome: Outcome) -> None:
-            nonlocal done
-            done += 1
-            console.print(_line(outcome), highlight=False, markup=False)
-            advance_to(done, None)
+            extract_for(all_features(experiments), workspace, features_root=features_url)
+        with progress_bar("training", len(experiments), "heads") as advance_to:
 
-        try:
-            return run_all(
+            def tell(outcome: Outcome) -> None:
+                nonlocal done
+                done += 1
+                console.print(line_of(outcome), highlight=False, markup=False)
+                advance_to(done, None)
+
+            return run(
                 experiments,
                 workspace,
                 test=test,
@@ -175,12 +196,13 @@ def _run(
                 plots=plots,
                 on_outcome=tell,
             )
-        except KeyboardInterrupt:
-            console.print("Interrupted. Finished heads are kept; the same command goes on from there.")
-            raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        console.print("Interrupted. Finished work is kept; the same command goes on from there.")
+        raise typer.Exit(1) from None
 
 
-def _line(outcome: Outcome) -> str:
+def line_of(outcome: Outcome) -> str:
+    """One line on what became of an experiment."""
     one, run = outcome.experiment, outcome.run
     if run is None:
         return f"{one.head} on {one.features}: FAILED: {outcome.reason}"
@@ -225,12 +247,12 @@ def _show(board: pd.DataFrame, outcomes: list[Outcome], title: str) -> None:
     show_table(
         f"{title}: scores on validation",
         list(shown.columns),
-        _rows(shown),
+        plain_rows(shown),
         caption=f"low, high: 95 % bootstrap interval of {metric} over lesions; seconds: of fitting.",
     )
     failed = [outcome for outcome in outcomes if outcome.run is None]
     for outcome in failed:
-        errors.print(_line(outcome), highlight=False, markup=False)
+        errors.print(line_of(outcome), highlight=False, markup=False)
     if failed:
         console.print(f"{len(failed)} of {len(outcomes)} failed; `hamcache train` runs one of them with its whole log.")
 
@@ -257,11 +279,11 @@ def _save(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False)
 
 
-def _rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+def plain_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
     """Rows for `show_table`, numpy's numbers as Python's."""
     return [tuple(v.item() if hasattr(v, "item") else v for v in row) for row in frame.itertuples(index=False)]
 
 
-def _listed(names: str) -> list[str]:
+def listed(names: str) -> list[str]:
     """`"A, B"` as its parts; an empty part between two commas is left for the checks to find."""
     return [part.strip() for part in names.split(",")] if names.strip() else []

@@ -1,6 +1,5 @@
 """The pictures of one run, in its folder."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pipeline.plots.confusion import confusion_figure
 from pipeline.plots.epochs import curves_figure
 from pipeline.plots.ranking import precision_recall_figure, roc_figure
 from pipeline.plots.reliability import reliability_figure
-from pipeline.plots.style import DPI
+from pipeline.plots.style import save_figure
 from pipeline.runs import Run, plots_folder
 
 FIGURES: dict[str, Callable[[Run], Figure | None]] = {
@@ -41,7 +40,7 @@ def plot_run(run: Run) -> list[Path]:
         figure = figure_of(run)
         if figure is not None:
             drawn.append(folder / f"{name}.png")
-            _save(figure, drawn[-1])
+            save_figure(figure, drawn[-1])
     return drawn
 
 
@@ -49,12 +48,3 @@ def lacks_plots(run: Run) -> bool:
     """Whether a picture of the run is missing."""
     wanted = {name for name in FIGURES if name != "curves" or not run.history.empty}
     return not wanted <= {path.stem for path in run.plots}
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write a PNG that is whole or, after a kill, not there."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(picture.getvalue())
-    partial.replace(path)

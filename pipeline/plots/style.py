@@ -1,6 +1,8 @@
 """What every picture shares: colours that the colour-blind can tell apart, bars with intervals, axes of scores."""
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,15 @@ CHANCE = "majority class"
 HATCHES = ("", "//", "..", "xx")
 WIDTH, BAR = 8.0, 0.16  # inches
 DPI = 150
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG that is whole or, after a kill, still the one that was there before, if any."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(picture.getvalue())
+    partial.replace(path)
 
 
 def bars(

@@ -1,9 +1,10 @@
 """A small data set with features in a real cache: classes differ by their mean, so that heads can learn them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from data.readers import read_dataset
 from data.table import ImageTable
 from extract.recipes import get_recipe
 from pipeline.config import ExperimentConfig, load_config
+from pipeline.runner import draw
 
 CLASSES = ("bkl", "mel", "nv")
 SHARES = (0.25, 0.15, 0.6)
@@ -111,13 +113,14 @@ def make_world(tmp_path_factory: pytest.TempPathFactory, dataset_csv: Path) -> C
     return lambda: World(tmp_path_factory.mktemp("workspace"), dataset_csv)
 
 
-@pytest.fixture
-def plots() -> None:
-    """Asked for by tests that want runs drawn."""
-
-
-@pytest.fixture(autouse=True)
-def _only_wanted_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="package", autouse=True)
+def _no_plots() -> Iterator[None]:
     """Runs are drawn for tests that ask for `plots` only: it would take longer than the runs of these small worlds."""
-    if "plots" not in request.fixturenames:
-        monkeypatch.setattr("pipeline.runner.draw", lambda *_: None)
+    with mock.patch("pipeline.runner.draw", lambda *_: None):
+        yield
+
+
+@pytest.fixture
+def plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets runs be drawn, as they are by default."""
+    monkeypatch.setattr("pipeline.runner.draw", draw)
