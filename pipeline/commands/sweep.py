@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,7 +102,6 @@ def _run(
     finalize: bool,
 ) -> None:
     from pipeline.console import console
-    from pipeline.plots.sweeps import plot_sweep
     from pipeline.sweeps.config import structures
     from pipeline.sweeps.live import LiveTable
     from pipeline.sweeps.run import finalize as finalize_sweep
@@ -128,7 +129,7 @@ def _run(
             console.print("Interrupted. Trials that ended are kept; the same command goes on from there.")
             raise typer.Exit(1) from None
     show_sweep(done)
-    written = plot_sweep(done)
+    written = _drawn(done)
     console.print(f"Sweep: {done.folder} ({', '.join(path.name for path in written)})", highlight=False)
     if finalize:
         from pipeline.commands.train import show_run
@@ -136,6 +137,19 @@ def _run(
         show_run(
             finalize_sweep(done, workspace, features_root=features_url or None, watcher=LiveTable(settings, console))
         )
+
+
+def _drawn(sweep: Sweep) -> list[Path]:
+    """Draw the pictures. What matplotlib writes for itself goes into a folder that is gone afterwards."""
+    with TemporaryDirectory() as folder:
+        own = os.environ.setdefault("MPLCONFIGDIR", folder) == folder
+        try:
+            from pipeline.plots.sweeps import plot_sweep
+
+            return plot_sweep(sweep)
+        finally:
+            if own:
+                del os.environ["MPLCONFIGDIR"]
 
 
 def show_sweep(sweep: Sweep) -> None:

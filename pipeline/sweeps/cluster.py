@@ -58,7 +58,7 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
                 num_cpus=cpus,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level=logging.ERROR,
+                logging_level=logging.CRITICAL,
                 object_store_memory=int(store_bytes * 1.1) + STORE_SPARE,
                 _temp_dir=str(folder / "ray"),
             )
@@ -87,7 +87,7 @@ def _connect(address: str) -> None:
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:  # Ray raises many kinds
         raise SweepError(
             f"--ray-address: expected a Ray cluster at {address!r}, but cannot connect: {' '.join(str(error).split())}"

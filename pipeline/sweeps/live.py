@@ -83,7 +83,8 @@ class LiveTable(Watcher):
         for name in ("trial", "state", self._settings.objective, "epochs", "seconds"):
             table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
         table.add_column("values", ratio=1, no_wrap=True, overflow="ellipsis")
-        for number, (point, epoch, score) in sorted(self._running.items()):
+        running = self._running.copy()  # it changes meanwhile: this is drawn by a thread of its own
+        for number, (point, epoch, score) in sorted(running.items()):
             table.add_row(
                 str(number), "running", _number(score), str(epoch or ""), "", Text(words(point)), style="bold"
             )

@@ -15,8 +15,9 @@ import joblib
 import numpy as np
 from ray import tune
 
+from pipeline.errors import RunError
 from pipeline.metrics import get_metric
-from pipeline.parallel import jobs_that_fit
+from pipeline.parallel import DIED, jobs_that_fit
 from pipeline.runner import RunLog, run_experiment
 from pipeline.runs import Run, load_run
 from pipeline.sweeps.cluster import ray_cluster
@@ -79,7 +80,7 @@ def run_sweep(
     opened = open_sweep(settings, Path(workspace), features_root)
     if sweep is None:
         sweep = _same(settings, opened, Path(workspace)) or new_sweep(settings, Path(workspace))
-    if sweep.summary and sweep.summary["data"] != opened.fingerprint:
+    if sweep.summary and sweep.summary.get("data") != opened.fingerprint:
         raise SweepError(
             f"sweep {sweep.id} was begun on other images or features, so its trials cannot be compared with further "
             "ones; begin a new one with --config"
@@ -89,7 +90,9 @@ def run_sweep(
         table = TrialTable(sweep)
         missing = settings.samples - len(table.trials)
         if missing <= 0 or sweep.summary.get("exhausted"):
-            return sweep
+            if sweep.summary.get("state") != FINISHED:  # it was killed after its last trial
+                Recorder(sweep, table, opened.fingerprint, watcher).summarize(FINISHED)
+            return _checked(read_sweep(sweep.folder))
         if sweep.final_run is not None:
             raise SweepError(
                 f"sweep {sweep.id} was finalised as run {sweep.final_run}: its test score must choose nothing any "
@@ -111,7 +114,7 @@ def finalize(
     watcher = watcher or Watcher()
     if sweep.final_run is not None:
         return replace(load_run(sweep.final_run, Path(workspace)), reused=True)
-    if sweep.summary.get("state") != "finished":
+    if sweep.summary.get("state") != FINISHED:
         raise SweepError(
             f"sweep {sweep.id} is not finished, so its best trial is not known; "
             f"first `hamcache sweep --resume {sweep.id}`"
@@ -144,18 +147,19 @@ def _search(
     sweep: Sweep, opened: Opened, table: TrialTable, jobs: int | None, ray_address: str | None, watcher: Watcher
 ) -> Sweep:
     settings, missing = sweep.settings, sweep.settings.samples - len(table.trials)
-    log = RunLog(sweep.folder / LOG, watcher.said)
-    recorder = Recorder(sweep, table, opened.fingerprint, watcher, log)
+    log = RunLog(sweep.folder / LOG)
+    recorder = Recorder(sweep, table, opened.fingerprint, watcher)
     recorder.summarize("running")
     shared = read_shared(opened, watcher.said)
+    watcher.said(f"sweep {sweep.id}: {missing} of {settings.samples} trials to run")
     jobs = min(jobs or jobs_that_fit(opened.bytes_a_trial, settings.samples), missing)
     cpus = max(1, joblib.cpu_count() // jobs) if opened.configs[0].net is not None else 1
     log(
-        f"sweep {sweep.id}: {missing} of {settings.samples} trials to run, {jobs} at a time, objective "
-        f"{settings.objective}, search {settings.search}, scheduler {settings.scheduler}"
+        f"{missing} of {settings.samples} trials to run, {jobs} at a time, objective {settings.objective}, "
+        f"search {settings.search}, scheduler {settings.scheduler}"
     )
     with ray_cluster(jobs * cpus, shared.bytes, ray_address) as folder:
-        trainable = tune.with_resources(_trainable(shared), {"cpu": cpus})
+        trainable = tune.with_resources(shared_trainable(shared), {"cpu": cpus})
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -172,17 +176,23 @@ def _search(
             tuner.fit()
         finally:
             recorder.summarize("interrupted")
-    recorder.summarize("finished", exhausted=len(table.trials) < settings.samples)
-    failed = [trial for trial in table.trials if trial.state == FAILED]
-    if len(failed) == len(table.trials):
+    recorder.summarize(FINISHED, exhausted=len(table.trials) < settings.samples)
+    return _checked(read_sweep(sweep.folder))
+
+
+def _checked(sweep: Sweep) -> Sweep:
+    """The sweep, unless all of its trials failed."""
+    failed = sweep.trials[sweep.trials["state"] == FAILED]
+    if len(failed) == len(sweep.trials):
+        first = failed.iloc[0]
         raise SweepError(
-            f"expected at least one of {len(failed)} trials to finish, all failed; trial {failed[0].number}: "
-            f"{failed[0].error} ({sweep.folder / LOG} has the whole of it)"
+            f"expected at least one of {len(failed)} trials to finish, all failed; trial {first['trial']}: "
+            f"{first['error']} ({sweep.folder / LOG} has the whole of it)"
         )
-    return read_sweep(sweep.folder)
+    return sweep
 
 
-def _trainable(shared: Shared) -> Any:
+def shared_trainable(shared: Shared) -> Any:
     """The trial with what all share, which goes into the object store once."""
     import ray
 
@@ -214,9 +224,9 @@ def _scheduler(settings: SweepConfig, table: TrialTable) -> Any:
 class Recorder(tune.Callback):
     """Keeps every trial as it ends, and tells the watcher. Lives in the process that runs the sweep."""
 
-    def __init__(self, sweep: Sweep, table: TrialTable, fingerprint: str, watcher: Watcher, log: RunLog) -> None:
+    def __init__(self, sweep: Sweep, table: TrialTable, fingerprint: str, watcher: Watcher) -> None:
         self._sweep, self._table, self._fingerprint = sweep, table, fingerprint
-        self._watcher, self._log = watcher, log
+        self._watcher, self._log = watcher, RunLog(sweep.folder / LOG)
         self._sign = 1 if get_metric(sweep.objective).higher_is_better else -1
         self._epochs: dict[int, list[tuple[int, float]]] = {}
         self._sessions: list[dict[str, Any]] = list(sweep.summary.get("sessions", []))
@@ -254,12 +264,13 @@ class Recorder(tune.Callback):
         self._keep(trial, state, result, str(result.get("error") or ""))
 
     def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        """A worker has died."""
-        error = trial.get_error()
-        text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else str(error)
+        """A worker has died (an exception in a trial is one of its results)."""
+        error = trial.get_error() or RunError(DIED)
+        text = "".join(traceback.format_exception(error))
         self._log(f"trial {trial.config['number']} failed:\n{text}")
-        last = text.strip().splitlines()[-1] if text.strip() else "its worker died"
-        self._keep(trial, FAILED, trial.last_result or {}, " ".join(last.split())[:500])
+        self._keep(
+            trial, FAILED, trial.last_result or {}, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        )
 
     def _keep(self, trial: Any, state: str, result: dict[str, Any], error: str) -> None:
         number = int(trial.config["number"])

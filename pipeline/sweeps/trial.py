@@ -19,7 +19,7 @@ from pipeline.sweeps.search import LAST, SCORE
 from pipeline.sweeps.shared import Shared
 from pipeline.sweeps.space import Point
 
-PAUSE = 5.0
+PAUSE = 20.0
 """Seconds between reports that only inform: each stops the training until it was taken."""
 Tell = Callable[[dict[str, Any]], None]
 """Takes one report; may not return, where a trial is stopped."""
@@ -157,7 +157,7 @@ def epoch_teller(
             proba = records[0].probabilities if records else None
             if config.tau is None or proba is None:
                 return self.best
-            taus = TAUS[::4] if config.tau == "auto" else [config.tau]
+            taus = TAUS[4::8] if config.tau == "auto" else [config.tau]  # 0 among them
             return max(SCORERS[config.objective](y, adjusted(proba, prior, tau)) for tau in taus)
 
     return EpochTeller()

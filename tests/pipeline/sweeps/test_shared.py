@@ -12,9 +12,14 @@ from pipeline.sweeps.shared import SharedBlock, open_sweep, read_shared
 
 POLICIES = [
     {"train": train, "predict": predict, "pairing": pairing}
-    for train in ("plain", "all", "random")
-    for predict in ("plain", "first", "mean")
-    for pairing in ("shared", "independent")
+    for train, predict, pairing in (
+        ("plain", "plain", "shared"),
+        ("plain", "mean", "independent"),
+        ("all", "first", "shared"),
+        ("all", "plain", "independent"),
+        ("random", "mean", "shared"),
+        ("random", "first", "independent"),
+    )
 ]
 LR = {"head.lr": {"loguniform": [1e-3, 1e-1]}}
 
