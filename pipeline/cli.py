@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, extract, grid, report, runs, sharing, sweep, train, zoo
+from pipeline.commands import cache, data, demo, export, extract, grid, predict, report, runs, sharing, sweep, train, zoo
 
 app = typer.Typer(
     name="hamcache",
@@ -37,6 +37,8 @@ app.command()(grid.grid)
 app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
 app.command()(report.report)
+app.command()(predict.predict)
+app.command()(export.export)
 
 
 def our_errors() -> tuple[type[Exception], ...]:

@@ -52,6 +52,10 @@ class PredictionError(PipelineError, ValueError):
     """A run that cannot predict here, or a choice about its predictions that does not exist."""
 
 
+class ExportError(PipelineError, ValueError):
+    """A run that cannot become one portable file, or a file that does not say what the run says."""
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> str:
     """The sentence for a name nobody knows: the nearest valid one, then all of them.
 
