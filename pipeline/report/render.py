@@ -20,7 +20,7 @@ from markupsafe import Markup
 from pipeline.metrics import METRICS
 from pipeline.plots.style import COLOURS
 from pipeline.report import markup
-from pipeline.report.board import Board, label
+from pipeline.report.board import Board, Cohort, label
 from pipeline.report.charts import Scale, linear
 from pipeline.report.datasets import images_per_group
 
@@ -56,6 +56,7 @@ def render(**content: Any) -> str:
             feature_sets=sorted({str(row.about["features"]) for row in board.rows}, key=lambda one: (len(one), one)),
             datasets=list(dict.fromkeys(cohort.dataset for cohort in board.cohorts)),
             data_names=_listed(list(dict.fromkeys(cohort.dataset for cohort in board.cohorts))),
+            facts=facts(board),
             contents=_contents(content),
             scale=_score_scale(board),
             ruler=_ruler(board),
@@ -64,6 +65,19 @@ def render(**content: Any) -> str:
             example=_examples(content),
         )
     )
+
+
+def facts(board: Board) -> list[tuple[int, int, int, str, int]]:
+    """Images, lesions, classes, what they are of, and runs: a line for each cohort, or for those alike but in seed."""
+    alike: dict[tuple[str, str, int, int, int], list[Cohort]] = {}
+    for one in board.cohorts:
+        alike.setdefault((one.dataset, one.policy, one.images, one.lesions, len(one.classes)), []).append(one)
+    lines = []
+    for (dataset, policy, images, lesions, classes), some in alike.items():
+        seeds = sorted({one.seed for one in some})
+        words = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        lines.append((images, lesions, classes, f"{dataset}, {policy}, {words}", sum(one.runs for one in some)))
+    return lines
 
 
 def content_policy(scripts: Sequence[str]) -> str:

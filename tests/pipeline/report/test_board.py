@@ -11,6 +11,7 @@ from pipeline.compare import compare_runs
 from pipeline.errors import MetricError, RunError
 from pipeline.intervals import bootstrap
 from pipeline.report.board import MOST_RESAMPLES, anchor, enough_resamples, label, make_board
+from pipeline.report.render import facts
 from pipeline.runs import all_runs
 
 FEW = 200
@@ -118,6 +119,11 @@ def test_runs_of_another_data_set_follow_those_of_the_largest_however_good(own_l
     (run.folder / "metrics.json").write_text(json.dumps(metrics))
     board = own_lab.board()
     assert [row.about["dataset"] for row in board.rows] == ["moles"] * 5 + ["easy"] and board.rows[-1].value == 0.999
+
+
+def test_seeds_of_one_data_set_share_a_line_at_the_top(board) -> None:
+    (line,) = facts(board)
+    assert line[3:] == ("moles, one_per_lesion, seeds 0, 1", 6) and line[0] == board.cohorts[0].images
 
 
 def test_names_and_anchors() -> None:
