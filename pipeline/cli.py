@@ -10,7 +10,21 @@ import sys
 
 import typer
 
-from pipeline.commands import cache, data, demo, export, extract, grid, predict, report, runs, sharing, sweep, train, zoo
+from pipeline.commands import (
+    cache,
+    data,
+    demo,
+    export,
+    extract,
+    grid,
+    predict,
+    report,
+    runs,
+    sharing,
+    sweep,
+    train,
+    zoo,
+)
 
 app = typer.Typer(
     name="hamcache",
