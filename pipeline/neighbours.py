@@ -51,11 +51,20 @@ class JointSpace:
         scales = [np.maximum(one, max(0.1 * float(one.mean()), least)) for one in deviations]
         return cls(tuple(block.mean(axis=0) for block in blocks), tuple(scales))
 
-    def place(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
-        """Rows of the same blocks, of these or of other images, in the space: float32 `[n, sum of dims]`."""
+    def standardised(self, blocks: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Rows of the same blocks, of these or of other images, each column standardised: float32 `[n, dim]` each."""
         parts = zip(blocks, self.centres, self.scales, strict=True)
-        rows = [unit_rows((block - centre) / scale) for block, centre, scale in parts]
-        return np.concatenate(rows, axis=1) / np.float32(np.sqrt(len(rows)))
+        return [((block - centre) / scale).astype(np.float32) for block, centre, scale in parts]
+
+    def place(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        """The same rows in the space: float32 `[n, sum of dims]`."""
+        return side_by_side(self.standardised(blocks))
+
+
+def side_by_side(standardised: Sequence[np.ndarray]) -> np.ndarray:
+    """Blocks as one, each row of each block at the same length."""
+    rows = [unit_rows(block) / np.float32(np.sqrt(len(standardised))) for block in standardised]
+    return np.concatenate(rows, axis=1)
 
 
 def nearest(

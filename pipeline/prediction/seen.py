@@ -18,7 +18,7 @@ import pandas as pd
 
 from cache.errors import CacheError
 from heads.views import BlockArrays
-from pipeline.neighbours import nearest, unit_rows
+from pipeline.neighbours import JointSpace, nearest, side_by_side
 from pipeline.prediction.features import BlockSource
 from pipeline.runs import Run
 
@@ -44,13 +44,13 @@ class TrainingImages:
     """The training images of a run in feature space, and the distances of its validation images to them.
 
     Each block's views are averaged, its columns standardised on the training images, and the blocks are laid side by
-    side, scaled so that all count alike: in squared distances, and in cosines (a cosine is the mean of the blocks').
+    side, scaled so that all count alike: in squared distances, and in cosines (see `pipeline.neighbours.JointSpace`).
 
     Attributes:
         image_ids, labels: Of each row.
         directions: float32 `[m, dim]`, each block's rows scaled to one length: neighbours are looked up by cosine.
         positions: float32 `[m, dim]`: distances are between these.
-        centres, scales: Mean and deviation of each block's columns.
+        space: How blocks of features become directions and positions.
         held_out: float64, sorted: distances of validation images.
     """
 
@@ -58,8 +58,7 @@ class TrainingImages:
     labels: np.ndarray
     directions: np.ndarray
     positions: np.ndarray
-    centres: Sequence[np.ndarray]
-    scales: Sequence[np.ndarray]
+    space: JointSpace
     held_out: np.ndarray
 
     def look_up(self, blocks: Sequence[BlockArrays], k: int) -> tuple[list[tuple[Neighbour, ...]], np.ndarray]:
@@ -72,14 +71,14 @@ class TrainingImages:
         Returns:
             `k` neighbours an image, the most similar first; p-values float64 `[n]`.
         """
-        queries = _standardised([block.views.mean(axis=1) for block in blocks], self.centres, self.scales)
+        queries = self.space.standardised([block.views.mean(axis=1) for block in blocks])
         as_far = len(self.held_out) - np.searchsorted(
             self.held_out, _distances(_positions(queries), self.positions), side="left"
         )
         p_values = (as_far + 1) / (len(self.held_out) + 1)
         if k == 0:
             return [()] * len(p_values), p_values
-        found = nearest(_directions(queries), self.directions, k)
+        found = nearest(side_by_side(queries), self.directions, k)
         neighbours = [
             tuple(
                 Neighbour(str(self.image_ids[row]), str(self.labels[row]), float(similarity))
@@ -107,17 +106,14 @@ def training_images(run: Run, sources: Sequence[BlockSource]) -> TrainingImages 
         others = [_mean_views(source, held_out) for source in sources]
     except CacheError as error:
         return str(error)
-    centres = [block.mean(axis=0) for block in own]
-    scales = [_scale(block) for block in own]
-    standardised = _standardised(own, centres, scales)
+    space = JointSpace.of(own)
+    standardised = space.standardised(own)
     positions = _positions(standardised)
     # In a cross-validated run an image is in both parts: then its own lesion does not count.
     codes = pd.factorize(pd.concat([train["group"], held_out["group"]]))[0].astype(np.int64)
-    far = _distances(
-        _positions(_standardised(others, centres, scales)), positions, codes[len(train) :], codes[: len(train)]
-    )
+    far = _distances(_positions(space.standardised(others)), positions, codes[len(train) :], codes[: len(train)])
     ids, labels = train["image_id"].to_numpy(object), train["label"].to_numpy(object)
-    return TrainingImages(ids, labels, _directions(standardised), positions, centres, scales, np.sort(far))
+    return TrainingImages(ids, labels, side_by_side(standardised), positions, space, np.sort(far))
 
 
 def _mean_views(source: BlockSource, images: pd.DataFrame) -> np.ndarray:
@@ -130,27 +126,9 @@ def _mean_views(source: BlockSource, images: pd.DataFrame) -> np.ndarray:
     return total / source.views
 
 
-def _scale(block: np.ndarray) -> np.ndarray:
-    """Deviation of each column, at least a tenth of their mean: a column that hardly varies shall not outweigh all."""
-    deviation = block.std(axis=0)
-    return np.maximum(deviation, max(0.1 * deviation.mean(), np.finfo(np.float32).tiny))
-
-
-def _standardised(
-    blocks: Sequence[np.ndarray], centres: Sequence[np.ndarray], scales: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    return [((b - c) / s).astype(np.float32) for b, c, s in zip(blocks, centres, scales, strict=True)]
-
-
 def _positions(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """Blocks side by side; a block's mean squared column counts alike, however many columns it has."""
     rows = [block / np.float32(np.sqrt(block.shape[1] * len(blocks))) for block in blocks]
-    return np.concatenate(rows, axis=1)
-
-
-def _directions(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """Blocks side by side, each row of each block at the same length."""
-    rows = [unit_rows(block) / np.float32(np.sqrt(len(blocks))) for block in blocks]
     return np.concatenate(rows, axis=1)
 
 

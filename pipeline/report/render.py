@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from pipeline.metrics import METRICS
 from pipeline.plots.style import COLOURS
+from pipeline.prediction import DISCLAIMER
 from pipeline.report import markup
 from pipeline.report.board import Board, Cohort, label
 from pipeline.report.charts import Scale, linear
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pipeline.report.contributions import Contribution
 
 SCRIPTS = ("tables.js", "panels.js", "gallery.js")
-DISCLAIMER = "A tool for research, not a medical device: no output of it is a diagnosis."
 BOUNDED = ("brier", "ece", *(name for name, metric in METRICS.items() if metric.higher_is_better))
 
 
