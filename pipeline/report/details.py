@@ -28,6 +28,7 @@ class Details:
 
     Attributes:
         parts: Parts it was scored on.
+        chance: Scores of always guessing the most frequent class of its train images.
         metrics: Scores to list: those of the whole set, then those at fixed specificities.
         confusion, classes: Of the part that the page is about.
         charts: Caption and chart.
@@ -38,6 +39,7 @@ class Details:
     """
 
     parts: list[str]
+    chance: dict[str, float]
     metrics: list[str]
     confusion: Confusion
     classes: list[ClassScores]
@@ -61,6 +63,7 @@ def run_details(row: Row, board: Board) -> Details:
     ]
     return Details(
         parts=parts,
+        chance=run.baseline(part),
         metrics=list(dict.fromkeys([board.metric.name, *METRICS, *fixed])),
         confusion=confusion(run, part),
         classes=class_scores(run, part),

@@ -75,8 +75,8 @@ class SweepView:
 
 
 def sweep_views(sweeps: Sequence[Sweep], board: Board) -> list[SweepView]:
-    """The sweeps, in the order given."""
-    return [_view(sweep, board) for sweep in sweeps]
+    """The sweeps, the latest first (they are given the other way round)."""
+    return [_view(sweep, board) for sweep in reversed(sweeps)]
 
 
 def _view(sweep: Sweep, board: Board) -> SweepView:

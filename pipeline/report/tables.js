@@ -21,6 +21,7 @@
     for (const th of table.tHead.rows[0].cells) {
       if (th.hasAttribute("aria-sort")) th.setAttribute("aria-sort", th.cellIndex === column ? order : "none");
     }
+    table.dispatchEvent(new Event("sorted"));
   };
 
   for (const table of document.querySelectorAll("table.sortable")) {
@@ -44,6 +45,19 @@
     ofRun.set(mark.dataset.run, [...(ofRun.get(mark.dataset.run) ?? []), mark]);
   }
 
+  // A long table begins with its first rows, in whatever order; a button shows the others.
+  const AT_FIRST = 25;
+  const more = document.getElementById("f-more");
+  let whole = rows.length <= AT_FIRST + 5;
+  const trim = () => {
+    const fitting = [...board.tBodies[0].rows].filter((row) => !row.hidden);
+    fitting.forEach((row, place) => row.classList.toggle("beyond", !whole && place >= AT_FIRST));
+    more.hidden = whole || fitting.length <= AT_FIRST;
+    more.textContent = `Show all ${fitting.length} runs`;
+  };
+  more.addEventListener("click", () => { whole = true; trim(); });
+  board.addEventListener("sorted", trim);
+
   const show = () => {
     const wanted = field("text").value.toLowerCase().split(/\s+/).filter(Boolean);
     const only = { head: field("head").value, features: field("features").value, cohort: field("data").value };
@@ -59,6 +73,7 @@
     for (const row of board.tFoot.rows) row.hidden = only.cohort !== "" && row.dataset.cohort !== only.cohort;
     field("count").textContent = `${shown} of ${rows.length} runs`;
     field("none").hidden = shown > 0;
+    trim();
   };
 
   const mark = () => {

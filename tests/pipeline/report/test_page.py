@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipeline.report.build import build_report
 from pipeline.report.render import content_policy
 from pipeline.runs import read_run
 
@@ -47,6 +48,30 @@ def test_a_click_on_a_heading_sorts_and_another_turns_the_order(report) -> None:
 
 def test_it_starts_with_the_best_by_the_metric(report, board) -> None:
     assert column(report, "MCC") == [f"{row.value:.3f}".replace("-", "−") for row in board.rows]
+
+
+def test_a_long_leaderboard_begins_with_its_first_rows(page, lab, tmp_path: Path) -> None:
+    """Forty runs: 25 are shown, the best by whatever they are sorted; the panel steps through all."""
+    (tmp_path / "runs").mkdir()
+    for number in range(40):
+        (tmp_path / "runs" / f"run{number:02d}").symlink_to(lab.runs["a" if number % 2 else "knn"].folder)
+    build_report((), tmp_path, tmp_path / "page.html", resamples=50, gallery=0)
+    opened(page, tmp_path / "page.html")
+    shown = page.locator("#board tbody tr:visible")
+    assert shown.count() == 25 and page.locator("#f-count").inner_text() == "40 of 40 runs"
+    page.locator("#board thead th", has_text="run").locator("button").click()
+    page.locator("#board thead th", has_text="run").locator("button").click()
+    assert shown.first.get_attribute("data-id") == "run39" and shown.count() == 25
+    page.locator("#f-head").select_option("knn")
+    assert shown.count() == 20 and not page.locator("#f-more").is_visible()
+    page.locator("#f-head").select_option("")
+    shown.nth(24).locator("td.main").click()
+    page.locator("#panel").wait_for()
+    page.locator("#panel").press("ArrowRight")
+    assert "26 of 40" in page.locator("#panel .where").inner_text()
+    page.keyboard.press("Escape")
+    page.get_by_text("Show all 40 runs").click()
+    assert shown.count() == 40
 
 
 def test_filters_by_text_head_features_and_data_work_together(report, lab) -> None:
