@@ -1,11 +1,13 @@
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zarr.storage import LocalStore
 
 from cache.catalogue import Catalogue
 from cache.errors import CorruptChunkError, CorruptStoreError, MissingFeaturesError, StaleFeaturesError
@@ -53,31 +55,36 @@ def test_a_hole_is_never_read(make_store, ids):
     assert store.read(ids[:64]).shape == (64, 1, DIM)
 
 
-class Killed(BaseException):
-    """A process that died."""
+DYING = """
+import os, sys
+from zarr.storage import LocalStore
+from cache.storage import Root
+from cache.store import FeatureStore
+from tests.cache.conftest import DIM, KEY
+
+left, write = int(sys.argv[2]), LocalStore.set
+
+async def dies(self, key, value):
+    global left
+    left -= 1
+    if left < 0:
+        os._exit(9)
+    await write(self, key, value)
+
+LocalStore.set = dies
+ids = [f"img_{n:04d}" for n in range(150)]
+store = FeatureStore.create(Root(sys.argv[1]), KEY, DIM, ids[:70], {})
+store.grow(views=1)
+store.grow(ids, views=2)
+"""
 
 
 @pytest.mark.parametrize("writes", range(9))
-def test_a_kill_between_any_two_writes_leaves_a_store_or_none(root, ids, monkeypatch, writes) -> None:
+def test_a_kill_before_any_of_its_writes_leaves_a_store_or_none(root, ids, tmp_path, writes) -> None:
     """Neither when it is made nor when it grows is a store left that later runs stumble over."""
-    done, write = 0, LocalStore.set
-
-    async def dies(self, key, value):
-        nonlocal done
-        if done == writes:
-            raise Killed
-        done += 1
-        await write(self, key, value)
-
-    monkeypatch.setattr(LocalStore, "set", dies)
-    try:
-        store = FeatureStore.create(root, KEY, DIM, ids[:70], {})
-        store.grow(views=1)
-        store.grow(ids, views=2)
-        pytest.fail("there are fewer writes than that")
-    except Killed:
-        pass
-    monkeypatch.undo()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    command = [sys.executable, "-c", DYING, str(tmp_path / "features"), str(writes)]
+    assert subprocess.run(command, env=environment).returncode == 9
     store = Catalogue(root).get(KEY) or FeatureStore.create(root, KEY, DIM, ids[:70], {})
     store.grow(ids, views=2)
     fill(store, views=(0, 1))
