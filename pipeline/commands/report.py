@@ -9,6 +9,9 @@ import typer
 
 from pipeline import options
 
+SAID = 5
+"""Runs left out that are named on the console."""
+
 
 def report(
     names: Annotated[
@@ -44,8 +47,10 @@ def report(
             features_root=features_url or None,
             on_progress=lambda what, done, total: advance_to(done, total),
         )
-    for name, why in made.left_out.items():
+    for name, why in list(made.left_out.items())[:SAID]:
         errors.print(f"Left out: {name}: {why}", highlight=False, markup=False)
+    if len(made.left_out) > SAID:
+        errors.print(f"... and {len(made.left_out) - SAID:,} more, listed in the page.", highlight=False)
     console.print(
         f"Wrote {made.path}: {made.runs:,} {'run' if made.runs == 1 else 'runs'}, {human_bytes(made.bytes)}, "
         f"{made.seconds:.1f} s. Open it in a browser; it needs no network.",
