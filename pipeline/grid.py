@@ -25,6 +25,7 @@ from pipeline.errors import GridError, GridNotFoundError
 from pipeline.grid_cells import Cell
 from pipeline.grid_scores import MEAN, grid_scores
 from pipeline.metrics import METRICS
+from pipeline.runs import Run
 from pipeline.zoo import Outcome
 
 SETTINGS, CELLS, SCORES, MATRIX, HEATMAP = "grid.json", "cells.csv", "scores.csv", "matrix.csv", "heatmap.png"
@@ -84,7 +85,7 @@ class Grid:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """`part, backbone, augmentation, seeds, score, low, high`; see `pipeline.grid_scores.grid_scores`."""
+        """`part, backbone, augmentation, seeds, score, low, high, p_holm`; see `pipeline.grid_scores.grid_scores`."""
         return self._table(SCORES)
 
     def matrix(self, part: str = "validation", value: str = "score", means: bool = False) -> pd.DataFrame:
@@ -110,9 +111,15 @@ class Grid:
         row, column = np.unravel_index(np.nanargmax(values), values.shape)
         return self.backbones[int(row)], self.augmentations[int(column)]
 
+    def apart(self, part: str = "validation", level: float = 0.05) -> int:
+        """How many cells differ from the best one by more than chance: their `p_holm` is below `level`."""
+        rows = self.scores[self.scores["part"] == part]
+        return int((rows["p_holm"] < level).sum())
+
     def _table(self, name: str) -> pd.DataFrame:
         text = {"backbone": "str", "augmentation": "str", "part": "str", "run": "str", "error": "str"}
-        numbers = [self.metric, f"test_{self.metric}", "score", "seconds", *("low", "high", "test_low", "test_high")]
+        ends = ("low", "high", "test_low", "test_high")
+        numbers = [self.metric, f"test_{self.metric}", *ends, "score", "p_holm", "seconds"]
         return pd.read_csv(
             self.folder / name,
             dtype=text,
@@ -135,7 +142,6 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Pat
     runs = [outcome.run for outcome in outcomes if outcome.run is not None]
     parts = ["validation", "test"] if all("test" in run.metrics for run in runs) else ["validation"]
     scored = [(cell.backbone, cell.augmentation, outcome.run) for cell, outcome in zip(cells, outcomes, strict=True)]
-    scores = pd.concat([grid_scores(scored, metric, part).assign(part=part) for part in parts])
     of_seed = {cell.seed: o.run for cell, o in zip(cells, outcomes, strict=True) if o.run is not None}
     grid = Grid(
         grids_folder(workspace) / _grid_id(cells, runs[0].provenance["summary"]["dataset"]),
@@ -154,7 +160,7 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Pat
         },
     )
     _write_table(_cells_table(cells, outcomes, metric, parts), grid.folder / CELLS)
-    _write_table(scores[["part", *scores.columns.drop("part")]], grid.folder / SCORES)
+    _write_table(_scores_table(scored, metric, parts), grid.folder / SCORES)
     matrices = pd.concat({part: grid.matrix(part, means=True) for part in parts}, names=["part"])
     _write_table(matrices.reset_index(), grid.folder / MATRIX)
     from pipeline.plots.grid import plot_grid  # imports matplotlib: only where something is drawn
@@ -240,6 +246,22 @@ def _cells_table(cells: Sequence[Cell], outcomes: Sequence[Outcome], metric: str
         test = leaderboard(runs, [metric], "test").set_index("run")[[metric, "low", "high"]].add_prefix("test_")
         table, columns = table.join(test, on="run"), [*columns, *test.columns]
     return table[columns]
+
+
+def _scores_table(cells: Sequence[tuple[str, str, Run | None]], metric: str, parts: Sequence[str]) -> pd.DataFrame:
+    """The rows of `scores.csv`; on the test set, too, cells are compared with the best one on validation."""
+    tables: list[pd.DataFrame] = []
+    best = None
+    for part in parts:
+        scores = grid_scores(cells, metric, part, best=best)
+        tables.append(scores.assign(part=part))
+        of_cells = scores[(scores["backbone"] != MEAN) & (scores["augmentation"] != MEAN)].dropna(subset="score")
+        if best is None and len(of_cells):
+            values = of_cells["score"].to_numpy()
+            row = of_cells.iloc[int(values.argmax() if METRICS[metric].higher_is_better else values.argmin())]
+            best = (str(row["backbone"]), str(row["augmentation"]))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["part", *table.columns.drop("part")]]
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The cells of a grid of augmentations and backbones: which experiments they are, and how they are run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -83,6 +83,21 @@ def plan_grid(
             "cells equal; leave features.blocks out of the settings"
         )
     return cells
+
+
+def same_views(augmentations: Mapping[str, int]) -> list[list[str]]:
+    """Augmentations, by the views of each, whose views are the same pictures, so that their columns are equal.
+
+    Symmetries are counted through in one order, the plain image first, so as many of one recipe are as many of another.
+
+    >>> same_views({"none": 1, "flip": 2, "dihedral": 2, "rotate": 2})
+    [['flip', 'dihedral']]
+    """
+    alike: dict[int, list[str]] = {}
+    for name, views in augmentations.items():
+        if not get_recipe(name).is_random:
+            alike.setdefault(views, []).append(name)
+    return [names for names in alike.values() if len(names) > 1]
 
 
 def run_grid(

@@ -30,6 +30,8 @@ def grid(
     ] = True,
     jobs: Jobs = None,
     plots: options.Plots = True,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     features_url: options.FeaturesUrl = "",
@@ -37,7 +39,7 @@ def grid(
     """Score every augmentation with every backbone: one matrix, with intervals. What is finished is not run again."""
     from pipeline.console import console, errors
     from pipeline.grid import HEATMAP, save_grid
-    from pipeline.grid_cells import plan_grid, run_grid
+    from pipeline.grid_cells import plan_grid, run_grid, same_views
 
     cells = plan_grid(
         listed(backbones),
@@ -46,9 +48,15 @@ def grid(
         views=views,
         seeds=_numbers(seeds),
         config=config or None,
-        overrides=options.overrides(dataset, column, None),
+        overrides=options.overrides(dataset, column, None, exclude, merge_groups),
         settings=set_,
     )
+    for names in same_views({cell.augmentation: cell.views for cell in cells}):
+        errors.print(
+            f"Note: the first views of {' and '.join(names)} are the same pictures: with --views {views} these columns "
+            "are equal.",
+            highlight=False,
+        )
     outcomes = run_behind_bar(
         [cell.experiment for cell in cells],
         workspace,
@@ -103,7 +111,8 @@ def _show(grid: Grid, part: str) -> None:
         ("backbone", *names, "mean"),
         rows,
         caption=f"Below each score its 95 % bootstrap interval over lesions. The majority class alone scores "
-        f"{about['majority'][part]:.3f}. * the best of {len(downs[:-1]) * len(names)} cells on validation.",
+        f"{about['majority'][part]:.3f}. * the best of {len(downs[:-1]) * len(names)} cells on validation; "
+        f"{grid.apart(part)} of the others differ from it by more than chance (paired bootstrap, Holm, 5 %).",
     )
 
 

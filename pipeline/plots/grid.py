@@ -67,7 +67,9 @@ def _panel(axes: Any, grid: Grid, part: str, colours: Any, scale: Normalize) -> 
         side.set_visible(False)
     axes.set(xlabel="augmentation", ylabel="backbone")
     majority = grid.settings["majority"][part]
-    axes.set_title(f"{part}; the majority class alone scores {majority:.3f}", fontsize=10, loc="left")
+    others = len(grid.backbones) * len(grid.augmentations) - 1
+    title = f"{part}; the majority class alone scores {majority:.3f}; {grid.apart(part)} of the {others} other cells"
+    axes.set_title(f"{title} differ from the framed one by more than chance", fontsize=10, loc="left")
 
 
 def _cell(axes: Any, x: float, y: float, score: np.ndarray, colour: Any) -> None:
@@ -97,5 +99,6 @@ def _title(grid: Grid) -> str:
     runs = f"seed {seeds[0]}" if len(seeds) == 1 else f"mean over seeds {', '.join(map(str, seeds))}"
     return (
         f"{grid.metric} of {grid.head} on {about['dataset']} ({about['policy']}, {runs})\n"
-        "with 95 % bootstrap interval over lesions; framed: the best cell on validation"
+        "with 95 % bootstrap interval over lesions; framed: the best cell on validation, with which the others are "
+        "compared (paired, Holm, 5 %)"
     )

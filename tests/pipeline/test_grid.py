@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from cache.errors import MissingFeaturesError
 from extract.errors import RecipeError
 from pipeline.cli import app
-from pipeline.compare import leaderboard
+from pipeline.compare import compare_runs, leaderboard
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, FeaturesError, GridError, GridNotFoundError, RunError
 from pipeline.extraction import passes_for
 from pipeline.grid import Grid, all_grids, load_grid, save_grid
-from pipeline.grid_cells import plan_grid, run_grid
-from pipeline.grid_scores import MEAN, grid_scores
+from pipeline.grid_cells import plan_grid, run_grid, same_views
+from pipeline.grid_scores import COLUMNS, MEAN, grid_scores
 from pipeline.intervals import bootstrap, interval, resampled_together
 from pipeline.runner import run_experiment
 from pipeline.runs import all_runs, load_run
@@ -129,6 +129,7 @@ def test_the_matrix_is_the_mean_over_seeds_and_its_margins_are_means_of_means(op
         kept = pd.read_csv(opened.folder / "matrix.csv")
         kept = kept[kept["part"] == part].drop(columns="part").set_index("backbone")
         np.testing.assert_allclose(kept.loc[whole.index, whole.columns], whole)
+    assert set(opened.scores.columns) == {"part", *COLUMNS}
     matrix = opened.matrix()
     assert matrix.loc[opened.best] == matrix.max(axis=None) and opened.best[0] == "net_a"
 
@@ -254,6 +255,38 @@ def test_a_killed_grid_goes_on_where_it_stopped(world) -> None:
     assert f"8 cells: {8 - len(finished)} run, {len(finished)} found finished, 0 failed." in result.output
     runs = {run.id: run.provenance["finished"] for run in all_runs(world.workspace)}
     assert len(runs) == 8 and finished.items() <= runs.items()
+
+
+def test_cells_are_compared_with_the_best_on_validation_by_a_paired_bootstrap(two_nets, opened: Grid) -> None:
+    cells = planned(two_nets)
+    grid = made(two_nets, cells)
+    runs = {
+        (row.backbone, row.augmentation): load_run(row.run, two_nets.workspace)
+        for row in grid.cells.itertuples(index=False)
+    }
+    compared = compare_runs(list(runs.values()), "mcc", "validation", reference=runs[grid.best].id).pairs
+    rows = grid.scores[grid.scores["part"] == "validation"]
+    scores = rows.set_index(["backbone", "augmentation"])["p_holm"]
+    for row in compared.itertuples(index=False):
+        cell = next(cell for cell, run in runs.items() if run.id == row.run)
+        assert scores[cell] == pytest.approx(row.p_holm)
+    assert scores.notna().sum() == 3 and np.isnan(scores[grid.best])
+    assert grid.apart(level=0.1) == (compared["p_holm"] < 0.1).sum() == 1  # net_b knows less
+    assert grid.apart() == (compared["p_holm"] < 0.05).sum()
+    for part in ("validation", "test"):
+        rows = opened.scores[opened.scores["part"] == part].set_index(["backbone", "augmentation"])
+        assert np.isnan(rows.loc[opened.best, "p_holm"]) and rows["p_holm"].notna().sum() == 3
+
+
+def test_columns_of_the_same_pictures_are_told(two_nets) -> None:
+    assert same_views({"none": 1, "flip": 4, "dihedral": 8}) == []
+    assert same_views({"none": 1, "flip": 1, "rotate": 1, "dihedral": 1}) == [["none", "flip", "dihedral"]]
+    words = ("--backbones", "net_a", "--augmentations", "none,flip", "--head", "lda")
+    alike, apart = (call(two_nets, *words, "--views", views) for views in ("1", "2"))
+    assert "Note: the first views of none and flip are the same pictures" in alike.output
+    assert alike.exit_code == apart.exit_code == 0 and "Note" not in apart.output
+    grid = max(all_grids(two_nets.workspace), key=lambda grid: grid.settings["views"] == {"none": 1, "flip": 1})
+    assert grid.matrix().loc["net_a", "none"] == grid.matrix().loc["net_a", "flip"]
 
 
 def test_what_the_cache_lacks_is_named_at_once_and_nothing_runs(world) -> None:
