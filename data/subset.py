@@ -15,8 +15,8 @@ def stratified_subset(table: ImageTable, images: int, seed: int = 0) -> ImageTab
     """A random part of a table, of `images` images, in the table's own mix of classes; groups (lesions) stay whole.
 
     The groups of each class come in random order and are taken until its share is full, so large and small groups are
-    as frequent as in the table. The number is exact unless no whole group fits into what is missing, or a class whose
-    groups are all larger than its share must have one. A group of several labels counts for the first of them. The
+    as frequent as in the table. The number is exact unless whole groups cannot make it, or a class whose groups are all
+    larger than its share must have one. A group of several labels counts for the first of them. The
     choice depends on the images' ids, labels and groups, on `images` and on `seed`, and on nothing else.
 
     Raises TableError where the number is no subset: fewer images than classes, or not fewer than the table has.
@@ -33,8 +33,8 @@ def stratified_subset(table: ImageTable, images: int, seed: int = 0) -> ImageTab
     for label, share in _shares(groups, images).items():
         of_class = groups[groups["label"] == label]
         chosen += _that_fit(of_class, share) or [str(of_class["size"].idxmin())]
-    rest = groups.drop(index=chosen)
-    chosen += _that_fit(rest, images - int(groups["size"][chosen].sum()))
+    chosen += _that_fit(groups.drop(index=chosen), images - int(groups["size"][chosen].sum()))
+    chosen = _exchanged(groups, chosen, images - int(groups["size"][chosen].sum()))
     return table.subset(list(table.frame["image_id"][table.frame["group"].isin(chosen)]))
 
 
@@ -58,6 +58,18 @@ def _shares(groups: pd.DataFrame, images: int) -> dict[str, int]:
     largest = (exact - shares).sort_values(ascending=False, kind="stable").index[: images - int(shares.sum())]
     shares[largest] += 1
     return {str(label): int(share) for label, share in shares.items()}
+
+
+def _exchanged(groups: pd.DataFrame, chosen: list[str], missing: int) -> list[str]:
+    """The chosen groups, one of them exchanged for one of its class that is larger by the images that are missing."""
+    if missing <= 0:
+        return chosen
+    inside = groups.loc[chosen]
+    for group, size, label in groups.drop(index=chosen).itertuples():
+        smaller = inside.index[(inside["size"] == size - missing) & (inside["label"] == label)]
+        if len(smaller):
+            return [str(group), *(one for one in chosen if one != smaller[0])]
+    return chosen
 
 
 def _that_fit(groups: pd.DataFrame, images: int) -> list[str]:

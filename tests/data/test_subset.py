@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -27,6 +27,7 @@ def table_of(sizes: dict[str, list[int]], folder: str = "/images") -> ImageTable
 TABLE = table_of({"nv": [1] * 300 + [2] * 80 + [3] * 40, "mel": [1, 2] * 40, "df": [1, 4] * 5})
 
 
+@example(images=len(TABLE) - 1, seed=0)
 @given(images=st.integers(20, len(TABLE) - 1), seed=st.integers(0, 5))
 @settings(max_examples=25, deadline=None)
 def test_a_subset_is_exact_whole_and_has_the_mix_of_the_whole(images: int, seed: int) -> None:
