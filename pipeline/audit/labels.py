@@ -115,7 +115,7 @@ def out_of_fold(
 
 
 def confident_errors(y: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The off-diagonal of the confident joint, ordered by the margin between the two probabilities.
+    """The off-diagonal of the confident joint whose label is the less probable one, ordered by the margin between them.
 
     Args:
         y: int64 `[n]`, class codes, of every class at least one.
@@ -129,7 +129,8 @@ def confident_errors(y: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarr
     thresholds = np.bincount(y, weights=own, minlength=count) / np.bincount(y, minlength=count)
     confident = np.where(probabilities >= thresholds, probabilities, -1.0)
     suggested = confident.argmax(axis=1)
-    rows = np.flatnonzero((confident.max(axis=1) >= 0) & (suggested != y))
+    # Where the given label is the more probable one after all, it is no error.
+    rows = np.flatnonzero((confident.max(axis=1) > own) & (suggested != y))
     margin = own[rows] - probabilities[rows, suggested[rows]]
     rows = rows[np.argsort(margin, kind="stable")]
     return rows, suggested[rows]

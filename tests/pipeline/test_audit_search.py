@@ -172,6 +172,8 @@ def test_confident_learning_counts_as_the_paper_does() -> None:
     # Thresholds: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6, class 1 (0.8 + 0.55 + 0.3) / 3 = 0.55.
     rows, suggested = confident_errors(y, p)
     assert rows.tolist() == [2, 5] and suggested.tolist() == [1, 0]
+    rare = np.array([[0.9, 0.1], [0.6, 0.4], [0.95, 0.05], [0.7, 0.3]])  # class 1: threshold 0.175
+    assert confident_errors(np.array([0, 0, 1, 1]), rare)[0].tolist() == [2]
 
 
 def test_wrong_labels_come_out_on_top() -> None:
