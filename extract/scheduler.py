@@ -16,6 +16,15 @@ CONNECT_TIMEOUT = "10s"
 NOT_FOR_OTHERS = "127.0.0.1:0"
 """Where Dask's own web server listens; by default it would be on every network interface."""
 
+QUIET_WORKER = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    # Dask's profiler walks the frames of running threads every 10 ms; on Python 3.11 that can end the process with
+    # signal 11. One flag turns off both the workers' sampler and the watcher of the event loops.
+    "distributed.worker.profile.enabled": False,
+}
+"""How Dask is set while a local cluster of ours runs."""
+
 
 class SchedulerError(ExtractError, ConnectionError):
     """The Dask scheduler at the given address does not answer."""
@@ -42,13 +51,14 @@ def dask_client(workers: int | None = None, address: str | None = None) -> Itera
         except (OSError, ValueError) as error:
             raise SchedulerError(
                 f"No Dask scheduler answers at {address} ({error}). Start one with `dask scheduler`, and workers with "
-                "`dask worker ADDRESS --nthreads 1` in an environment that has hamcache."
+                "`dask worker ADDRESS --nthreads 1` in an environment that has hamcache, both with "
+                "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False set."
             ) from error
         with client:
             yield client
         return
     with (
-        dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}),
+        dask.config.set(QUIET_WORKER),
         LocalCluster(
             n_workers=1,
             threads_per_worker=workers or default_workers(),

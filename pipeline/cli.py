@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed with a message, 2 wrong usage.
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 
 import typer
@@ -74,6 +75,7 @@ def our_errors() -> tuple[type[Exception], ...]:
 
 def main() -> None:
     """Run the command line; our own errors, and those of files and networks, become one message and exit code 1."""
+    faulthandler.enable()  # a crash in compiled code (PyTorch, Zarr, Dask) then says where it happened
     try:
         app(prog_name="hamcache")
     except Exception as error:

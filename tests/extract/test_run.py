@@ -4,9 +4,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -245,6 +247,17 @@ def test_killed_at_random_moments_and_resumed_the_store_has_the_same_bits(make_h
     assert undisturbed.keys() == killed.keys()
     assert all(np.array_equal(undisturbed[f], killed[f]) for f in undisturbed)
     assert [flaw for s in Catalogue(tmp_path / "killed").stores() for flaw in s.verify()] == []
+
+
+def test_nothing_samples_the_frames_of_running_threads(extract, tmp_path):
+    """On Python 3.11 Dask's profiler can end the process with signal 11, in workers and in event loops alike."""
+    from distributed import profile
+
+    running = set()
+    with patch.object(profile, "watch") as watch, patch.object(profile, "process") as process:
+        extract(workers=2, on_progress=lambda _: running.update(thread.name for thread in threading.enumerate()))
+    assert (watch.call_count, process.call_count) == (0, 0)
+    assert any("Dask" in name for name in running) and not any("Profile" in name for name in running)
 
 
 def test_ctrl_c_leaves_a_valid_store_that_the_next_run_completes(extract, tmp_path):
