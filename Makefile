@@ -24,10 +24,13 @@ demo: $(STAMP)  ## the main job on embedded weights and drawn images: no account
 test: lint  ## lint, then the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+# mypy does not follow an editable install: it is shown the package as links to the folders.
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy pipeline extract heads cache data
+	@mkdir -p .types/hamcache
+	@ln -sfn $(addprefix ../../,$(wildcard hamcache/*.py) hamcache/py.typed cache configs data extract heads pipeline) .types/hamcache
+	MYPYPATH=.types $(BIN)/mypy -p hamcache
 
 format: $(STAMP)  ## let ruff put the code in form
 	$(BIN)/ruff check --fix .
@@ -40,5 +43,5 @@ bench: $(STAMP)  ## speed, as ratios to a floor measured in the same process
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove caches and build leftovers (keeps .venv and workspace)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .types build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -19,18 +19,18 @@ import timm
 import torch
 from distributed import LocalCluster
 
-from data.digests import file_digests
-from data.ham10000 import read_table
-from data.synthetic import synthesize
-from data.table import ImageTable
-from extract.backbones import BackboneSpec
-from extract.images import decode_image
-from extract.precision import resolve_precision
-from extract.recipes import get_recipe
-from extract.run import run_extraction
-from extract.scheduler import default_workers
-from extract.worker import BATCH, shared_backbone
-from pipeline.console import show_table
+from hamcache.data.digests import file_digests
+from hamcache.data.ham10000 import read_table
+from hamcache.data.synthetic.collection import synthesize
+from hamcache.data.table import ImageTable
+from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.backbones import BackboneSpec
+from hamcache.extract.decode import decode_image
+from hamcache.extract.fill import run_extraction
+from hamcache.extract.precision import resolve_precision
+from hamcache.extract.scheduler import default_workers
+from hamcache.extract.worker import BATCH, shared_backbone
+from hamcache.pipeline.cli.console import show_table
 
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
 VIEWS = 4

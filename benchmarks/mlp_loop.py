@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from heads.blocks import Block
-from heads.network import MLP
-from heads.zoo import build_head
+from hamcache.heads.blocks import Block
+from hamcache.heads.network import MLP
+from hamcache.heads.zoo import build_head
 
 CLASSES = tuple("abcdefg")
 

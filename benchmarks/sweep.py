@@ -22,23 +22,23 @@ import numpy as np
 import yaml
 from ray import tune
 
-from cache.keys import FeatureKey
-from cache.storage import Root
-from cache.store import BLOCK_ROWS, FeatureStore
-from data.readers import read_dataset
-from extract.recipes import get_recipe
-from pipeline.console import show_table
-from pipeline.features import open_inputs
-from pipeline.learning import parts_of
-from pipeline.runner import make_splits
-from pipeline.sweeps.cluster import ray_cluster
-from pipeline.sweeps.config import SweepConfig, load_sweep_config
-from pipeline.sweeps.results import FAILED, STOPPED, load_sweep
-from pipeline.sweeps.run import shared_trainable
-from pipeline.sweeps.search import LAST, SCORE, Known, SweepSearch
-from pipeline.sweeps.shared import open_sweep, read_shared
-from pipeline.sweeps.space import Point
-from pipeline.sweeps.trial import train_point
+from hamcache.cache.keys import FeatureKey
+from hamcache.cache.storage import Root
+from hamcache.cache.store import BLOCK_ROWS, FeatureStore
+from hamcache.data.readers.resolve import read_dataset
+from hamcache.extract.augmentations import get_recipe
+from hamcache.pipeline.cli.console import show_table
+from hamcache.pipeline.experiment.inputs import open_inputs
+from hamcache.pipeline.experiment.learning import parts_of
+from hamcache.pipeline.experiment.runner import make_splits
+from hamcache.pipeline.studies.sweeps.ray_cluster import ray_cluster
+from hamcache.pipeline.studies.sweeps.results import FAILED, STOPPED, load_sweep
+from hamcache.pipeline.studies.sweeps.search import LAST, SCORE, Known, SweepSearch
+from hamcache.pipeline.studies.sweeps.shared import open_sweep, read_shared
+from hamcache.pipeline.studies.sweeps.space import Point
+from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, load_sweep_config
+from hamcache.pipeline.studies.sweeps.trial import train_point
+from hamcache.pipeline.studies.sweeps.tuning import shared_trainable
 
 CLASSES, DIM, VIEWS = ("bkl", "mel", "nv"), 1280, 4
 
@@ -58,7 +58,7 @@ class Listed:
 
 def naive_trial(config: dict[str, Any], settings: SweepConfig, workspace: str, root: str | None) -> None:
     """A trial that does everything by itself."""
-    import heads.mlp  # noqa: F401  its import is no training
+    import hamcache.heads.mlp  # noqa: F401  its import is no training
 
     experiment = settings.config_at(config["point"])
     inputs = open_inputs(experiment, Path(workspace), features_root=root)

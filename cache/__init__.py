@@ -1,0 +1,1 @@
+"""Feature stores, their keys, plans and catalogue: what remembers. No networks here."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cache.errors import AmbiguousStoreError, CorruptStoreError, MissingFeaturesError, extract_command
-from cache.keys import DEFAULT_KIND, FeatureKey, explain
-from cache.storage import Root
-from cache.store import BLOCK_ROWS, FeatureStore
+from hamcache.cache.errors import AmbiguousStoreError, CorruptStoreError, MissingFeaturesError, extract_command
+from hamcache.cache.keys import DEFAULT_KIND, FeatureKey, explain
+from hamcache.cache.storage import Root
+from hamcache.cache.store import BLOCK_ROWS, FeatureStore
 
 IMPORTING = ".import-"
 """How the hidden folders begin in which an archive's stores are rebuilt (below their data set's folder)."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cache.errors import CacheInUseError
-from cache.storage import Root
+from hamcache.cache.errors import CacheInUseError
+from hamcache.cache.storage import Root
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cache.store import FeatureStore
+from hamcache.cache.store import FeatureStore
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from cache.errors import CorruptStoreError
-from cache.storage import Root
+from hamcache.cache.errors import CorruptStoreError
+from hamcache.cache.storage import Root
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import BaseZarrError
 
-from cache.errors import (
+from hamcache.cache.errors import (
     CorruptChunkError,
     CorruptStoreError,
     MissingFeaturesError,
     StaleFeaturesError,
     extract_command,
 )
-from cache.keys import FeatureKey, canonical_json
-from cache.storage import Root, chunk_bytes, is_intact
+from hamcache.cache.keys import FeatureKey, canonical_json
+from hamcache.cache.storage import Root, chunk_bytes, is_intact
 
 BLOCK_ROWS = 64
 """Rows in a chunk, and images in one task. A kill loses at most this many images a worker."""

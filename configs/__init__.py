@@ -1,0 +1,1 @@
+"""The packaged configurations: experiments, sweeps, augmentations."""

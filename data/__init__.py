@@ -1,0 +1,1 @@
+"""Image tables, splits, digests and curation: what is given."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from data.errors import CurationError, nearest_name, some_of
-from data.files import read_csv
-from data.table import ImageTable
+from hamcache.data.errors import CurationError, nearest_name, some_of
+from hamcache.data.files import read_csv
+from hamcache.data.table import ImageTable
 
 
 @dataclass(frozen=True)

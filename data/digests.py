@@ -8,8 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from data.files import write_atomically
-from data.table import ImageTable
+from hamcache.data.files import write_atomically
+from hamcache.data.table import ImageTable
 
 MISSING = "missing"
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pandas as pd
 
-from data.errors import DatasetNotFoundError, TableError, some_of
+from hamcache.data.errors import DatasetNotFoundError, TableError, some_of
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 

@@ -6,9 +6,9 @@ common pigmented skin lesions. Scientific Data 5, 180161 (2018).
 
 from pathlib import Path
 
-from data.csv_table import read_csv_table
-from data.errors import DatasetNotFoundError
-from data.table import ImageTable, safe_name
+from hamcache.data.errors import DatasetNotFoundError
+from hamcache.data.readers.csv_table import read_csv_table
+from hamcache.data.table import ImageTable, safe_name
 
 CLASS_NAMES = {
     "akiec": "Actinic keratoses and intraepithelial carcinoma (Bowen's disease)",

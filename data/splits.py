@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from data.curation import NOTHING, Curation, check_curation
-from data.errors import LeakError, SplitError, SplitNotFoundError, some_of, unknown_name
-from data.files import read_csv, write_atomically
-from data.stratify import deal_folds, hold_out, one_image_per_group
-from data.table import ImageTable
+from hamcache.data.curation import NOTHING, Curation, check_curation
+from hamcache.data.errors import LeakError, SplitError, SplitNotFoundError, some_of, unknown_name
+from hamcache.data.files import read_csv, write_atomically
+from hamcache.data.stratify import deal_folds, hold_out, one_image_per_group
+from hamcache.data.table import ImageTable
 
 PARTS = ("train", "validation", "test")
 POLICIES = ("one_per_lesion", "single_image_lesions", "grouped")

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.errors import TableError
-from data.files import write_atomically
-from data.stratify import shuffled
-from data.table import ImageTable
+from hamcache.data.errors import TableError
+from hamcache.data.files import write_atomically
+from hamcache.data.stratify import shuffled
+from hamcache.data.table import ImageTable
 
 
 def stratified_subset(table: ImageTable, images: int, seed: int = 0) -> ImageTable:
@@ -39,7 +39,7 @@ def stratified_subset(table: ImageTable, images: int, seed: int = 0) -> ImageTab
 
 
 def write_csv(table: ImageTable, path: Path) -> None:
-    """Write a table as a CSV that `data.readers.read_dataset` reads back; it is whole or absent.
+    """Write a table as a CSV that `data.readers.resolve.read_dataset` reads back; it is whole or absent.
 
     Paths of images below the CSV's folder are relative to it, so that both can be moved together; others are absolute.
     """

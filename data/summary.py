@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from data.digests import MISSING
-from data.stratify import one_image_per_group
-from data.table import ImageTable
+from hamcache.data.digests import MISSING
+from hamcache.data.stratify import one_image_per_group
+from hamcache.data.table import ImageTable
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.errors import ImagesAbsentError, TableError, some_of, unknown_name
+from hamcache.data.errors import ImagesAbsentError, TableError, some_of, unknown_name
 
 COLUMNS = ("image_id", "path", "label", "group")
 
@@ -30,7 +30,7 @@ class ImageTable:
         `path` (absolute), `label` (one of `classes`) and `group` (images of one group, such as one lesion, are
         never put in two parts of a split); further columns are kept as they came.
     classes: the labels in their fixed order; a class's position is its code. Some may have no image.
-    digests: of a table that came without its images (see `data.imported`), the sha256 that each image's file had.
+    digests: of a table that came without its images (see `readers.imported`), the sha256 that each image's file had.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""Backbones, augmentations and the Dask run that fills the cache: what sees."""

@@ -12,12 +12,12 @@ import timm
 import torch
 from torch import nn
 
-from extract.errors import UnknownBackboneError, WeightsError
-from extract.feature_kinds import PRE_LOGITS, FeatureForward, feature_forward
-from extract.folding import fold_batch_norm
-from extract.names import EMBEDDED, RANDOM, TORCHVISION, full_name
-from extract.preprocess import Preprocessing
-from extract.weights import digest_state, file_state, load_every_key, packaged_state, require_hub
+from hamcache.extract.errors import UnknownBackboneError, WeightsError
+from hamcache.extract.feature_kinds import PRE_LOGITS, FeatureForward, feature_forward
+from hamcache.extract.folding import fold_batch_norm
+from hamcache.extract.names import EMBEDDED, RANDOM, TORCHVISION, full_name
+from hamcache.extract.preprocess import Preprocessing
+from hamcache.extract.weights import digest_state, file_state, load_every_key, packaged_state, require_hub
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from extract.errors import UnknownKindError
-from extract.names import KINDS, PRE_LOGITS, STAGES
-from extract.precision import arithmetic
+from hamcache.extract.errors import UnknownKindError
+from hamcache.extract.names import KINDS, PRE_LOGITS, STAGES
+from hamcache.extract.precision import arithmetic
 
 MOST_STAGES = 6
 """A network of more blocks than this (a vision transformer) gives this many, evenly spaced, the last one among them."""

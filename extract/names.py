@@ -9,7 +9,7 @@ Behind a colon may stand the kind of features (see `extract.feature_kinds`): `NA
 
 from __future__ import annotations
 
-from extract.errors import UnknownKindError
+from hamcache.extract.errors import UnknownKindError
 
 EMBEDDED = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 """Backbones whose ImageNet weights are installed with the package: no network needed."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from extract.errors import PrecisionError
+from hamcache.extract.errors import PrecisionError
 
 PRECISIONS = ("auto", "fp32", "bf16")
 

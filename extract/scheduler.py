@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import dask
 from distributed import Client, LocalCluster
 
-from extract.errors import ExtractError
+from hamcache.extract.errors import ExtractError
 
 CONNECT_TIMEOUT = "10s"
 NOT_FOR_OTHERS = "127.0.0.1:0"

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from extract.augment import apply_view, draw_view
-from extract.images import decode_image
-from extract.recipes import Recipe
+from hamcache.extract.augmentations import Recipe
+from hamcache.extract.decode import decode_image
+from hamcache.extract.draws import apply_view, draw_view
 
 CELL = (180, 135)
 LABEL_WIDTH = 150

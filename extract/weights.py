@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from extract.errors import HubUnreachableError, WeightsError
-from extract.names import EMBEDDED
+from hamcache.extract.errors import HubUnreachableError, WeightsError
+from hamcache.extract.names import EMBEDDED
 
 PACKAGES = {
     # backbone: (module of the package, class that knows the file's path, sha256 of the file)

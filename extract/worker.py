@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cache.plan import BlockTask, Cell
-from cache.quarantine import BadImage
-from cache.storage import Root
-from cache.store import FeatureStore
-from extract.augment import ViewDraw, apply_view, draw_view
-from extract.backbones import Backbone, BackboneSpec, load_backbone
-from extract.errors import BadImageError
-from extract.images import decode_image
-from extract.recipes import Recipe
+from hamcache.cache.plan import BlockTask, Cell
+from hamcache.cache.quarantine import BadImage
+from hamcache.cache.storage import Root
+from hamcache.cache.store import FeatureStore
+from hamcache.extract.augmentations import Recipe
+from hamcache.extract.backbones import Backbone, BackboneSpec, load_backbone
+from hamcache.extract.decode import decode_image
+from hamcache.extract.draws import ViewDraw, apply_view, draw_view
+from hamcache.extract.errors import BadImageError
 
 BATCH = 16
 """Images in one forward pass, always: an image's place in its block is its place in the batch, and empty places are

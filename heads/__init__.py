@@ -1,1 +1,1 @@
-"""What learns: classifiers on cached features (and, in `heads.nets`, networks trained from images)."""
+"""Heads on cached features, and the metrics they are judged by: what learns."""

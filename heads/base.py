@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from heads.errors import ClassAbsentError, FeatureShapeError, NotFiniteFeaturesError
-from heads.threads import one_thread
+from hamcache.heads.errors import ClassAbsentError, FeatureShapeError, NotFiniteFeaturesError
+from hamcache.heads.threads import one_thread
 
 # A score of probabilities [n, C] against codes [n]; higher is better.
 Scorer = Callable[[NDArray[np.int64], NDArray[np.float64]], float]

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
-from heads.errors import BlockError, FeatureShapeError, UnknownNameError
+from hamcache.heads.errors import BlockError, FeatureShapeError, UnknownNameError
 
 TRANSFORMS = ("standardize", "l2", "power", "pca:<k>", "none", "drop")
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.errors import HeadParamsError
+from hamcache.heads.errors import HeadParamsError
 
 ClassWeight = Literal["none", "balanced"] | Mapping[str, float] | Sequence[float]
 

@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from heads.base import BaseHead, FitOptions, check_features
-from heads.class_weights import ClassWeight, class_weights
-from heads.folds import image_folds
+from hamcache.heads.base import BaseHead, FitOptions, check_features
+from hamcache.heads.class_weights import ClassWeight, class_weights
+from hamcache.heads.folds import image_folds
 
 # Probabilities are clipped here before the logarithm.
 SMALLEST = 1e-6

@@ -26,7 +26,7 @@ class UnknownHeadError(UnknownNameError):
 
 
 class UnknownNetError(UnknownNameError):
-    """A network that is not in `heads.nets.params.NETS`."""
+    """A network that is not in `heads.nets.net_params.NETS`."""
 
     def __init__(self, name: object, valid: Iterable[str]):
         super().__init__("net", name, valid)

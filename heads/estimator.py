@@ -9,11 +9,11 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import has_fit_parameter
 
-from heads.base import BaseHead, FitOptions
-from heads.blocks import BlockTransformer
-from heads.calibration import TemperatureScaling, class_scores
-from heads.class_weights import ClassWeight, class_weights
-from heads.folds import image_folds
+from hamcache.heads.base import BaseHead, FitOptions
+from hamcache.heads.blocks import BlockTransformer
+from hamcache.heads.class_weights import ClassWeight, class_weights
+from hamcache.heads.folds import image_folds
+from hamcache.heads.temperature import TemperatureScaling, class_scores
 
 
 class EstimatorHead(BaseHead):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
-from heads.errors import TooFewImagesError
+from hamcache.heads.errors import TooFewImagesError
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 

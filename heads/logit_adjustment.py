@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heads.base import BaseHead, FitOptions
+from hamcache.heads.base import BaseHead, FitOptions
 
 # Negative values give back to the frequent classes what class weights took from them.
 TAUS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(-20, 41))

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from heads.class_weights import ClassWeight, class_weights
-from heads.errors import UnknownLossError
-from heads.validation import validated
+from hamcache.heads.class_weights import ClassWeight, class_weights
+from hamcache.heads.errors import UnknownLossError
+from hamcache.heads.validation import validated
 
 # Keeps the slope of x^gamma finite at 0 where gamma is below 1.
 TINY = 1e-12

@@ -12,15 +12,15 @@ from skorch.dataset import Dataset
 from skorch.utils import noop
 from torch import Tensor
 
-from heads.base import BaseHead, FitOptions, Scorer
-from heads.batches import BatchIterator
-from heads.blocks import BlockTransformer
-from heads.class_weights import ClassWeight
-from heads.errors import UnknownMonitorError
-from heads.losses import Loss, build_loss
-from heads.network import MLP, geometric_sizes
-from heads.scorers import SCORERS
-from heads.training import PREDICT_ROWS, EpochRecord, StopEarly, scheduler
+from hamcache.heads.base import BaseHead, FitOptions, Scorer
+from hamcache.heads.batches import BatchIterator
+from hamcache.heads.blocks import BlockTransformer
+from hamcache.heads.class_weights import ClassWeight
+from hamcache.heads.errors import UnknownMonitorError
+from hamcache.heads.losses import Loss, build_loss
+from hamcache.heads.network import MLP, geometric_sizes
+from hamcache.heads.scorers import SCORERS
+from hamcache.heads.training import PREDICT_ROWS, EpochRecord, StopEarly, scheduler
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,

@@ -1,31 +1,37 @@
 """Save and load fitted heads without pickle: `head.skops` holds the head, `head.json` says in words what it is."""
 
 import json
+import re
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED
+from zipfile import ZIP_DEFLATED, ZipFile
 
-from heads.base import BaseHead
-from heads.errors import HeadFileError
-from heads.logit_adjustment import LogitAdjusted
+from hamcache.heads.base import BaseHead
+from hamcache.heads.errors import HeadFileError
+from hamcache.heads.logit_adjustment import LogitAdjusted
 
 # Types beyond skops' own list that a head may hold. A file that holds any other is refused.
 TRUSTED_TYPES = [
-    "heads.blocks.BlockTransformer",
-    "heads.blocks.ScaledPCA",
-    "heads.blocks.signed_root",
-    "heads.calibration.TemperatureScaling",
-    "heads.ensemble.AverageHead",
-    "heads.ensemble.StackHead",
-    "heads.estimator.EstimatorHead",
-    "heads.knn.CosineKNN",
-    "heads.logit_adjustment.LogitAdjusted",
-    "heads.mlp.MLPHead",
-    "heads.svm.OneVsRestSVC",
+    "hamcache.heads.blocks.BlockTransformer",
+    "hamcache.heads.blocks.ScaledPCA",
+    "hamcache.heads.blocks.signed_root",
+    "hamcache.heads.temperature.TemperatureScaling",
+    "hamcache.heads.ensemble.AverageHead",
+    "hamcache.heads.ensemble.StackHead",
+    "hamcache.heads.estimator.EstimatorHead",
+    "hamcache.heads.knn.CosineKNN",
+    "hamcache.heads.logit_adjustment.LogitAdjusted",
+    "hamcache.heads.mlp.MLPHead",
+    "hamcache.heads.svm.OneVsRestSVC",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 ]
+
+MOVED = {"calibration": "temperature"}
+"""Modules of `heads` that had another name when a head was saved: former name -> today's."""
+_FORMER_MODULE = re.compile(r'"(?:hamcache\.)?heads\.(\w+)"')  # until 0.1.0 `heads` was a package of its own
 
 
 def save_head(head: BaseHead, folder: Path) -> None:
@@ -58,7 +64,7 @@ def load_head(folder: Path) -> BaseHead:
         HeadFileError: no `head.skops` there, a damaged one, or one that holds types that are not ours.
     """
     if (folder / "head.safetensors").is_file():
-        from heads.nets.classifier import load_net  # imports timm: only for nets
+        from hamcache.heads.nets.classifier import load_net  # imports timm: only for nets
 
         network: Any
         network, tau = load_net(folder)
@@ -70,7 +76,7 @@ def load_head(folder: Path) -> BaseHead:
     if not path.is_file():
         raise HeadFileError(f"Expected a saved head at {path}, but there is none: train the run again.")
     try:
-        head = skops.io.load(path, trusted=TRUSTED_TYPES)
+        head = skops.io.loads(_with_todays_names(path), trusted=TRUSTED_TYPES)
     except UntrustedTypesFoundException as error:
         raise HeadFileError(f"Refused {path}: {error}. It was not written by this version.") from error
     except Exception as error:  # whatever a damaged archive makes the reader stumble over
@@ -78,3 +84,18 @@ def load_head(folder: Path) -> BaseHead:
     if not isinstance(head, BaseHead):
         raise HeadFileError(f"Expected a head in {path}, but got a {type(head).__name__}.")
     return head
+
+
+def _with_todays_names(path: Path) -> bytes:
+    """A saved head in which our classes have today's module names; most files have them already."""
+    content = path.read_bytes()
+    with ZipFile(BytesIO(content)) as archive:
+        schema = archive.read("schema.json").decode()
+        renamed = _FORMER_MODULE.sub(lambda found: f'"hamcache.heads.{MOVED.get(found[1], found[1])}"', schema)
+        if renamed == schema:
+            return content
+        target = BytesIO()
+        with ZipFile(target, "w") as copy:
+            for name in archive.namelist():
+                copy.writestr(name, renamed if name == "schema.json" else archive.read(name))
+    return target.getvalue()

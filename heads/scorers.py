@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from heads.base import Scorer
+from hamcache.heads.base import Scorer
 
 
 def _of_codes(metric: Scorer, y: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:

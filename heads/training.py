@@ -9,8 +9,8 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import Tensor
 
-from heads.base import Scorer
-from heads.errors import TrainingDivergedError
+from hamcache.heads.base import Scorer
+from hamcache.heads.errors import TrainingDivergedError
 
 # Rows a forward pass when predicting; fixed, so that the same rows give the same bits.
 PREDICT_ROWS = 4096

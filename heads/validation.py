@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from heads.errors import HeadParamsError
+from hamcache.heads.errors import HeadParamsError
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.errors import BlockError, UnknownNameError, ViewPolicyError
+from hamcache.heads.errors import BlockError, UnknownNameError, ViewPolicyError
 
 TRAIN_VIEWS = ("plain", "all", "random")
 PREDICT_VIEWS = ("plain", "first", "mean")

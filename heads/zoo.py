@@ -12,15 +12,15 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestCentroid
 from sklearn.svm import LinearSVC
 
-from heads import params as p
-from heads.base import BaseHead
-from heads.blocks import Block, BlockTransformer
-from heads.ensemble import AverageHead, StackHead
-from heads.errors import UnknownHeadError, UnknownNameError
-from heads.estimator import EstimatorHead
-from heads.knn import CosineKNN
-from heads.svm import OneVsRestSVC
-from heads.validation import validated
+from hamcache.heads import params as p
+from hamcache.heads.base import BaseHead
+from hamcache.heads.blocks import Block, BlockTransformer
+from hamcache.heads.ensemble import AverageHead, StackHead
+from hamcache.heads.errors import UnknownHeadError, UnknownNameError
+from hamcache.heads.estimator import EstimatorHead
+from hamcache.heads.knn import CosineKNN
+from hamcache.heads.svm import OneVsRestSVC
+from hamcache.heads.validation import validated
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,13 @@ def _hist_gbdt(params: p.HistGBDTParams, setting: Setting) -> BaseHead:
 
 
 def _mlp(params: p.MLPParams, setting: Setting) -> BaseHead:
-    from heads.mlp import MLPHead  # imports torch and skorch: only for heads that need them
+    from hamcache.heads.mlp import MLPHead  # imports torch and skorch: only for heads that need them
 
     return MLPHead(setting.classes, setting.transformer(), **p.as_arguments(params), seed=setting.seed)
 
 
 def _hybrid_mlp(params: p.HybridMLPParams, setting: Setting) -> BaseHead:
-    from heads.mlp import MLPHead  # see `_mlp`
+    from hamcache.heads.mlp import MLPHead  # see `_mlp`
 
     arguments = p.as_arguments(params)
     hidden = arguments.pop("hidden_layers")

@@ -1,1 +1,1 @@
-"""The front door: configuration, the runner, runs, metrics and the command line."""
+"""From a configuration to finished runs, studies, pages and commands."""

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from data import ham10000
-from data.table import ImageTable
+from hamcache.data import ham10000
+from hamcache.data.table import ImageTable
 
 settings.register_profile("hamcache", deadline=None)  # machines are shared: no test may depend on the clock
 settings.load_profile("hamcache")

@@ -1,6 +1,7 @@
 """What keeps the house in order: arrows point down, nothing is pickled, modules stay small, everything is shipped."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -12,18 +13,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {
-    "data": set(),
-    "cache": set(),
-    "extract": {"cache", "data"},
-    "heads": {"extract", "data"},
-    "pipeline": {"heads", "extract", "cache", "data"},
-    "configs": set(),
-}
+FOLDERS = ("hamcache", "pipeline", "heads", "extract", "cache", "data", "configs")
+LEVELS = [  # from the top: a room imports from those below it, never from its neighbours
+    {"hamcache"},
+    {"pipeline.cli"},
+    {"pipeline.use"},
+    {"pipeline.show"},
+    {"pipeline.inspect"},
+    {"pipeline.studies"},
+    {"pipeline.evaluate", "pipeline.experiment"},
+    {"pipeline.runs"},
+    {"pipeline.config"},
+    {"heads"},
+    {"extract"},
+    {"cache", "data"},
+    {"configs", "pipeline.errors"},
+]
+LEVEL_OF = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
+SHOWN_ELSEWHERE = ("cli", "show")
+"""Rooms whose modules may be named like the thing that they show or offer (`cli/grid.py`, `show/plots/grid.py`)."""
 NETWORKS = {"torch", "torchvision", "timm", "skorch"}
 MOST_LINES = 400
 STANDARD = sys.stdlib_module_names
-MODULES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+MODULES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
 @cache
@@ -61,19 +73,110 @@ def tracked() -> list[Path]:
     return [ROOT / line for line in listed.splitlines() if (ROOT / line).is_file()]
 
 
+def name_of(module: Path) -> str:
+    """The dotted name of a module, without the package's: `pipeline.runs.records`, `hamcache.lab`."""
+    return ".".join(module.with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(name: str) -> str:
+    """The room of a dotted name: `pipeline.runs` for `pipeline.runs.records`, `heads` for `heads.nets.loop`."""
+    return ".".join(name.split(".")[: 2 if name.startswith("pipeline.") else 1])
+
+
+@cache
+def ours() -> dict[str, set[str]]:
+    """For each module by name, the modules of ours that it imports anywhere in its code."""
+    names = {name_of(module) for module in MODULES}
+    found: dict[str, set[str]] = {}
+    for module in MODULES:
+        reached = found.setdefault(name_of(module), set())
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.Import):
+                asked = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                asked = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            for name in asked:
+                for short in (name, name.removeprefix("hamcache.")):
+                    if name.startswith("hamcache.") and short in names and short != name_of(module):
+                        reached.add(short)
+    return found
+
+
 def test_there_are_modules_to_look_at() -> None:
-    assert {module.parts[0] for module in MODULES} == set(MAY_IMPORT)
+    assert {module.parts[0] for module in MODULES} == set(FOLDERS)
 
 
-@pytest.mark.parametrize("package", MAY_IMPORT)
-def test_dependencies_point_down(package: str) -> None:
-    forbidden = set(MAY_IMPORT) - MAY_IMPORT[package] - {package}
+def test_every_module_is_in_a_room_that_has_a_level() -> None:
+    rooms = {room_of(name_of(module)) for module in MODULES} - {"pipeline"}
+    assert rooms == set(LEVEL_OF)
+
+
+OWED = {
+    ("pipeline.experiment.extraction", "pipeline.cli.console"),
+    ("pipeline.experiment.runner", "pipeline.show.plots.runs"),
+    ("pipeline.studies.grid.matrix", "pipeline.show.plots.grid"),
+    ("pipeline.studies.leakage.outcome", "pipeline.show.plots.leakage"),
+}
+"""Arrows that still point up."""
+
+
+def test_arrows_point_down() -> None:
+    wrong = [
+        f"{source} imports {target}"
+        for source, targets in ours().items()
+        for target in targets
+        if (source, target) not in OWED
+        and room_of(source) != room_of(target)
+        and LEVEL_OF.get(room_of(target), 99) <= LEVEL_OF[room_of(source)]
+    ]
+    assert wrong == []
+
+
+def test_no_circle_lazy_imports_counted() -> None:
+    sorter = graphlib.TopologicalSorter(
+        {s: {t for t in targets if (s, t) not in OWED} for s, targets in ours().items()}
+    )
+    sorter.prepare()  # raises CycleError, which names the circle
+
+
+def test_no_two_modules_have_one_name_for_two_things() -> None:
+    named: dict[str, list[str]] = {}
+    for module in MODULES:
+        if module.stem not in ("__init__", "errors") and not set(module.parts) & set(SHOWN_ELSEWHERE):
+            named.setdefault(module.stem, []).append(str(module))
+    packages = {module.parent.name for module in MODULES if module.parent.name not in SHOWN_ELSEWHERE}
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}
+    twice = {name for name in set(named) & packages if Path(named[name][0]).parent.name != name}
+    assert twice == set()
+
+
+def test_only_the_command_line_prints_or_knows_typer() -> None:
+    wrong = []
+    for module in MODULES:
+        if module.parts[:2] == ("pipeline", "cli"):
+            continue
+        wrong += [
+            f"{module}:{line} imports {name}"
+            for name, line in imports(tree(module))
+            if name.split(".")[0] in ("typer", "click", "rich")
+        ]
+        wrong += [
+            f"{module}:{node.lineno} prints"
+            for node in ast.walk(tree(module))
+            if isinstance(node, ast.Call) and called(node) in ("print", "pprint", "sys.stdout.write")
+        ]
+    assert wrong == []
+
+
+def test_only_the_rooms_that_show_draw() -> None:
     wrong = [
         f"{module}:{line} imports {name}"
         for module in MODULES
-        if module.parts[0] == package
+        if module.parts[:2] not in (("pipeline", "cli"), ("pipeline", "show"))
         for name, line in imports(tree(module))
-        if name.split(".")[0] in forbidden
+        if name.split(".")[0] == "matplotlib"
     ]
     assert wrong == []
 
@@ -99,10 +202,10 @@ def test_imports_are_absolute() -> None:
 
 
 def test_commands_import_heavy_libraries_only_when_they_run() -> None:
-    light = {"__future__", "typer", "pipeline", "rich"}
+    light = {"__future__", "typer", "hamcache", "rich"}
     wrong = []
     for module in MODULES:
-        if module.parts[:2] != ("pipeline", "commands"):
+        if module.parts[:2] != ("pipeline", "cli"):
             continue
         for node in tree(module).body:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -163,12 +266,18 @@ def test_modules_stay_small() -> None:
 
 def test_every_package_and_configuration_is_shipped() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    assert sorted(settings["packages"]) == sorted({".".join(module.parent.parts) for module in MODULES})
-    patterns = settings["package-data"]["configs"]
+    packages = {".".join(module.parent.parts) for module in MODULES}
+    assert sorted(settings["packages"]) == sorted(p if p == "hamcache" else f"hamcache.{p}" for p in packages)
+    patterns = settings["package-data"]["hamcache.configs"]
     shipped = {path for pattern in patterns for path in (ROOT / "configs").glob(pattern)}
     assert shipped == {p for p in (ROOT / "configs").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
-    for package in settings["packages"]:
+    for package in packages:
         assert (ROOT / package.replace(".", "/") / "__init__.py").is_file(), package
+
+
+def test_every_package_says_what_lives_there() -> None:
+    silent = [str(m) for m in MODULES if m.name == "__init__.py" and not ast.get_docstring(tree(m))]
+    assert silent == []
 
 
 def test_every_module_says_what_it_is_for() -> None:

@@ -20,8 +20,8 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from data.synthetic import synthesize
-from pipeline.api import Lab
+from hamcache.data.synthetic.collection import synthesize
+from hamcache.lab import Lab
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -25,8 +25,8 @@ import timm
 from distributed import LocalCluster
 from safetensors.torch import save_file
 
-from data.synthetic import synthesize
-from pipeline.cli import main
+from hamcache.data.synthetic.collection import synthesize
+from hamcache.pipeline.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -128,7 +128,7 @@ def run(words: list[str]) -> str:
 
 def serve(words: list[str]) -> str:
     """Start the page as a process of its own, ask it for its list of runs, and end it as Ctrl-C does."""
-    program = [sys.executable, "-m", "pipeline.cli", *words[1:], "--port", "0"]
+    program = [sys.executable, "-m", "hamcache.pipeline.cli.app", *words[1:], "--port", "0"]
     with subprocess.Popen(
         program, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as page:

@@ -1,0 +1,1 @@
+"""Downloads of HAM10000 that survive interruptions."""

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-from data.errors import ArchiveError
-from data.fetch.space import require_space
-from data.ham10000 import METADATA_NAMES
+from hamcache.data.errors import ArchiveError
+from hamcache.data.fetch.disk_space import require_space
+from hamcache.data.ham10000 import METADATA_NAMES
 
 BATCH = 256_000_000  # bytes of images between two cuts
 MOST_BYTES = 100_000_000  # of one file: the largest photograph of HAM10000 has less than 1 MB

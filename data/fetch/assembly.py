@@ -5,13 +5,13 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from data import ham10000
-from data.csv_table import read_csv_table
-from data.errors import ArchiveError, DownloadError, TableError, some_of
-from data.fetch.archives import ImageArchive
-from data.fetch.report import Report
-from data.files import find_images
-from data.table import ImageTable
+from hamcache.data import ham10000
+from hamcache.data.errors import ArchiveError, DownloadError, TableError, some_of
+from hamcache.data.fetch.archives import ImageArchive
+from hamcache.data.fetch.reporting import Report
+from hamcache.data.files import find_images
+from hamcache.data.readers.csv_table import read_csv_table
+from hamcache.data.table import ImageTable
 
 _TABLE_SUFFIXES = (".csv", ".tab", ".tsv", "")
 

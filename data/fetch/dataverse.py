@@ -6,9 +6,9 @@ API: https://guides.dataverse.org/en/latest/api/native-api.html and .../dataacce
 from dataclasses import dataclass
 from typing import Any
 
-from data.errors import DownloadError
-from data.fetch.digest import Digest, named_digest
-from data.fetch.http import Http, RemoteFile
+from hamcache.data.errors import DownloadError
+from hamcache.data.fetch.checksums import Digest, named_digest
+from hamcache.data.fetch.http import Http, RemoteFile
 
 SERVER = "https://dataverse.harvard.edu"
 DOI = "doi:10.7910/DVN/DBW86T"

@@ -15,12 +15,12 @@ from typing import Any
 
 import requests
 
-from data.errors import DownloadError
-from data.fetch.digest import Digest, digest_in, digest_of
-from data.fetch.report import Report, Silence
-from data.fetch.retry import FAILURES, Attempts, Interrupted, Patience
-from data.fetch.space import require_space
-from data.files import write_atomically
+from hamcache.data.errors import DownloadError
+from hamcache.data.fetch.checksums import Digest, digest_in, digest_of
+from hamcache.data.fetch.disk_space import require_space
+from hamcache.data.fetch.reporting import Report, Silence
+from hamcache.data.fetch.retry import FAILURES, Attempts, Interrupted, Patience
+from hamcache.data.files import write_atomically
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = (20, 60)  # seconds to connect, and between two pieces of an answer

@@ -15,8 +15,8 @@ from typing import Any
 
 import requests
 
-from data.errors import CredentialsError, DownloadError
-from data.fetch.http import Http, RemoteFile
+from hamcache.data.errors import CredentialsError, DownloadError
+from hamcache.data.fetch.http import Http, RemoteFile
 
 SLUG = "kmader/skin-cancer-mnist-ham10000"
 PAGE = f"https://www.kaggle.com/datasets/{SLUG}"

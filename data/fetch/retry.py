@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import requests
 import urllib3
 
-from data.errors import CredentialsError, DownloadError
-from data.fetch.report import Report
+from hamcache.data.errors import CredentialsError, DownloadError
+from hamcache.data.fetch.reporting import Report
 
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError)
 """What the network and servers raise. Trouble with the disk is not among them."""

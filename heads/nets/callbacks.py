@@ -10,11 +10,11 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 
-from heads.nets.checkpoint import Checkpoint, restore_optimizer, save_checkpoint
-from heads.training import EpochRecord
+from hamcache.heads.nets.checkpoint import Checkpoint, restore_optimizer, save_checkpoint
+from hamcache.heads.training import EpochRecord
 
 if TYPE_CHECKING:
-    from heads.nets.training import Phase, Training
+    from hamcache.heads.nets.loop import Phase, Training
 
 
 @dataclass(frozen=True)

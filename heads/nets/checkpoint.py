@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from heads.errors import CheckpointError
+from hamcache.heads.errors import CheckpointError
 
 FILE = "checkpoint.safetensors"
 

@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from extract.precision import resolve_precision
-from extract.recipes import get_recipe
-from heads.base import Scorer
-from heads.errors import ClassAbsentError, HeadFileError, HeadParamsError
-from heads.losses import Loss, build_loss
-from heads.nets.batches import ViewSource
-from heads.nets.callbacks import Progress
-from heads.nets.finetune import FineTuned, build_finetune
-from heads.nets.images import DecodedImages
-from heads.nets.network import ImageNetwork
-from heads.nets.params import FinetuneParams, NetParams, SimpleCNNParams, net_params
-from heads.nets.prediction import mean_probabilities, predict_logits
-from heads.nets.simple_cnn import build_simple_cnn
-from heads.nets.training import Part, Phase, Training
-from heads.nets.warm_start import LastLayer
-from heads.scorers import SCORERS
-from heads.validation import validated
+from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.precision import resolve_precision
+from hamcache.heads.base import Scorer
+from hamcache.heads.errors import ClassAbsentError, HeadFileError, HeadParamsError
+from hamcache.heads.losses import Loss, build_loss
+from hamcache.heads.nets.callbacks import Progress
+from hamcache.heads.nets.decoded import DecodedImages
+from hamcache.heads.nets.finetune import FineTuned, build_finetune
+from hamcache.heads.nets.image_batches import ViewSource
+from hamcache.heads.nets.image_network import ImageNetwork
+from hamcache.heads.nets.loop import Part, Phase, Training
+from hamcache.heads.nets.net_params import FinetuneParams, NetParams, SimpleCNNParams, net_params
+from hamcache.heads.nets.predicting import mean_probabilities, predict_logits
+from hamcache.heads.nets.simple_cnn import build_simple_cnn
+from hamcache.heads.nets.warm_start import LastLayer
+from hamcache.heads.scorers import SCORERS
+from hamcache.heads.validation import validated
 
 WEIGHTS = "head.safetensors"
 DESCRIPTION = "head.json"
@@ -41,7 +41,7 @@ class NetClassifier:
     share) and `best_epoch_`, whose weights were kept.
 
     Args:
-        name: a key of `heads.nets.params.NETS`.
+        name: a key of `heads.nets.net_params.NETS`.
         params: its parameters; what is left out keeps its default.
         classes: class names in code order.
         seed: of everything that is drawn.

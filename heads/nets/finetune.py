@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from extract.backbones import Backbone, BackboneSpec, load_backbone
-from extract.feature_kinds import FeatureForward
-from extract.names import PRE_LOGITS, RANDOM, full_name
-from heads.nets.network import ImageNetwork, Layers
-from heads.nets.params import FinetuneParams
-from heads.network import draw_linear
+from hamcache.extract.backbones import Backbone, BackboneSpec, load_backbone
+from hamcache.extract.feature_kinds import FeatureForward
+from hamcache.extract.names import PRE_LOGITS, RANDOM, full_name
+from hamcache.heads.nets.image_network import ImageNetwork, Layers
+from hamcache.heads.nets.net_params import FinetuneParams
+from hamcache.heads.network import draw_linear
 
 
 class FineTuned(ImageNetwork):

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from extract.precision import arithmetic
-from extract.preprocess import Preprocessing
-from heads.errors import NetShapeError
-from heads.nets.network import IMAGENET_MEAN, IMAGENET_STD, ImageNetwork, Layers
-from heads.nets.params import SimpleCNNParams
+from hamcache.extract.precision import arithmetic
+from hamcache.extract.preprocess import Preprocessing
+from hamcache.heads.errors import NetShapeError
+from hamcache.heads.nets.image_network import IMAGENET_MEAN, IMAGENET_STD, ImageNetwork, Layers
+from hamcache.heads.nets.net_params import SimpleCNNParams
 
 
 class SimpleCNN(ImageNetwork):
     """Convolutions (same padding), ReLU, max pooling and dropout; then hidden layers, ReLU and dropout; then logits.
 
     Args:
-        params: its layers, see `heads.nets.params.SimpleCNNParams`.
+        params: its layers, see `heads.nets.net_params.SimpleCNNParams`.
         n_classes: number of logits.
         precision: arithmetic of the convolutions, `fp32` or `bf16`.
 

@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from torch import nn
 
-from heads.base import BaseHead
-from heads.blocks import BlockTransformer, ScaledPCA
-from heads.errors import WarmStartError
-from heads.estimator import EstimatorHead
-from heads.mlp import MLPHead
+from hamcache.heads.base import BaseHead
+from hamcache.heads.blocks import BlockTransformer, ScaledPCA
+from hamcache.heads.errors import WarmStartError
+from hamcache.heads.estimator import EstimatorHead
+from hamcache.heads.mlp import MLPHead
 
 Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Matrix `[outputs, inputs]` and offset `[outputs]`."""

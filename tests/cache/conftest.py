@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cache.keys import FeatureKey
-from cache.storage import Root
-from cache.store import FeatureStore
+from hamcache.cache.keys import FeatureKey
+from hamcache.cache.storage import Root
+from hamcache.cache.store import FeatureStore
 
 KEY = FeatureKey("toy", "net", "ab" * 32, {"size": [8, 8]}, {"name": "none"}, 0, "fp32")
 DIM = 5

@@ -1,9 +1,9 @@
 import pytest
 
-from cache.catalogue import Catalogue
-from cache.errors import AmbiguousStoreError, CacheInUseError, MissingFeaturesError
-from cache.lock import writing
-from cache.quarantine import BadImage, Quarantine
+from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.errors import AmbiguousStoreError, CacheInUseError, MissingFeaturesError
+from hamcache.cache.lock import writing
+from hamcache.cache.quarantine import BadImage, Quarantine
 from tests.cache.conftest import digest_of, fill
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.keys import FeatureKey, canonical_json, explain, safe_name
+from hamcache.cache.keys import FeatureKey, canonical_json, explain, safe_name
 
 KEY = FeatureKey(
     dataset="ham",

@@ -1,7 +1,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.plan import make_plan
+from hamcache.cache.plan import make_plan
 from tests.cache.conftest import DIM, digest_of, fill, vectors_of
 
 

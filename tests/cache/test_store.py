@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.catalogue import Catalogue
-from cache.errors import CorruptChunkError, CorruptStoreError, MissingFeaturesError, StaleFeaturesError
-from cache.keys import FeatureKey
-from cache.store import FeatureStore
+from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.errors import CorruptChunkError, CorruptStoreError, MissingFeaturesError, StaleFeaturesError
+from hamcache.cache.keys import FeatureKey
+from hamcache.cache.store import FeatureStore
 from tests.cache.conftest import DIM, KEY, digest_of, fill, vectors_of
 
 
@@ -58,8 +58,8 @@ def test_a_hole_is_never_read(make_store, ids):
 DYING = """
 import os, sys
 from zarr.storage import LocalStore
-from cache.storage import Root
-from cache.store import FeatureStore
+from hamcache.cache.storage import Root
+from hamcache.cache.store import FeatureStore
 from tests.cache.conftest import DIM, KEY
 
 left, write = int(sys.argv[2]), LocalStore.set
@@ -239,8 +239,8 @@ def test_the_bytes_on_disk_can_be_read_by_plain_zarr(make_store, ids):
 def test_a_store_works_behind_an_fsspec_url(tmp_path, ids):
     import fsspec
 
-    from cache.catalogue import Catalogue
-    from cache.storage import Root
+    from hamcache.cache.catalogue import Catalogue
+    from hamcache.cache.storage import Root
 
     fsspec.filesystem("memory").store.clear()
     root = Root("memory://bucket/features")

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from data.curation import NOTHING, Curation, merge, read_curation
-from data.errors import CurationError, DatasetNotFoundError, SplitError, TableError
-from data.splits import PARTS, POLICIES, Split, make_folds, make_split
-from data.table import ImageTable, build_table
+from hamcache.data.curation import NOTHING, Curation, merge, read_curation
+from hamcache.data.errors import CurationError, DatasetNotFoundError, SplitError, TableError
+from hamcache.data.splits import PARTS, POLICIES, Split, make_folds, make_split
+from hamcache.data.table import ImageTable, build_table
 
 GROUPS = 45
 names = st.sampled_from([f"g{n:02d}" for n in range(GROUPS)])

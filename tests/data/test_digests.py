@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import data.digests
-from data.digests import MISSING, file_digests
-from data.table import ImageTable
+import hamcache.data.digests
+from hamcache.data.digests import MISSING, file_digests
+from hamcache.data.table import ImageTable
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def table(ham10000_table: ImageTable) -> ImageTable:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the files that were really hashed."""
     paths: list[str] = []
-    digest = data.digests._digest
+    digest = hamcache.data.digests._digest
 
     def spy(path: str) -> str:
         paths.append(path)
         return digest(path)
 
-    monkeypatch.setattr(data.digests, "_digest", spy)
+    monkeypatch.setattr(hamcache.data.digests, "_digest", spy)
     return paths
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import TableError
-from data.files import find_images, write_atomically
+from hamcache.data.errors import TableError
+from hamcache.data.files import find_images, write_atomically
 
 
 def test_images_are_found_by_their_suffix_in_any_case(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data import ham10000
-from data.errors import DatasetNotFoundError, TableError
+from hamcache.data import ham10000
+from hamcache.data.errors import DatasetNotFoundError, TableError
 
 
 def metadata(folder: Path) -> pd.DataFrame:

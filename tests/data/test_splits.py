@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import LeakError, SplitError, SplitNotFoundError
-from data.ham10000 import read_table
-from data.splits import PARTS, POLICIES, Split, make_folds, make_split
-from data.table import ImageTable, build_table
+from hamcache.data.errors import LeakError, SplitError, SplitNotFoundError
+from hamcache.data.ham10000 import read_table
+from hamcache.data.splits import PARTS, POLICIES, Split, make_folds, make_split
+from hamcache.data.table import ImageTable, build_table
 
 
 def table_of(groups: list[tuple[str, int]]) -> ImageTable:
@@ -288,7 +288,7 @@ def test_a_split_knows_whether_it_belongs_to_a_table(ham10000_table: ImageTable)
 def test_a_split_is_the_same_in_every_process(ham10000_folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path;"
-        "from data.ham10000 import read_table; from data.splits import make_split;"
+        "from hamcache.data.ham10000 import read_table; from hamcache.data.splits import make_split;"
         "print(make_split(read_table(Path(sys.argv[1])), seed=1).fingerprint)"
     )
     here = make_split(read_table(ham10000_folder), seed=1).fingerprint

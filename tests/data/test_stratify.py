@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 
-from data.ham10000 import read_table
-from data.stratify import deal_folds, hold_out, one_image_per_group, shuffled
+from hamcache.data.ham10000 import read_table
+from hamcache.data.stratify import deal_folds, hold_out, one_image_per_group, shuffled
 
 SIZES = [("nv", 1, 300), ("nv", 2, 60), ("nv", 3, 45), ("mel", 1, 30), ("mel", 2, 55), ("mel", 5, 20)]
 """Label, images a group, groups."""

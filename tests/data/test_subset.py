@@ -6,11 +6,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from data.errors import TableError
-from data.readers import read_dataset
-from data.subset import stratified_subset, write_csv
-from data.table import ImageTable, build_table
-from pipeline.cli import app
+from hamcache.data.errors import TableError
+from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.subset import stratified_subset, write_csv
+from hamcache.data.table import ImageTable, build_table
+from hamcache.pipeline.cli import app
 
 
 def table_of(sizes: dict[str, list[int]], folder: str = "/images") -> ImageTable:

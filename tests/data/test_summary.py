@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from data.digests import file_digests
-from data.ham10000 import read_table
-from data.summary import summarise
-from data.table import ImageTable
+from hamcache.data.digests import file_digests
+from hamcache.data.ham10000 import read_table
+from hamcache.data.summary import summarise
+from hamcache.data.table import ImageTable
 
 
 def test_counts_of_images_groups_and_classes(ham10000_table: ImageTable) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.errors import TableError
-from data.table import ImageTable, build_table, safe_name
+from hamcache.data.errors import TableError
+from hamcache.data.table import ImageTable, build_table, safe_name
 
 
 def frame(**changes: list) -> pd.DataFrame:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from data.digests import file_digests
-from extract.backbones import BackboneSpec
-from extract.recipes import get_recipe
-from extract.run import run_extraction
+from hamcache.data.digests import file_digests
+from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.backbones import BackboneSpec
+from hamcache.extract.fill import run_extraction
 
 NET = BackboneSpec("random/test_resnet.r160_in1k")
 OTHER = BackboneSpec("random/test_byobnet.r160_in1k")

@@ -9,11 +9,17 @@ from PIL import Image, ImageFilter
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
-from extract.backbones import BackboneSpec, load_backbone
-from extract.errors import HubUnreachableError, PrecisionError, UnknownBackboneError, UnknownKindError, WeightsError
-from extract.names import EMBEDDED, full_name, split_kind, split_list
-from extract.precision import has_bf16, resolve_precision
-from extract.preprocess import Preprocessing
+from hamcache.extract.backbones import BackboneSpec, load_backbone
+from hamcache.extract.errors import (
+    HubUnreachableError,
+    PrecisionError,
+    UnknownBackboneError,
+    UnknownKindError,
+    WeightsError,
+)
+from hamcache.extract.names import EMBEDDED, full_name, split_kind, split_list
+from hamcache.extract.precision import has_bf16, resolve_precision
+from hamcache.extract.preprocess import Preprocessing
 
 PALACE = 698
 """ImageNet's class of the building on scikit-learn's sample photograph of China."""

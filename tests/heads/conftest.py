@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from heads.blocks import Block
+from hamcache.heads.blocks import Block
 
 CLASSES = ("akiec", "bcc", "bkl", "df")
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from heads.blocks import Block, BlockTransformer
-from heads.errors import BlockError, FeatureShapeError, UnknownNameError
+from hamcache.heads.blocks import Block, BlockTransformer
+from hamcache.heads.errors import BlockError, FeatureShapeError, UnknownNameError
 
 
 @pytest.fixture

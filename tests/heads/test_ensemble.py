@@ -1,8 +1,8 @@
 import numpy as np
 
-from heads.base import BaseHead
-from heads.ensemble import StackHead
-from heads.folds import image_folds
+from hamcache.heads.base import BaseHead
+from hamcache.heads.ensemble import StackHead
+from hamcache.heads.folds import image_folds
 
 
 class Memory(BaseHead):

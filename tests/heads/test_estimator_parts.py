@@ -4,10 +4,10 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
 
-from heads.calibration import TemperatureScaling
-from heads.class_weights import class_weights
-from heads.errors import HeadParamsError
-from heads.knn import CosineKNN
+from hamcache.heads.class_weights import class_weights
+from hamcache.heads.errors import HeadParamsError
+from hamcache.heads.knn import CosineKNN
+from hamcache.heads.temperature import TemperatureScaling
 
 COUNTS = np.array([60, 30, 10])
 CLASSES = ("a", "b", "c")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from heads.logit_adjustment import LogitAdjusted, adjusted
-from heads.persist import load_head, save_head
-from heads.zoo import build_head
+from hamcache.heads.logit_adjustment import LogitAdjusted, adjusted
+from hamcache.heads.persist import load_head, save_head
+from hamcache.heads.zoo import build_head
 
 CLASSES = ("akiec", "bcc", "bkl", "df")
 

@@ -4,9 +4,9 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from heads.errors import HeadParamsError, UnknownLossError
-from heads.losses import LOSSES, build_loss, effective_number_weights
-from heads.zoo import build_head
+from hamcache.heads.errors import HeadParamsError, UnknownLossError
+from hamcache.heads.losses import LOSSES, build_loss, effective_number_weights
+from hamcache.heads.zoo import build_head
 
 CLASSES = ("akiec", "bcc", "bkl", "df")
 COUNTS = np.array([50, 30, 15, 5])

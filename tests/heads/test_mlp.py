@@ -5,11 +5,11 @@ from sklearn.metrics import matthews_corrcoef
 from skorch.callbacks import Callback
 from skorch.dataset import Dataset
 
-from heads.batches import BatchIterator
-from heads.errors import TrainingDivergedError, UnknownMonitorError
-from heads.mlp import MLPHead
-from heads.network import MLP, Dropout, geometric_sizes
-from heads.zoo import build_head
+from hamcache.heads.batches import BatchIterator
+from hamcache.heads.errors import TrainingDivergedError, UnknownMonitorError
+from hamcache.heads.mlp import MLPHead
+from hamcache.heads.network import MLP, Dropout, geometric_sizes
+from hamcache.heads.zoo import build_head
 
 CLASSES = ("akiec", "bcc", "bkl", "df")
 
@@ -180,7 +180,7 @@ def test_a_network_starts_as_torch_starts_it():
 
 
 def test_the_hybrid_ignores_dropped_blocks(features):
-    from heads.blocks import Block
+    from hamcache.heads.blocks import Block
 
     X, y = features()
     head = mlp([Block("a", 20), Block("b", 12, "drop")], "hybrid_mlp", embedding_dim=8, max_epochs=2).fit(X, y)

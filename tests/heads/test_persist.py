@@ -4,9 +4,9 @@ from collections import Counter
 import pytest
 import skops.io
 
-from heads.errors import HeadFileError
-from heads.persist import load_head, save_head
-from heads.zoo import build_head
+from hamcache.heads.errors import HeadFileError
+from hamcache.heads.persist import load_head, save_head
+from hamcache.heads.zoo import build_head
 
 CLASSES = ("akiec", "bcc", "bkl", "df")
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from heads.base import BaseHead
-from heads.threads import one_thread
+from hamcache.heads.base import BaseHead
+from hamcache.heads.threads import one_thread
 
 CLASSES = ("akiec", "bcc", "bkl", "df")
 

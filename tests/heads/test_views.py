@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heads.errors import BlockError, UnknownNameError, ViewPolicyError
-from heads.views import BlockArrays, ViewPolicy, prediction_views, training_views
+from hamcache.heads.errors import BlockError, UnknownNameError, ViewPolicyError
+from hamcache.heads.views import BlockArrays, ViewPolicy, prediction_views, training_views
 
 
 def telling(n: int, views: int, dim: int, block: int) -> BlockArrays:

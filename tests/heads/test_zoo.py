@@ -9,9 +9,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from heads.base import BaseHead
-from heads.blocks import Block
-from heads.errors import (
+from hamcache.heads.base import BaseHead
+from hamcache.heads.blocks import Block
+from hamcache.heads.errors import (
     ClassAbsentError,
     FeatureShapeError,
     HeadParamsError,
@@ -20,8 +20,8 @@ from heads.errors import (
     UnknownHeadError,
     UnknownNameError,
 )
-from heads.persist import load_head, save_head
-from heads.zoo import HEADS, build_head, head_params
+from hamcache.heads.persist import load_head, save_head
+from hamcache.heads.zoo import HEADS, build_head, head_params
 
 CLASSES = ("akiec", "bcc", "bkl", "df")
 # Small editions, so that the whole zoo is tried in seconds.
@@ -216,7 +216,7 @@ def test_a_class_with_one_image_cannot_be_calibrated_and_says_so(blocks, feature
 
 def test_heads_without_a_network_do_not_import_torch():
     code = (
-        "import sys; from heads.blocks import Block; from heads.zoo import build_head;"
+        "import sys; from hamcache.heads.blocks import Block; from hamcache.heads.zoo import build_head;"
         "build_head('logreg', {}, blocks=[Block('a', 3)], classes=('x', 'y')); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

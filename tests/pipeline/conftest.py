@@ -9,14 +9,14 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from cache.keys import FeatureKey
-from cache.storage import Root
-from cache.store import BLOCK_ROWS, FeatureStore
-from data.readers import read_dataset
-from data.table import ImageTable
-from extract.recipes import get_recipe
-from pipeline.config import ExperimentConfig, load_config
-from pipeline.runner import draw
+from hamcache.cache.keys import FeatureKey
+from hamcache.cache.storage import Root
+from hamcache.cache.store import BLOCK_ROWS, FeatureStore
+from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.table import ImageTable
+from hamcache.extract.augmentations import get_recipe
+from hamcache.pipeline.config.schema import ExperimentConfig, load_config
+from hamcache.pipeline.experiment.runner import draw
 
 CLASSES = ("bkl", "mel", "nv")
 SHARES = (0.25, 0.15, 0.6)
@@ -122,11 +122,11 @@ def make_world(tmp_path_factory: pytest.TempPathFactory, dataset_csv: Path) -> C
 @pytest.fixture(scope="package", autouse=True)
 def _no_plots() -> Iterator[None]:
     """Runs are drawn for tests that ask for `plots` only: it would take longer than the runs of these small worlds."""
-    with mock.patch("pipeline.runner.draw", lambda *_: None):
+    with mock.patch("hamcache.pipeline.experiment.runner.draw", lambda *_: None):
         yield
 
 
 @pytest.fixture
 def plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets runs be drawn, as they are by default."""
-    monkeypatch.setattr("pipeline.runner.draw", draw)
+    monkeypatch.setattr("hamcache.pipeline.experiment.runner.draw", draw)

@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from data.fetch.http import Http
-from data.fetch.retry import Patience
+from hamcache.data.fetch.http import Http
+from hamcache.data.fetch.retry import Patience
 
 LESIONS = {"akiec": 1, "bcc": 1, "bkl": 2, "df": 1, "mel": 4, "nv": 5, "vasc": 2}
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.errors import ArchiveError, DownloadError
-from data.fetch.archives import ImageArchive
+from hamcache.data.errors import ArchiveError, DownloadError
+from hamcache.data.fetch.archives import ImageArchive
 
 
 def write(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -185,7 +185,7 @@ def test_archives_inside_are_named(tmp_path: Path) -> None:
 def test_a_full_disk_is_noticed_before_anything_is_written(
     tiny: Any, kaggle_zip: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data.fetch.space.shutil.disk_usage", lambda _: SimpleNamespace(free=100_001_000))
+    monkeypatch.setattr("hamcache.data.fetch.disk_space.shutil.disk_usage", lambda _: SimpleNamespace(free=100_001_000))
     with pytest.raises(DownloadError, match=r"unpacking kaggle\.zip: 100 MB are needed"):
         ImageArchive(kaggle_zip).unpack(tiny.image_ids(), out)
     assert contents(out) == {}
@@ -224,7 +224,7 @@ def test_an_archive_that_is_consumed_never_lies_beside_all_it_held(tmp_path: Pat
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from data.fetch.archives import ImageArchive
+from hamcache.data.fetch.archives import ImageArchive
 
 path, out, after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 advance = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == after else None

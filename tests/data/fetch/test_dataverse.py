@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from data.download import download_ham10000
-from data.errors import DownloadError
-from data.fetch.dataverse import DOI, Dataverse
-from data.fetch.http import Http
-from data.fetch.retry import Patience
+from hamcache.data.errors import DownloadError
+from hamcache.data.fetch.dataverse import DOI, Dataverse
+from hamcache.data.fetch.download import download_ham10000
+from hamcache.data.fetch.http import Http
+from hamcache.data.fetch.retry import Patience
 
 PARTS = ("/store/3172585", "/store/3172584")
 
@@ -78,7 +78,7 @@ def test_the_disk_must_have_room_for_all_that_is_to_come(download: Any, server: 
 
     largest = max(len(server.resources[part].body) for part in PARTS)
     monkeypatch.setattr(
-        "data.fetch.space.shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000 + largest + 100)
+        "hamcache.data.fetch.disk_space.shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000 + largest + 100)
     )
     with pytest.raises(DownloadError, match="the download: 100 MB are needed"):
         download()

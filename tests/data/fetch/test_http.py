@@ -12,10 +12,10 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.errors import CredentialsError, DownloadError
-from data.fetch.digest import Digest
-from data.fetch.http import Http, RemoteFile
-from data.fetch.retry import Patience
+from hamcache.data.errors import CredentialsError, DownloadError
+from hamcache.data.fetch.checksums import Digest
+from hamcache.data.fetch.http import Http, RemoteFile
+from hamcache.data.fetch.retry import Patience
 
 BODY = bytes(range(256)) * 40  # 10,240 bytes
 MD5 = Digest("md5", hashlib.md5(BODY).hexdigest())
@@ -212,7 +212,9 @@ def test_a_server_that_says_when_to_come_back_is_obeyed(
 def test_a_date_to_come_back_at_is_understood(
     patient: Http, file: RemoteFile, resource: Any, fault: Any, waits: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("data.fetch.retry.time.time", lambda: 1_445_412_480.0 - 90)  # that date, less 90 seconds
+    monkeypatch.setattr(
+        "hamcache.data.fetch.retry.time.time", lambda: 1_445_412_480.0 - 90
+    )  # that date, less 90 seconds
     resource.faults = [fault(503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})]
     patient.fetch(file, tmp_path / "the.zip")
     assert waits == [90]
@@ -347,7 +349,7 @@ def test_a_server_with_a_file_of_another_size_is_refused(
 def test_a_full_disk_is_noticed_before_anything_is_written(
     patient: Http, file: RemoteFile, resource: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("data.fetch.space.shutil.disk_usage", lambda _: SimpleNamespace(free=100_005_000))
+    monkeypatch.setattr("hamcache.data.fetch.disk_space.shutil.disk_usage", lambda _: SimpleNamespace(free=100_005_000))
     with pytest.raises(DownloadError, match=rf"the\.zip: 100 MB are needed in {tmp_path}, but only 100 MB are free"):
         patient.fetch(file, tmp_path / "the.zip")
     (tmp_path / "the.zip.part").write_bytes(BODY[:6_000])  # what has come already needs no room

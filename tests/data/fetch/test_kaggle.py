@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from data.download import download_ham10000
-from data.errors import CredentialsError, DownloadError
-from data.fetch.kaggle import Kaggle, find_credentials
-from data.fetch.retry import Patience
+from hamcache.data.errors import CredentialsError, DownloadError
+from hamcache.data.fetch.download import download_ham10000
+from hamcache.data.fetch.kaggle import Kaggle, find_credentials
+from hamcache.data.fetch.retry import Patience
 
 
 @pytest.fixture

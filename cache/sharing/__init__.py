@@ -1,0 +1,1 @@
+"""Archives of feature stores, written and read back."""

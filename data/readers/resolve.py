@@ -1,0 +1,154 @@
+"""Finds out what kind of data set was named, and reads its image table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from hamcache.data import ham10000
+from hamcache.data.errors import DatasetNotFoundError, TableError, nearest_name, some_of
+from hamcache.data.files import find_images
+from hamcache.data.readers.csv_table import ids_from_paths, read_csv_table
+from hamcache.data.readers.imported import is_imported, read_imported
+from hamcache.data.table import ImageTable, build_table, safe_name
+
+SYNTHETIC = "synthetic"
+FORMS = (
+    f"A data set is a folder in HAM10000's Kaggle layout (with {ham10000.METADATA}), a CSV file, a folder with one "
+    f"folder of images per class, the word '{ham10000.NAME}' for what `hamcache download` fetched, or the word "
+    f"'{SYNTHETIC}' for the one that hamcache draws itself."
+)
+_CSV_SUFFIXES = (".csv", ".tsv", ".tab")
+_PART_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+
+
+def read_dataset(
+    dataset: str,
+    *,
+    workspace: Path,
+    columns: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> ImageTable:
+    """Reads the image table of a data set.
+
+    dataset: a folder in HAM10000's Kaggle layout, a CSV file, a folder of class folders, one that
+        `hamcache cache import` made, the name of a folder in `workspace`/datasets (such as "ham10000", once it was
+        downloaded), or "synthetic", which is drawn there when it is first used.
+    columns: for a CSV: our column names mapped to the file's, see `data.readers.csv_table.read_csv_table`.
+    name: the table's name; default: the name of the folder, or of the file without its suffix.
+
+    Raises DatasetNotFoundError where `dataset` is none of these, TableError where its metadata is wrong.
+    """
+    if dataset == SYNTHETIC:
+        _refuse_columns(columns, "the synthetic data set")
+        return ham10000.read_table(_synthetic(Path(workspace)), name or SYNTHETIC)
+    path = Path(dataset).expanduser().absolute()
+    of_workspace = Path(workspace).absolute() / "datasets" / dataset
+    if not path.exists() and Path(dataset).name == dataset and of_workspace.is_dir():
+        path = of_workspace
+    if path.is_file():
+        return _read_file(path, columns, name)
+    if not path.is_dir():
+        raise DatasetNotFoundError(f"there is no data set {dataset!r}{_nearest(dataset, path)} {FORMS}")
+    if is_imported(path):
+        _refuse_columns(columns, "a data set that came with imported features")
+        return read_imported(path, name)
+    if ham10000.find_metadata(path) is not None:
+        _refuse_columns(columns, "a folder in HAM10000's layout")
+        return ham10000.read_table(path, name)
+    _refuse_columns(columns, "a folder of class folders")
+    return read_class_folders(path, name)
+
+
+def read_class_folders(folder: Path, name: str | None = None) -> ImageTable:
+    """Reads a folder that has one folder of images per class.
+
+    The label is the name of the first folder, below which images may lie at any depth; the image_id is the path
+    inside `folder` without its suffix; each image is a group of its own. Where several images show one subject,
+    describe them by a CSV with a group column instead, or a split will leak.
+
+    Raises DatasetNotFoundError where the folder is of another kind, and says what was found.
+    """
+    folder = Path(folder).absolute()
+    paths = find_images(folder)
+    in_classes = [path for path in paths if len(Path(path).parts) > 1]
+    labels = [Path(path).parts[0] for path in in_classes]
+    if any(label.startswith("HAM10000_images") for label in labels):
+        raise DatasetNotFoundError(
+            f"{folder} holds images of HAM10000, but not {ham10000.METADATA}: put it there, or let `hamcache download` "
+            "finish if it was broken off."
+        )
+    if not in_classes or len(in_classes) < len(paths) or {label.lower() for label in labels} <= _PART_NAMES:
+        raise DatasetNotFoundError(f"{folder} is not a data set: {_found(folder, paths, set(labels))} {FORMS}")
+    ids = ids_from_paths(in_classes, folder)
+    frame = pd.DataFrame({"image_id": ids, "label": labels, "group": ids}, dtype="str")
+    frame["path"] = [str(folder / path) for path in in_classes]
+    return build_table(name or safe_name(folder.name), frame, source=folder)
+
+
+def _read_file(path: Path, columns: Mapping[str, str] | None, name: str | None) -> ImageTable:
+    is_ham10000 = path.name.lower().startswith("ham10000_metadata")
+    if is_ham10000 and not columns:
+        return ham10000.read_table(path.parent, name)
+    if path.suffix.lower() not in _CSV_SUFFIXES:
+        advice = " Unpack it first." if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz") else ""
+        raise DatasetNotFoundError(f"{path} is a file, but not a CSV.{advice} {FORMS}")
+    return read_csv_table(path, name=name or safe_name(path.stem), columns=columns)
+
+
+def _synthetic(workspace: Path) -> Path:
+    """The folder of the synthetic data set; draws it where it is absent or was not finished."""
+    folder = workspace / "datasets" / SYNTHETIC
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # The lock keeps two commands that start together from drawing into one folder.
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / ham10000.METADATA).is_file():  # it is written last
+            from hamcache.data.synthetic.collection import synthesize
+
+            synthesize(folder)
+    return folder
+
+
+def _refuse_columns(columns: Mapping[str, str] | None, kind: str) -> None:
+    if columns:
+        raise TableError(f"`columns` ({', '.join(columns)}) are for a CSV file, but the data set is {kind}.")
+
+
+def _nearest(dataset: str, path: Path) -> str:
+    """The end of a sentence on a data set that does not exist: the command that gets it, or a name like the one given.
+
+    Such a name is one of the two words, or that of a neighbour.
+    """
+    if dataset == ham10000.NAME:
+        return ": `hamcache download` fetches it."
+    words = [SYNTHETIC, ham10000.NAME] if dataset == path.name else []
+    names = words
+    if path.parent.is_dir():
+        names = [*words, *(neighbour.name for neighbour in path.parent.iterdir())]
+        where = "."
+    else:
+        where = f" (nor the folder {path.parent})."
+    near = nearest_name(path.name, names)
+    if near is None:
+        return where
+    return f": did you mean {near if near in words else str(path.with_name(near))!r}?"
+
+
+def _found(folder: Path, images: list[str], labels: set[str]) -> str:
+    """One sentence: what a folder that is not a data set holds, and what would help."""
+    loose = [path for path in images if len(Path(path).parts) == 1]
+    tables = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _CSV_SUFFIXES)
+    if tables:
+        return f"it holds {some_of(tables)}: give such a file itself, if it lists the images."
+    if labels and not loose:
+        return (
+            f"its folders {some_of(sorted(labels))} look like parts of a split, not like classes; hamcache splits by "
+            "itself: give one of these folders, or a CSV that lists the images of all."
+        )
+    if labels:
+        return f"it holds {len(loose)} images beside its folders ({some_of(loose)}), so these have no label: move them."
+    if loose:
+        return f"it holds {len(loose)} images but no class folders: put each into the folder of its class."
+    names = sorted(path.name for path in folder.iterdir())
+    return f"it holds no images ({some_of(names)})." if names else "it is empty."

@@ -1,0 +1,135 @@
+"""Augmentation recipes: declared in `configs/augmentations.yaml`, checked here, and part of every feature key."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hamcache.extract.errors import RecipeError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+UNBOUNDED = 1_000_000
+"""Distinct views of a recipe that draws from a continuum."""
+
+
+class _Step(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Flip(_Step):
+    """Mirror left-right and top-bottom, each with a probability."""
+
+    horizontal: Share = 0.0
+    vertical: Share = 0.0
+
+
+class Affine(_Step):
+    """Rotate, scale and shift in one resampling."""
+
+    degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
+    translate: Share = 0.0
+    corners: Literal["black", "reflect"] = "black"
+
+
+class Color(_Step):
+    """Brightness, contrast and saturation factors from [1 - x, 1 + x], hue shift from [-x, x]."""
+
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+
+class Blur(_Step):
+    """Gaussian blur, sigma in thousandths of the image's short side."""
+
+    sigma: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    probability: Share = 1.0
+
+
+class Recipe(_Step):
+    """A named augmentation. Steps run in the order of these fields.
+
+    `canvas`: an image whose short side is longer, in pixels, is reduced to it (antialiased) before random steps, which
+    would otherwise cost more than the networks; choose it larger for backbones with inputs above 280 pixels.
+    """
+
+    name: str
+    canvas: Annotated[int, Field(ge=32)] = 320
+    symmetry: Literal["flips", "dihedral"] | None = None
+    flip: Flip | None = None
+    affine: Affine | None = None
+    color: Color | None = None
+    blur: Blur | None = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_flip(self) -> Recipe:
+        if self.symmetry and self.flip:
+            raise ValueError("symmetry already mirrors the image: drop flip or symmetry")
+        return self
+
+    @property
+    def is_random(self) -> bool:
+        """Whether anything is drawn at random (beside the symmetries, which are counted through)."""
+        return any((self.flip, self.affine, self.color, self.blur))
+
+    @property
+    def distinct_views(self) -> int:
+        """How many different views there are; asking for more gives these."""
+        if self.is_random:
+            return UNBOUNDED
+        return {None: 1, "flips": 4, "dihedral": 8}[self.symmetry]
+
+    @property
+    def starts_plain(self) -> bool:
+        """Whether view 0 is the plain image."""
+        return not self.is_random
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the key; what has no effect is left out, so that a later kind of step changes no key."""
+        return self.model_dump(mode="json", exclude_none=True, exclude=None if self.is_random else {"canvas"})
+
+
+def load_recipes(path: Path | None = None) -> dict[str, Recipe]:
+    """Every recipe of a YAML file (default: the one that comes with the package), by name.
+
+    Raises:
+        RecipeError: a recipe is ill-formed; says which, and where.
+    """
+    text = (path or files("hamcache.configs").joinpath("augmentations.yaml")).read_text(encoding="utf-8")
+    try:
+        declared = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}. See configs/augmentations.yaml for the form.") from None
+    if not isinstance(declared, dict):
+        raise RecipeError(
+            f"Expected recipes by name in {path}, but got {type(declared).__name__}; see augmentations.yaml."
+        )
+    recipes = {}
+    for name, steps in declared.items():
+        try:
+            recipes[name] = Recipe(name=name, **(steps or {}))
+        except (ValidationError, TypeError) as error:
+            problems = (
+                "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+                if isinstance(error, ValidationError)
+                else str(error)
+            )
+            raise RecipeError(f"Augmentation recipe {name!r} is ill-formed: {problems}.") from None
+    return recipes
+
+
+def get_recipe(name: str, path: Path | None = None) -> Recipe:
+    """One recipe by name; an unknown name offers the nearest one."""
+    recipes = load_recipes(path)
+    if name not in recipes:
+        near = get_close_matches(name, recipes, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"Expected an augmentation out of {', '.join(recipes)}, but got {name!r}.{hint}")
+    return recipes[name]

@@ -1,0 +1,147 @@
+"""Views: draw what happens to an image, then do it.
+
+A draw depends on nothing but its name: seed, augmentation, image and view. So any worker, in any order, in any thread
+draws the same, and every backbone sees the same pixels for the same view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+from hamcache.extract.augmentations import Recipe
+
+
+@dataclass(frozen=True)
+class ViewDraw:
+    """One view, fully determined: what happens to the image, in this order.
+
+    Attributes:
+        symmetry: 0 to 7: mirrored left-right if bit 0 is set, top-bottom if bit 1, transposed if bit 2.
+        canvas: the short side is reduced to this many pixels if it is longer; 0 for never.
+        angle: rotation in degrees, clockwise.
+        scale: magnification.
+        shift: translation, as shares of width and height.
+        corners: what fills the corners: `black` or `reflect`.
+        brightness, contrast, saturation: factors. hue: shift as a share of the colour circle.
+        blur: sigma in thousandths of the short side; 0 for none.
+    """
+
+    symmetry: int = 0
+    canvas: int = 0
+    angle: float = 0.0
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    corners: str = "black"
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+    blur: float = 0.0
+
+
+PLAIN = ViewDraw()
+
+
+def generator_for(seed: int, augmentation: str, image_id: str, view: int) -> np.random.Generator:
+    """A counter-based generator (Philox) keyed by the name of a view and by nothing else."""
+    name = f"{seed}\0{augmentation}\0{image_id}\0{view}".encode()
+    key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def draw_view(recipe: Recipe, seed: int, image_id: str, view: int) -> ViewDraw:
+    """Draw view number `view` of an image under a recipe."""
+    counted = {None: 1, "flips": 4, "dihedral": 8}[recipe.symmetry]
+    symmetry = view % counted
+    if not recipe.is_random:
+        return ViewDraw(symmetry=symmetry)
+    # Every number is drawn whether the recipe uses it or not, so that changing one step leaves the others' draws alone.
+    u = generator_for(seed, recipe.name, image_id, view).random(11)
+    if recipe.flip:
+        symmetry = int(u[0] < recipe.flip.horizontal) + 2 * int(u[1] < recipe.flip.vertical)
+    affine, color, blur = recipe.affine, recipe.color, recipe.blur
+    return ViewDraw(
+        symmetry=symmetry,
+        canvas=recipe.canvas,
+        angle=affine.degrees * _signed(u[2]) if affine else 0.0,
+        scale=math.exp(_between(u[3], math.log(affine.scale[0]), math.log(affine.scale[1]))) if affine else 1.0,
+        shift=(affine.translate * _signed(u[4]), affine.translate * _signed(u[5])) if affine else (0.0, 0.0),
+        corners=affine.corners if affine else "black",
+        brightness=1 + color.brightness * _signed(u[6]) if color else 1.0,
+        contrast=1 + color.contrast * _signed(u[7]) if color else 1.0,
+        saturation=1 + color.saturation * _signed(u[8]) if color else 1.0,
+        hue=color.hue * _signed(u[9]) if color else 0.0,
+        blur=_between(u[10] / blur.probability, *blur.sigma) if blur and u[10] < blur.probability else 0.0,
+    )
+
+
+def apply_view(image: torch.Tensor, draw: ViewDraw) -> torch.Tensor:
+    """Do what was drawn.
+
+    Args:
+        image: uint8 `[3, height, width]`.
+        draw: the view.
+
+    Returns:
+        uint8 `[3, h, w]`: the same size, transposed with the symmetry, reduced to the canvas.
+    """
+    if draw == PLAIN:
+        return image
+    if draw.symmetry & 1:
+        image = image.flip(2)
+    if draw.symmetry & 2:
+        image = image.flip(1)
+    if draw.symmetry & 4:
+        image = image.transpose(1, 2)
+    if 0 < draw.canvas < min(image.shape[1:]):
+        image = F.resize(image, [draw.canvas], antialias=True)
+    if draw.angle or draw.scale != 1 or any(draw.shift):
+        image = _affine(image, draw)
+    if (draw.brightness, draw.contrast, draw.saturation, draw.hue) != (1, 1, 1, 0):
+        image = _color(image, draw)
+    if draw.blur:
+        sigma = draw.blur * min(image.shape[1:]) / 1000
+        image = F.gaussian_blur(image, kernel_size=2 * math.ceil(2 * sigma) + 1, sigma=sigma)
+    return image
+
+
+def _color(image: torch.Tensor, draw: ViewDraw) -> torch.Tensor:
+    """Brightness, contrast, saturation, hue; on a PIL image, where hue costs half of what it costs on a tensor."""
+    pil = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    pil = F.adjust_brightness(pil, draw.brightness)
+    pil = F.adjust_contrast(pil, draw.contrast)
+    pil = F.adjust_saturation(pil, draw.saturation)
+    if draw.hue:
+        pil = F.adjust_hue(pil, draw.hue)
+    return torch.from_numpy(np.array(pil)).permute(2, 0, 1)
+
+
+def _affine(image: torch.Tensor, draw: ViewDraw) -> torch.Tensor:
+    """Rotate, scale and shift about the centre in one bilinear resampling."""
+    height, width = image.shape[1:]
+    cos, sin = math.cos(math.radians(draw.angle)) / draw.scale, math.sin(math.radians(draw.angle)) / draw.scale
+    aspect = height / width
+    # Where each output pixel is read from, in coordinates from -1 to 1 over each side.
+    inverse = torch.tensor([[cos, sin * aspect, 0.0], [-sin / aspect, cos, 0.0]])
+    inverse[:, 2] = -inverse[:, :2] @ torch.tensor([2 * draw.shift[0], 2 * draw.shift[1]])
+    grid = torch.nn.functional.affine_grid(inverse[None], [1, 3, height, width], align_corners=False)
+    padding = "reflection" if draw.corners == "reflect" else "zeros"
+    moved = torch.nn.functional.grid_sample(
+        image[None].float(), grid, mode="bilinear", padding_mode=padding, align_corners=False
+    )
+    return moved[0].round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _signed(u: float) -> float:
+    return 2 * float(u) - 1
+
+
+def _between(u: float, low: float, high: float) -> float:
+    return low + (high - low) * float(u)

@@ -1,0 +1,241 @@
+"""Fill the cache: plan what is missing, and let Dask run it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.keys import FeatureKey
+from hamcache.cache.lock import writing
+from hamcache.cache.plan import BlockTask, Plan, make_plan
+from hamcache.cache.quarantine import BadImage, Quarantine
+from hamcache.cache.storage import Root
+from hamcache.cache.store import FeatureStore
+from hamcache.data.digests import MISSING
+from hamcache.data.table import ImageTable
+from hamcache.extract.augmentations import Recipe
+from hamcache.extract.backbones import BackboneSpec
+from hamcache.extract.errors import ExtractionFailedError
+from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult, run_task, shared_backbone, stopping
+
+RETRIES = 2
+"""How often a task whose worker died is tried again elsewhere."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: images done and in all, feature vectors computed so far."""
+
+    done: int
+    total: int
+    vectors: int
+
+
+@dataclass(frozen=True)
+class ExtractionSummary:
+    """What a run did.
+
+    Attributes:
+        n_images: images asked for.
+        n_written, n_reused: feature vectors computed now, and found in the cache.
+        n_decoded: images decoded.
+        quarantined: images left out, with the reason; `n_new_bad` of them found bad in this run.
+        seconds: wall time from the plan to the last chunk.
+        stores: folder of each store, with the views asked of it.
+    """
+
+    n_images: int
+    n_written: int
+    n_reused: int
+    n_decoded: int
+    quarantined: tuple[BadImage, ...]
+    n_new_bad: int
+    seconds: float
+    stores: tuple[tuple[str, int], ...]
+
+    @property
+    def images_per_second(self) -> float:
+        """Images decoded a second (0 when nothing had to be done)."""
+        return self.n_decoded / self.seconds if self.n_decoded else 0.0
+
+    @property
+    def vectors_per_second(self) -> float:
+        """Feature vectors (an image through a network once) a second."""
+        return self.n_written / self.seconds if self.n_written else 0.0
+
+    def __str__(self) -> str:
+        rates = f", {self.images_per_second:.1f} images/s, {self.vectors_per_second:.1f} vectors/s"
+        return (
+            f"{self.n_images:,} images, {len(self.stores)} stores: {self.n_written:,} vectors written, "
+            f"{self.n_reused:,} reused, {self.n_decoded:,} images decoded, {len(self.quarantined):,} quarantined "
+            f"({self.n_new_bad:,} new), {self.seconds:.1f} s{rates * bool(self.n_decoded)}"
+        )
+
+
+def run_extraction(
+    table: ImageTable,
+    digests: Mapping[str, str],
+    root: Root | str | Path,
+    backbones: Sequence[tuple[BackboneSpec, str]],
+    recipes: Sequence[Recipe],
+    views: int = 1,
+    *,
+    seed: int = 0,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    source: str = "",
+    on_progress: Callable[[Progress], None] | None = None,
+) -> ExtractionSummary:
+    """Make the cache hold every view of every image for every backbone and recipe; compute only what it lacks.
+
+    Args:
+        table: the images.
+        digests: sha256 of each image's file (`data.digests.file_digests`).
+        root: features root.
+        backbones: which networks, and which kind of features of each; one named with several kinds runs once.
+        recipes: which augmentations.
+        views: views of each; a recipe with fewer distinct views gives all it has.
+        seed: seed of the draws.
+        workers: threads of the local scheduler (default: one a core).
+        scheduler: address of an existing Dask cluster instead.
+        device: `cpu` or `cuda`.
+        source: what the user calls the data set, for the advice in later errors.
+        on_progress: called after each task.
+
+    Raises:
+        ExtractionFailedError: not one image could be used.
+        CacheInUseError: another process is writing to this data set's stores.
+        KeyboardInterrupt: passed on; the stores are valid and the next run goes on from there.
+    """
+    started = time.perf_counter()
+    root = root if isinstance(root, Root) else Root(root)
+    with writing(root, table.name):
+        quarantine = Quarantine(root, table.name)
+        missing = [BadImage(i, MISSING, "file missing") for i, digest in digests.items() if digest == MISSING]
+        known = quarantine.among(digests)
+        new_missing = [bad for bad in missing if bad.image_id not in known]
+        quarantine.add(*new_missing)
+        usable = {i: digest for i, digest in digests.items() if digest != MISSING and i not in known}
+
+        stores, job = _prepare(table, root, backbones, recipes, views, seed, device, source, list(usable))
+        plan = make_plan(stores, usable)
+        table.require_images("Extracting", [task.image_ids[row] for task in plan.tasks for row in task.rows])
+        paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
+        results = _run_plan(plan, job, paths, workers, scheduler, on_progress, quarantine) if plan.tasks else []
+
+        summary = ExtractionSummary(
+            n_images=len(digests),
+            n_written=sum(r.n_vectors for r in results),
+            n_reused=plan.n_reused,
+            n_decoded=sum(r.n_decoded for r in results),
+            quarantined=tuple(quarantine.among(digests).values()),
+            n_new_bad=len(new_missing) + sum(len(r.bad) for r in results),
+            seconds=time.perf_counter() - started,
+            stores=tuple((store.folder, n) for store, n in stores),
+        )
+    if len(summary.quarantined) == len(digests):
+        reasons = sorted({bad.reason for bad in summary.quarantined})
+        raise ExtractionFailedError(
+            f"Not one of {len(digests)} images could be used: {'; '.join(reasons[:3])}. Check the data set's folder."
+        )
+    return summary
+
+
+def _prepare(
+    table: ImageTable,
+    root: Root,
+    backbones: Sequence[tuple[BackboneSpec, str]],
+    recipes: Sequence[Recipe],
+    views: int,
+    seed: int,
+    device: str,
+    source: str,
+    image_ids: Sequence[str],
+) -> tuple[list[tuple[FeatureStore, int]], ExtractionJob]:
+    """Open or create a store for each backbone, recipe and kind, with room for the images and views asked for."""
+    catalogue = Catalogue(root)
+    stores: list[tuple[FeatureStore, int]] = []
+    specs: list[tuple[str, StoreSpec]] = []
+    networks = list(dict.fromkeys(spec for spec, _ in backbones))
+    for (spec, kind), (r, recipe) in product(backbones, enumerate(recipes)):
+        backbone = shared_backbone(spec, device)
+        key = FeatureKey(
+            dataset=table.name,
+            backbone=spec.name,
+            weights=backbone.digest,
+            preprocessing=backbone.preprocessing.to_dict(),
+            augmentation=recipe.to_dict(),
+            seed=seed if recipe.is_random else 0,
+            precision=spec.precision,
+            kind=kind,
+        )
+        store = catalogue.get(key)
+        n_views = min(views, recipe.distinct_views)
+        if store is None or store.n_views < n_views or any(i not in store.row_of for i in image_ids):
+            table.require_images(f"Extracting {key.features_name} ({recipe.name})", image_ids)
+        if store is None:
+            layout = catalogue.layout(table.name, image_ids)
+            dim = backbone.dims([kind])[kind]
+            store = FeatureStore.create(root, key, dim, layout, _provenance(source or table.name))
+        store.grow(image_ids, n_views)
+        stores.append((store, n_views))
+        specs.append((store.folder, StoreSpec(networks.index(spec), r, kind)))
+    return stores, ExtractionJob(root.url, tuple(networks), tuple(recipes), tuple(specs), seed, device)
+
+
+def _run_plan(
+    plan: Plan,
+    job: ExtractionJob,
+    paths: Mapping[str, str],
+    workers: int | None,
+    scheduler: str | None,
+    on_progress: Callable[[Progress], None] | None,
+    quarantine: Quarantine,
+) -> list[TaskResult]:
+    from distributed import as_completed
+
+    from hamcache.extract.scheduler import dask_client
+
+    results: list[TaskResult] = []
+    done = 0
+    stopping.clear()
+    with dask_client(workers, scheduler) as client:
+        task_of = {
+            client.submit(run_task, job, task, _paths_of(task, paths), pure=False, retries=RETRIES): task
+            for task in plan.tasks
+        }
+        try:
+            for future in as_completed(list(task_of)):
+                result, task = future.result(), task_of.pop(future)
+                future.release()  # else a worker's death would make Dask compute finished tasks again
+                quarantine.add(*result.bad)
+                results.append(result)
+                done += len(task.rows)
+                if on_progress:
+                    on_progress(Progress(done, plan.n_images, sum(r.n_vectors for r in results)))
+        except BaseException:
+            stopping.set()
+            client.cancel(list(task_of))
+            raise
+    return results
+
+
+def _paths_of(task: BlockTask, paths: Mapping[str, str]) -> dict[str, str]:
+    return {task.image_ids[row]: paths[task.image_ids[row]] for row in task.rows}
+
+
+def _provenance(source: str) -> dict[str, str]:
+    """What is worth knowing of how a store came to be, and is not in its key."""
+    libraries = {
+        name: version(name) for name in ("hamcache", "torch", "torchvision", "timm", "zarr", "numpy", "pillow")
+    }
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"dataset": source, "created": created, "python": platform.python_version(), **libraries}

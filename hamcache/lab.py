@@ -1,0 +1,361 @@
+"""The front door for Python: one object, `Lab`, with the words of the command line.
+
+Each method is the command of the same name without its printing: it calls the same function, and gives back what that
+gives back. Nothing heavy is imported before a method needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from PIL import Image
+
+    from hamcache.cache.store import FeatureStore
+    from hamcache.data.splits import Split
+    from hamcache.data.summary import Summary
+    from hamcache.data.table import ImageTable
+    from hamcache.extract.fill import ExtractionSummary
+    from hamcache.pipeline.config.schema import ExperimentConfig
+    from hamcache.pipeline.evaluate.compare import Comparison
+    from hamcache.pipeline.runs.records import Run
+    from hamcache.pipeline.studies.sweeps.results import Sweep
+    from hamcache.pipeline.use.predict.predictor import Predictor
+
+# timm imports tqdm, which asks every notebook to install ipywidgets.
+warnings.filterwarnings("ignore", message="IProgress not found")
+
+METRICS = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
+
+
+class Lab:
+    """A data set and a workspace: where one looks at images, extracts their features, and trains on them.
+
+    >>> Lab("photos/moles.csv", "workspace", columns={"path": "file", "label": "diagnosis"})
+    Lab('photos/moles.csv', workspace='workspace')
+
+    Args:
+        dataset: A folder in HAM10000's Kaggle layout, a CSV, a folder of class folders, the name of a data set in the
+            workspace, or `synthetic`, which is drawn when it is first used (see `data.readers.resolve.read_dataset`).
+        workspace: Where everything made lies (default: see `find_workspace`).
+        columns: For a CSV: `image_id`, `path`, `label`, `group` -> what the file calls them, where that differs.
+        name: Name of the data set (default: from its folder or file).
+        features_root: Where the feature stores lie, if not in the workspace (a folder or an fsspec URL).
+    """
+
+    def __init__(
+        self,
+        dataset: str | Path = "synthetic",
+        workspace: str | Path | None = None,
+        *,
+        columns: Mapping[str, str] | None = None,
+        name: str | None = None,
+        features_root: str | Path = "",
+    ) -> None:
+        self.dataset = str(dataset)
+        self.workspace = Path(workspace) if workspace is not None else find_workspace()
+        self.features_root = str(features_root)
+        self._columns, self._name = dict(columns or {}), name
+
+    def __repr__(self) -> str:
+        return f"Lab({self.dataset!r}, workspace={str(self.workspace)!r})"
+
+    # -- the images
+
+    @cached_property
+    def table(self) -> ImageTable:
+        """The image table; its `frame` has one row an image: `image_id, path, label, group` and what else is known."""
+        from hamcache.data.readers.resolve import read_dataset
+        from hamcache.pipeline.cli.options import announce_drawing
+
+        announce_drawing(self.dataset, self.workspace)
+        return read_dataset(self.dataset, workspace=self.workspace, columns=self._columns or None, name=self._name)
+
+    def summary(self) -> Summary:
+        """Counts by class, images per lesion, missing files, identical files in different lesions."""
+        from hamcache.data.summary import summarise
+
+        return summarise(self.table, self._digests())
+
+    def split(self, policy: str = "one_per_lesion", *, seed: int = 0, **settings: Any) -> Split:
+        """Train, validation and test, no lesion in two of them; takes what `data.splits.make_split` takes."""
+        from hamcache.data.splits import make_split
+
+        return make_split(self.table, policy, seed=seed, **settings)
+
+    def views(self, image_id: str, augmentation: str = "none", views: int = 8, *, seed: int = 0) -> list[Image.Image]:
+        """Views of one image, drawn as `extract` draws them: view 0, 1, ..., no more than the augmentation has."""
+        from hamcache.extract.augmentations import get_recipe
+        from hamcache.extract.decode import decode_image
+        from hamcache.extract.sheet import drawn_views
+
+        path = self.table.subset([image_id]).frame["path"].iloc[0]
+        self.table.require_images("Drawing views", [image_id])
+        return drawn_views(decode_image(Path(path).read_bytes()), image_id, get_recipe(augmentation), views, seed)
+
+    # -- the cache
+
+    def extract(
+        self, backbones: str | Sequence[str], augmentation: str = "none", views: int = 1, **options: Any
+    ) -> ExtractionSummary:
+        """Compute the features that the cache lacks.
+
+        Args:
+            backbones: Names, as a list or separated by commas.
+            augmentation: What views are drawn of.
+            views: How many of each image.
+            options: Further arguments of `experiment.extraction.extract_features` (precision, seed, device, ...).
+        """
+        from hamcache.extract.names import split_list
+        from hamcache.pipeline.experiment.extraction import extract_features
+
+        names = split_list(backbones) if isinstance(backbones, str) else list(backbones)
+        known: dict[str, Any] = {"source": self.dataset, "features_root": self.features_root}
+        return extract_features(self.table, self.workspace, names, [augmentation], views, **known, **options)
+
+    def stores(self) -> list[FeatureStore]:
+        """The feature stores of this data set."""
+        from hamcache.cache.catalogue import Catalogue
+
+        return Catalogue(self.features_root or self.workspace / "features").stores(self.table.name)
+
+    def features(
+        self, backbone: str, augmentation: str = "none", views: int = 1, *, image_ids: Sequence[str] | None = None
+    ) -> np.ndarray:
+        """Cached features, float32 `[images, views, dim]`, in the order of `image_ids` (default: that of the table).
+
+        Raises:
+            MissingFeaturesError: The cache lacks some; names the command that makes them.
+        """
+        from hamcache.pipeline.experiment.inputs import open_inputs
+
+        ids = list(self.table.frame["image_id"]) if image_ids is None else list(image_ids)
+        config = self.config(backbone, augmentation, views)
+        inputs = open_inputs(config, self.workspace, table=self.table, features_root=self.features_root or None)
+        (block,) = inputs.load(config.features, ids)
+        return block.arrays(ids).views
+
+    # -- experiments
+
+    def config(
+        self,
+        features: str = "",
+        augmentation: str = "none",
+        views: int = 1,
+        head: str | Mapping[str, Any] = "",
+        *,
+        config: str | Path | None = None,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> ExperimentConfig:
+        """The experiment that `train` would run with these arguments."""
+        from hamcache.pipeline.config.schema import load_config
+
+        chosen = self._chosen(seed, features, augmentation, views, head)
+        return load_config(config, _overrides({**chosen, **(settings or {})}))
+
+    def train(
+        self,
+        features: str = "",
+        augmentation: str = "none",
+        views: int = 1,
+        head: str | Mapping[str, Any] = "",
+        *,
+        config: str | Path | None = None,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Run:
+        """Train, score and keep one experiment; one that has a finished run is found, not run again.
+
+        Args:
+            features: A backbone, or several joined by `+`, whose features are in the cache.
+            augmentation: Whose views are read.
+            views: How many of each image.
+            head: A head of the zoo (default: `logreg`, or the configuration's).
+            config: A YAML file, or the name of a packaged configuration, that gives all that the rest doesn't.
+            seed: Seed of the split and of the head.
+            settings: Any fields of the configuration: `{"head.lr": 1e-3, "split.policy": "grouped"}`.
+            options: Further arguments of `experiment.runner.run_experiment` (`test=True` opens the test set).
+        """
+        from hamcache.pipeline.experiment.runner import run_experiment
+
+        experiment = self.config(features, augmentation, views, head, config=config, seed=seed, settings=settings)
+        known = {"table": self.table, "features_root": self.features_root or None}
+        return run_experiment(experiment, self.workspace, **{**known, **options})
+
+    def zoo(
+        self,
+        features: Sequence[str],
+        heads: Sequence[str] = (),
+        augmentation: str = "none",
+        views: int = 1,
+        *,
+        config: str | None = None,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        test: bool = False,
+        jobs: int | None = None,
+    ) -> list[Run]:
+        """Train every head (default: all there are) on every set of features, in parallel.
+
+        Returns:
+            The runs: all heads on the first set of features, then on the next.
+
+        Raises:
+            Exception: What the first experiment that failed raised, after all have run; the finished ones are kept.
+        """
+        from hamcache.pipeline.studies.experiments import plan, run_all
+
+        experiments = plan(
+            features,
+            heads,
+            config=config,
+            augmentation=augmentation,
+            views=views,
+            overrides=_overrides(self._chosen(seed)),
+            settings=_overrides(settings or {}),
+        )
+        outcomes = run_all(experiments, self.workspace, test=test, jobs=jobs, features_root=self.features_root or None)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        return [outcome.run for outcome in outcomes if outcome.run is not None]
+
+    def sweep(
+        self,
+        features: str = "",
+        augmentation: str = "none",
+        views: int = 1,
+        *,
+        config: str | Path = "mlp",
+        space: Mapping[str, Any] | None = None,
+        samples: int | None = None,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Sweep:
+        """Search the open values of an experiment by many short trials, judged on validation only.
+
+        A sweep that was run is found, and one that was broken off, or gets more samples, goes on.
+
+        Args:
+            features: As in `train` (default: what the sweep's configuration says, which may search them).
+            augmentation: Whose views are read.
+            views: How many of each image.
+            config: A YAML file, or the name of a packaged sweep.
+            space: What is searched, instead of the configuration's space: `{"head.lr": {"loguniform": [1e-4, 1e-2]}}`.
+            samples: Trials in all.
+            seed: Seed of the search, and of the experiments in it.
+            settings: Any fields of the experiment; what is set is not searched.
+            options: Further arguments of `studies.sweeps.tuning.run_sweep` (`jobs`, `watcher`, ...).
+        """
+        from hamcache.pipeline.studies.sweeps.sweep_config import load_sweep_config
+        from hamcache.pipeline.studies.sweeps.tuning import run_sweep
+
+        fixed = {**self._chosen(seed, features, augmentation, views), **(settings or {})}
+        changes = {"space": space, "samples": samples, "seed": seed}
+        wanted = load_sweep_config(config, _overrides(fixed), changes=changes)
+        return run_sweep(wanted, self.workspace, **{"features_root": self.features_root or None, **options})
+
+    def finalize(self, sweep: Sweep) -> Run:
+        """Train a sweep's best trial again as a run, and score it on the test set: once, at the very end."""
+        from hamcache.pipeline.studies.sweeps.tuning import finalize
+
+        return finalize(sweep, self.workspace, features_root=self.features_root or None)
+
+    # -- results
+
+    def runs(self) -> pd.DataFrame:
+        """One row a finished run on this data set, the latest first: what it is, and each score."""
+        from hamcache.pipeline.runs.records import list_runs
+
+        found = list_runs(self.workspace)
+        return found[found["dataset"] == self.table.name].reset_index(drop=True)
+
+    def run(self, run: str) -> Run:
+        """The run with this id, or with an id that begins like this."""
+        from hamcache.pipeline.runs.records import load_run
+
+        return load_run(run, self.workspace)
+
+    def predictor(self, run: Run | str, **options: Any) -> Predictor:
+        """A finished run, ready to be asked about images: `lab.predictor(run).predict(["photos/*.jpg"])`.
+
+        Takes the options of `use.predict.predictor.Predictor`.
+        """
+        from hamcache.pipeline.use.predict.predictor import Predictor
+
+        (loaded,) = self._loaded([run])
+        return Predictor(loaded, self.workspace, **{"features_root": self.features_root or None, **options})
+
+    def leaderboard(self, *runs: Run | str, metrics: Sequence[str] = METRICS, part: str = "validation") -> pd.DataFrame:
+        """Scores of runs, the best first, with an interval of the first metric; last the majority-class baseline."""
+        from hamcache.pipeline.evaluate.compare import leaderboard
+
+        return leaderboard(self._loaded(runs), metrics, part)
+
+    def compare(
+        self, *runs: Run | str, metric: str = "mcc", part: str | None = None, reference: Run | str | None = None
+    ) -> Comparison:
+        """Differences between runs on the same images, by a paired bootstrap over lesions (see `compare_runs`)."""
+        from hamcache.pipeline.evaluate.compare import compare_runs
+
+        base = None if reference is None else self._loaded([reference])[0].id
+        return compare_runs(self._loaded(runs), metric, part, reference=base)
+
+    def _loaded(self, runs: Sequence[Run | str]) -> list[Run]:
+        return [self.run(run) if isinstance(run, str) else run for run in runs]
+
+    def _chosen(
+        self,
+        seed: int | None,
+        features: str = "",
+        augmentation: str = "none",
+        views: int = 1,
+        head: str | Mapping[str, Any] = "",
+    ) -> dict[str, Any]:
+        """What was asked for, by the fields of the configuration."""
+        from hamcache.pipeline.config.schema import blocks_from
+
+        chosen = self._about() | ({} if seed is None else {"seed": seed})
+        if features:
+            chosen["features.blocks"] = blocks_from(features, augmentation, views)
+        return chosen | ({"head": head} if head else {})
+
+    def _about(self) -> dict[str, Any]:
+        """What every configuration says of the data set."""
+        about: dict[str, Any] = {"dataset": self.dataset}
+        if self._name is not None:
+            about["dataset_name"] = self._name
+        if self._columns:
+            about["columns"] = self._columns
+        return about
+
+    def _digests(self) -> dict[str, str]:
+        from hamcache.data.digests import file_digests
+        from hamcache.pipeline.experiment.inputs import digest_memory
+
+        return file_digests(self.table, digest_memory(self.workspace, self.table))
+
+
+def find_workspace() -> Path:
+    """`HAMCACHE_WORKSPACE`; without it `workspace` in this folder, or beside it for a notebook in `notebooks`."""
+    named = os.environ.get("HAMCACHE_WORKSPACE")
+    if named:
+        return Path(named)
+    here = Path.cwd()
+    return (here.parent if here.name == "notebooks" else here) / "workspace"
+
+
+def _overrides(values: Mapping[str, Any]) -> list[str]:
+    """`{"head.lr": 0.1}` as `["head.lr=0.1"]`, which `load_config` takes; JSON is YAML."""
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]

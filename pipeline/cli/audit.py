@@ -1,0 +1,161 @@
+"""`hamcache data audit`: images that look the same, labels that are likely wrong, images unlike the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hamcache.pipeline.cli import options
+
+if TYPE_CHECKING:
+    from hamcache.pipeline.inspect.audit.audit import Audit
+
+SHOWN = 12
+"""Rows of a table that are printed; the files have them all."""
+
+
+def audit(
+    dataset: options.Dataset = "synthetic",
+    backbones: Annotated[
+        str, typer.Option(help="Whose features are compared (default: all of the usual kind).", metavar="A,B")
+    ] = "",
+    top: Annotated[int, typer.Option(min=1, help="Nearest images of other lesions looked at, for each image.")] = 10,
+    cosine: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Least cosine of a pair (default: from pairs of one lesion)."),
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=0, help="Pairs compared at pixels (default: 2 an image, 50,000 at most).")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="Split that pairs may straddle: one_per_lesion, single_image_lesions or grouped.")
+    ] = "one_per_lesion",
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, of folds and samples.")] = 0,
+    jobs: options.Jobs = None,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
+    column: options.Columns = [],  # noqa: B006
+    name: options.Name = "",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Find images of different lesions that look the same, labels that are likely wrong, and images unlike the rest.
+
+    Works on cached features (best: augmentation dihedral with 4 views) and compares candidates at their pixels. Writes
+    tables, sheets to look at, and two proposals, exclude.csv and merge_groups.csv, for you to edit.
+    """
+    from hamcache.data.curation import read_curation
+    from hamcache.data.splits import POLICIES
+    from hamcache.pipeline.cli.console import progress_bar
+    from hamcache.pipeline.inspect.audit.audit import AuditSettings, write_audit
+    from hamcache.pipeline.inspect.audit.audit import audit as make_audit
+
+    options.one_of(policy, POLICIES, "--policy")
+    table = options.read_table(dataset, workspace, column, name)
+    settings = AuditSettings(
+        backbones=tuple(part.strip() for part in backbones.split(",") if part.strip()),
+        top=top,
+        cosine=cosine,
+        candidates=candidates,
+        policy=policy,
+        seed=seed,
+        jobs=jobs,
+    )
+    found = make_audit(
+        table,
+        workspace,
+        settings,
+        curation=read_curation(table, exclude, merge_groups),
+        features_root=features_url or None,
+        source=dataset,
+        bar=progress_bar,
+    )
+    folder = workspace / "audit" / table.name
+    kept = write_audit(found, folder)
+    pictures = draw(found, folder)
+    show(found, folder, pictures, kept)
+
+
+def draw(found: Audit, folder: Path) -> list[Path]:
+    """Write the sheets of an audit."""
+    from hamcache.pipeline.show.plots.audit import plot_labels, plot_outliers, plot_pairs
+
+    paths = dict(zip(found.table.frame["image_id"], found.table.frame["path"], strict=True))
+    name = found.table.name
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in found.pairs["verdict"].value_counts(sort=False).items())
+    return [
+        *plot_pairs(found.pairs, paths, folder / "pairs.png", f"{name}: pairs of different lesions ({verdicts})"),
+        *plot_labels(found.labels, paths, folder / "labels.png", f"{name}: likely label errors, or errors of the head"),
+        *plot_outliers(found.outliers, paths, folder / "outliers.png", f"{name}: images least like the others"),
+    ]
+
+
+def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> None:
+    """Print what was found, how far it can be trusted, and what to do with it."""
+    from functools import partial
+
+    from hamcache.pipeline.cli.console import console, show_table
+    from hamcache.pipeline.inspect.audit.audit import EXCLUDE, MERGE_GROUPS
+    from hamcache.pipeline.inspect.audit.findings import records
+
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    pairs = found.pairs
+    if len(pairs):
+        rows = [
+            (
+                p["image_id"],
+                p["other"],
+                f"{p['group']} {p['label']}",
+                f"{p['other_group']} {p['other_label']}",
+                p["score"],
+                p["cosine"],
+                p["verdict"],
+                f"{p['part']} | {p['other_part']}" if p["straddles"] else "",
+                "yes" if p["conflict"] else "",
+            )
+            for p in records(pairs.head(SHOWN))
+        ]
+        show_table(
+            f"Pairs of different lesions: {len(pairs)}",
+            ("image", "other", "lesion", "other lesion", "score", "cosine", "verdict", "straddles", "labels differ"),
+            rows,
+            _more(len(pairs), "pairs.csv"),
+        )
+    if len(found.labels):
+        names = ("image_id", "group", "label", "p_label", "suggested", "p_suggested")
+        show_table(
+            f"Likely label errors: {len(found.labels)}",
+            ("image", "lesion", "label", "p(label)", "suggested", "p(suggested)"),
+            [tuple(x[name] for name in names) for x in records(found.labels.head(SHOWN))],
+            f"By a logistic regression with an MCC of {found.label_mcc:.3f}: what it does not see it calls an error. "
+            + _more(len(found.labels), "labels.csv"),
+        )
+    show_table("Found", ("what", "number"), list(found.counts.items()))
+    known = found.calibration
+    say(
+        f"Compared {', '.join(found.sources)}; {found.candidates:,} pairs at their pixels, cosine "
+        f"{found.least_cosine:.2f} or more."
+    )
+    if known.same_pairs:
+        say(
+            f"Measured on {known.same_pairs} pairs of one lesion: the pixels of {known.same_confirmed:.0%} say so, and "
+            f"the search would have come upon {known.same_found:.0%} of these. What is not listed may be there."
+        )
+    say(f"Of {known.strangers} random pairs of two lesions 99 % score {known.strangers_score:.2f} or less.")
+    for note in found.notes:
+        say(f"Note: {note}.")
+    for path in kept:
+        say(f"Your edited proposals were kept as {path}.")
+    say(f"Wrote {folder}: {', '.join(path.name for path in pictures)}, pairs.csv, labels.csv, outliers.csv, "
+        f"duplicates.csv, summary.json, {EXCLUDE}, {MERGE_GROUPS}.")  # fmt: skip
+    say(
+        "Look at the sheets, edit the two proposals, and give them to train, zoo, hybrids or data split: "
+        f"--exclude {folder / EXCLUDE} --merge-groups {folder / MERGE_GROUPS}"
+    )
+    say(f"{sum(found.seconds.values()):.0f} s ({', '.join(f'{k} {v:.0f}' for k, v in found.seconds.items())})")
+
+
+def _more(count: int, file: str) -> str:
+    return f"The first {SHOWN}; all are in {file}." if count > SHOWN else ""

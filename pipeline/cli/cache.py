@@ -1,0 +1,168 @@
+"""`hamcache cache`: list, inspect, verify, compare and clean feature stores."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from hamcache.pipeline.cli import options
+
+app = typer.Typer(help="List, inspect, verify, compare, share and clean feature stores.", no_args_is_help=True)
+Store = Annotated[str, typer.Argument(help="A store: its folder, or the first digits of its key.", metavar="STORE")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+
+
+@app.command()
+def ls(
+    dataset: Annotated[str, typer.Option(help="Only stores of the data set of this name.")] = "*",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """List every store: what it holds, how full it is, its size."""
+    from hamcache.pipeline.cli.console import console, errors, human_bytes, show_table
+
+    catalogue = options.catalogue(workspace, features_url)
+    rows, total = [], 0
+    for store in catalogue.stores(dataset):
+        size = sum(catalogue.root.files(store.folder).values())
+        total += size
+        key, full = store.key, f"{100 * store.filled():.0f} %"
+        held = (len(store.image_ids), store.n_views, store.dim, full, human_bytes(size))
+        rows.append((key.dataset, key.features_name, key.augmentation_name, key.precision, *held, key.short))
+    columns = ("data set", "features", "augmentation", "precision", "images", "views", "dim", "filled", "size", "key")
+    show_table(f"Feature stores in {catalogue.root.url}", columns, rows)
+    console.print(f"{len(rows)} stores, {human_bytes(total)}")
+    for folder, reason in catalogue.broken().items():
+        errors.print(f"Can't be read: {folder}: {reason}")
+
+
+@app.command()
+def info(
+    store: Store, workspace: options.Workspace = options.DEFAULT_WORKSPACE, features_url: options.FeaturesUrl = ""
+) -> None:
+    """Show one store's key, provenance and contents as JSON."""
+    from hamcache.cache.quarantine import Quarantine
+
+    catalogue = options.catalogue(workspace, features_url)
+    found = catalogue.by_prefix(store)
+    about = {
+        "folder": found.folder,
+        "key": found.key.to_dict(),
+        "key_digest": found.key.digest,
+        "provenance": found.provenance,
+        "images": len(found.image_ids),
+        "views": found.n_views,
+        "dim": found.dim,
+        "filled": round(found.filled(), 4),
+        "bytes": sum(catalogue.root.files(found.folder).values()),
+        "quarantined_in_data_set": len(Quarantine(catalogue.root, found.key.dataset)),
+    }
+    typer.echo(json.dumps(about, indent=2))
+
+
+@app.command()
+def verify(
+    stores: Annotated[list[str] | None, typer.Argument(help="Stores (default: all).")] = None,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Read every chunk and check it. Exits with 1 when anything is wrong; the same `extract` command mends it."""
+    from hamcache.pipeline.cli.console import console, progress_bar, show_table
+
+    catalogue = options.catalogue(workspace, features_url)
+    chosen = [catalogue.by_prefix(name) for name in stores] if stores else catalogue.stores()
+    rows: list[tuple[str, object, object, str]] = []
+    if not stores:
+        rows += [(folder, "", "", reason) for folder, reason in catalogue.broken().items()]
+    with progress_bar("verifying", len(chosen), "stores") as advance_to:
+        for number, store in enumerate(chosen, start=1):
+            rows += [(store.folder, flaw.block, flaw.view, flaw.what) for flaw in store.verify()]
+            advance_to(number, None)
+    if rows:
+        show_table("Wrong", ("store", "block", "view", "what"), rows)
+        console.print("Damaged chunks are never served. Run the extract command that made them to mend them.")
+        raise typer.Exit(1)
+    console.print(f"{len(chosen)} stores, nothing wrong.")
+
+
+@app.command()
+def explain(
+    ours: Annotated[str, typer.Argument(help="A store.")],
+    theirs: Annotated[str, typer.Argument(help="Another store.")],
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Say which fields make two stores' keys differ."""
+    from hamcache.cache.keys import explain as differing
+    from hamcache.pipeline.cli.console import console, show_table
+
+    catalogue = options.catalogue(workspace, features_url)
+    left, right = catalogue.by_prefix(ours), catalogue.by_prefix(theirs)
+    fields = differing(left.key, right.key)
+    if not fields:
+        console.print("The keys are equal: both names mean the same store.")
+        return
+    show_table(f"{left.folder} against {right.folder}", ("field", left.key.short, right.key.short),
+               [(field, str(a), str(b)) for field, a, b in fields])  # fmt: skip
+
+
+@app.command()
+def rm(
+    stores: Annotated[list[str], typer.Argument(help="Stores: folders, or the first digits of keys.")],
+    yes: Yes = False,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Remove stores, after asking."""
+    from hamcache.pipeline.cli.console import console, human_bytes
+
+    catalogue = options.catalogue(workspace, features_url)
+    folders = [name if name in catalogue.folders() else catalogue.by_prefix(name).folder for name in stores]
+    for folder in folders:
+        console.print(f"{folder}  {human_bytes(sum(catalogue.root.files(folder).values()))}")
+    if not yes and not typer.confirm(f"Remove {len(folders)} stores?"):
+        raise typer.Exit(1)
+    from hamcache.cache.lock import writing
+
+    for folder in folders:
+        with writing(catalogue.root, folder.split("/")[0]):
+            catalogue.remove(folder)
+    console.print(f"Removed {len(folders)} stores.")
+
+
+@app.command()
+def gc(
+    yes: Yes = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also decoded images and checkpoints, which only save time.")
+    ] = False,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Sweep up what killed processes left behind: partial files, unfinished stores and runs, orphaned chunks."""
+    from contextlib import ExitStack
+
+    from hamcache.cache.lock import writing
+    from hamcache.pipeline.cli.console import console, human_bytes, show_table
+    from hamcache.pipeline.runs.housekeeping import remove_leftover, workspace_leftovers
+
+    catalogue = options.catalogue(workspace, features_url)
+    with ExitStack() as locks:
+        for dataset in catalogue.datasets():
+            locks.enter_context(writing(catalogue.root, dataset))  # a partial file may be somebody's work under way
+        in_stores, beside = catalogue.leftovers(), workspace_leftovers(workspace, everything=everything)
+        found = [*in_stores, *beside]
+        if not found:
+            console.print("Nothing to free.")
+            return
+        show_table("Would free", ("path", "bytes", "why"), [(x.path, x.bytes, x.why) for x in found])
+        total = human_bytes(sum(x.bytes for x in found))
+        if not yes and not typer.confirm(f"Free {total} in {len(found)} places?"):
+            raise typer.Exit(1)
+        for leftover in in_stores:
+            catalogue.root.remove(leftover.path)
+        for leftover in beside:
+            remove_leftover(workspace, leftover)
+        console.print(f"Freed {total}.")

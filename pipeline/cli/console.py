@@ -1,0 +1,135 @@
+"""How the command line shows things: one console, one look for tables and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from math import isnan
+from time import monotonic
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+WIDTH = 160
+"""Columns when the output is not a terminal: files and pipes should not fold."""
+
+console = Console()
+if not console.is_terminal:
+    console = Console(width=WIDTH)
+errors = Console(stderr=True, width=None if Console(stderr=True).is_terminal else WIDTH)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
+    """Print a table; text left, numbers right. The first column, which names the row, is the last to be folded."""
+    table = Table()
+    for number, column in enumerate(columns):
+        numeric = all(isinstance(row[number], (int, float)) for row in rows) if rows else False
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(_text(cell) for cell in row))
+    # Not the table's own title and caption: those are folded to the table's width.
+    console.print(title, style="bold", highlight=False)
+    console.print(table)
+    if caption:
+        console.print(caption, style="italic", highlight=False)
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, float):
+        return "-" if isnan(cell) else f"{cell:.3f}"
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar with rate and time left on a terminal, a line in a notebook; yields `advance_to(done, total)`.
+
+    The unit "B" counts bytes.
+    """
+    if console.is_jupyter:
+        yield _notebook_line(what, total, unit)
+        return
+    first: int | None = None if unit == "B" else 0  # bytes of an earlier download come at once: no part of the rate
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn() if unit == "B" else MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=False),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(what, total=total, rate="")
+
+        def advance_to(done: int, total: int | None = None) -> None:
+            nonlocal first
+            if total is not None:
+                bar.update(task, total=total)
+            if first is None or done < first:
+                first = done
+                bar.reset(task, completed=done)
+            bar.update(task, completed=done)
+            elapsed = bar.tasks[0].elapsed or 0
+            rate = (done - first) / elapsed if elapsed > 0 else 0.0
+            shown = f"{human_bytes(round(rate))}/s" if unit == "B" else f"{rate:.1f} {unit}/s"
+            bar.update(task, rate=shown if elapsed > 0 else "")
+
+        yield advance_to
+
+
+def _notebook_line(what: str, total: int | None, unit: str) -> Callable[[int, int | None], None]:
+    """`advance_to`, which rewrites one line below a notebook's cell. (rich's bar would need ipywidgets.)"""
+    from IPython.display import display
+
+    started = monotonic()
+    handle: Any = None
+
+    def advance_to(done: int, new_total: int | None = None) -> None:
+        nonlocal handle, total
+        total = total if new_total is None else new_total
+        rate = done / max(monotonic() - started, 1e-9)
+        shown = [human_bytes(n) if unit == "B" else f"{n:,}" for n in (done, total or 0)]
+        speed = f"{human_bytes(round(rate))}/s" if unit == "B" else f"{rate:.1f} {unit}/s"
+        line = {"text/plain": f"{what}: {shown[0]}" + f" of {shown[1]}" * (total is not None) + f", {speed}"}
+        if handle is None:
+            handle = display(line, raw=True, display_id=True)
+        else:
+            handle.update(line, raw=True)
+
+    return advance_to
+
+
+class ConsoleReport:
+    """What a download says, on the console: see `data.fetch.reporting`."""
+
+    def say(self, sentence: str) -> None:
+        """Print one line."""
+        console.print(sentence, highlight=False, markup=False)
+
+    def bar(self, what: str, total: int | None, unit: str) -> AbstractContextManager[Callable[[int, int | None], None]]:
+        """A bar with rate and time left; one line where the output is not a terminal."""
+        if not console.is_terminal:
+            self.say(f"{what} ...")
+        return progress_bar(what, total, unit)
+
+
+def human_bytes(n: int) -> str:
+    """`1536` as `1.5 KB`."""
+    size = float(n)
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,202 @@
+"""`hamcache data`: look at a data set, split it, take a part of it, draw a synthetic one (`audit.py` has the audit)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hamcache.pipeline.cli import options
+
+app = typer.Typer(
+    help="Look at a data set, audit it, split it, take a part of it, draw a synthetic one.", no_args_is_help=True
+)
+
+
+@app.command()
+def summary(
+    dataset: options.Dataset = "synthetic",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    column: options.Columns = [],  # noqa: B006
+    name: options.Name = "",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Sizes, class distribution for all images and for one a lesion, images per lesion, missing files."""
+    from hamcache.data.digests import file_digests
+    from hamcache.data.summary import summarise
+    from hamcache.pipeline.cli.console import console, show_table
+    from hamcache.pipeline.experiment.inputs import digest_memory
+
+    table = options.read_table(dataset, workspace, column, name)
+    found = summarise(table, file_digests(table, digest_memory(workspace, table)))
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    console.print(
+        f"{found.name}: {found.images:,} images -> {found.groups:,} lesions (groups), "
+        f"fingerprint {found.fingerprint[:12]}"
+    )
+    show_table(
+        "Classes",
+        ("class", "images", "% of images", "lesions", "% of lesions"),
+        [(c.label, c.images, f"{c.images_percent:.1f}", c.groups, f"{c.groups_percent:.1f}") for c in found.classes],
+        caption="'% of lesions' is the distribution when one image of each lesion is kept.",
+    )
+    per_group = ", ".join(f"{n}: {count:,}" for n, count in found.images_per_group.items())
+    console.print(f"Images per lesion (images: lesions): {per_group}")
+    console.print(f"Missing files: {len(found.missing_files):,}{_some(found.missing_files)}")
+    console.print(f"Lesions with several labels: {len(found.mixed_groups):,}{_some(found.mixed_groups)}")
+    if found.twins is not None:
+        console.print(
+            f"Identical files in different lesions: {len(found.twins):,}{_some(['='.join(t) for t in found.twins])}"
+        )
+
+
+@app.command()
+def split(
+    dataset: options.Dataset = "synthetic",
+    policy: Annotated[str, typer.Option(help="one_per_lesion, single_image_lesions or grouped.")] = "one_per_lesion",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of train and validation; the test set's seed is always 0.")
+    ] = 0,
+    test_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
+    validation_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
+    train_images: Annotated[str, typer.Option(help="one, or all images of the train lesions.")] = "one",
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
+    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("split.csv"),
+    column: options.Columns = [],  # noqa: B006
+    name: options.Name = "",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Make a split, check it for leaks, and save it as a CSV."""
+    from hamcache.data.curation import read_curation
+    from hamcache.data.splits import PARTS, make_split
+    from hamcache.pipeline.cli.console import console, show_table
+
+    table = options.read_table(dataset, workspace, column, name)
+    made = make_split(
+        table,
+        policy,
+        seed=seed,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        train_images=train_images,
+        curation=read_curation(table, exclude, merge_groups),
+    )
+    made.save(out)
+    counts = (
+        made.frame.groupby(["label", "split"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
+    )
+    rows = [(label, *map(int, counts.loc[label])) for label in table.classes if label in counts.index]
+    rows.append(("all", *(int(counts[part].sum()) for part in PARTS)))
+    show_table(f"{policy}, seed {seed}", ("class", *PARTS), rows)
+    console.print(f"No lesion is in two parts. Wrote {out}, fingerprint {made.fingerprint[:12]}.")
+
+
+@app.command()
+def synthesize(
+    folder: Annotated[Path | None, typer.Argument(help="Where to (default: WORKSPACE/datasets/synthetic).")] = None,
+    lesions: Annotated[int, typer.Option(min=1, help="How many lesions; some get several photographs.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same data set.")] = 0,
+    difficulty: Annotated[float, typer.Option(min=0, max=1, help="0: classes differ plainly; 1: hardly.")] = 0.5,
+    width: Annotated[int, typer.Option(min=32, help="Pixels.")] = 600,
+    height: Annotated[int, typer.Option(min=32, help="Pixels.")] = 450,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Draw a HAM10000-shaped data set of synthetic dermatoscopic lesions."""
+    from hamcache.data.synthetic.collection import synthesize as draw
+    from hamcache.pipeline.cli.console import console, progress_bar
+
+    folder = folder or workspace / "datasets" / "synthetic"
+    with progress_bar("drawing", None, "images") as advance_to:
+        draw(folder, lesions=lesions, seed=seed, difficulty=difficulty, size=(width, height), progress=advance_to)
+    console.print(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
+
+
+@app.command()
+def subset(
+    dataset: options.Dataset = "synthetic",
+    images: Annotated[int, typer.Option(min=1, help="How many images.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed takes other lesions.")] = 0,
+    out: Annotated[Path, typer.Option(help="The CSV to write; its name becomes the data set's.")] = Path("subset.csv"),
+    column: options.Columns = [],  # noqa: B006
+    name: options.Name = "",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Take fewer images in the same mix of classes, whole lesions only, as a CSV that every --dataset takes."""
+    from hamcache.data.subset import stratified_subset, write_csv
+    from hamcache.pipeline.cli.console import console, show_table
+
+    table = options.read_table(dataset, workspace, column, name)
+    smaller = stratified_subset(table, images, seed)
+    write_csv(smaller, out)
+    counts, of = (one.frame["label"].value_counts() for one in (smaller, table))
+    rows = [
+        (label, int(counts.get(label, 0)), f"{100 * counts.get(label, 0) / len(smaller):.1f}",
+         int(of.get(label, 0)), f"{100 * of.get(label, 0) / len(table):.1f}")
+        for label in table.classes
+    ]  # fmt: skip
+    show_table(f"{len(smaller):,} of {len(table):,} images", ("class", "images", "%", "of", "%"), rows)
+    console.print(
+        f"{smaller.frame['group'].nunique():,} whole lesions. Wrote {out}: `hamcache data summary --dataset {out}`.",
+        highlight=False,
+    )
+
+
+def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
+    if not names:
+        return ""
+    return f" ({', '.join(names[:most])}{', ...' if len(names) > most else ''})"
+
+
+def download(
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further files of --source.")] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="kaggle|dataverse|FILE",
+            help="kaggle (default; free account), dataverse (no account), or archives on disk: the zip from Kaggle, or "
+            "both zips of images and the metadata's CSV. Files can be several.",
+        ),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to (default: WORKSPACE/datasets/ham10000).")] = None,
+    keep_archive: Annotated[bool, typer.Option(help="Keep what was downloaded, beside the images.")] = False,
+    images: Annotated[int, typer.Option(min=1, help="How many images to expect: fewer for an excerpt.")] = 10_015,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Get HAM10000, and check that it is whole. The same command goes on with a download that was broken off."""
+    from hamcache.data.fetch.download import download_ham10000
+    from hamcache.data.ham10000 import CITATION, LICENCE, NAME
+    from hamcache.pipeline.cli.console import ConsoleReport, console
+
+    where = _source([*(source or []), *map(str, more or [])])
+    target = folder or workspace / "datasets" / NAME
+    table = download_ham10000(target, where, images=images, keep_archives=keep_archive, report=ConsoleReport())
+    console.print(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {target}")
+    console.print(f"Cite: {CITATION}\nLicence: {LICENCE}", highlight=False, soft_wrap=True)
+    dataset = NAME if target == options.DEFAULT_WORKSPACE / "datasets" / NAME else target
+    console.print(
+        f"Next: `hamcache data summary --dataset {dataset}`, `hamcache extract --dataset {dataset}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _source(given: list[str]) -> str | list[Path]:
+    """What `--source` names: a place by its name, or files."""
+    from hamcache.data.errors import unknown_name
+    from hamcache.data.fetch.download import SOURCES
+
+    hint = "--source"
+    if not given:
+        return SOURCES[0]
+    if len(given) == 1 and given[0] in SOURCES:
+        return given[0]
+    if named := sorted(set(given) & set(SOURCES)):
+        raise typer.BadParameter(f"expected {named[0]} alone, or files, but got {', '.join(given)}", param_hint=hint)
+    if len(given) == 1 and not Path(given[0]).exists() and not Path(given[0]).suffix:
+        raise typer.BadParameter(f"{unknown_name('source', given[0], SOURCES)}, or a file", param_hint=hint)
+    return [Path(path) for path in given]

@@ -1,0 +1,107 @@
+"""`hamcache leakage-demo`: how much a split that tears lesions apart flatters each head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hamcache.pipeline.cli import options
+
+if TYPE_CHECKING:
+    from hamcache.pipeline.studies.leakage.outcome import LeakageDemo
+
+
+def leakage_demo(
+    features: Annotated[
+        str, typer.Option(help="Cached backbones, joined by + for a hybrid: A+B.")
+    ] = "tf_efficientnet_lite0",
+    heads: Annotated[str, typer.Option(help="Heads separated by commas.")] = "logreg,knn,random_forest,mlp",
+    seeds: Annotated[int, typer.Option(min=1, help="How often everything is drawn and trained; scores are means.")] = 5,
+    dataset: Annotated[str, typer.Option(help="As in `extract` (default: synthetic).")] = "",
+    augmentation: Annotated[str, typer.Option(help="Of the features.")] = "none",
+    views: Annotated[int, typer.Option(min=1, help="Of the features.")] = 1,
+    set_: Annotated[
+        list[str], typer.Option("--set", help="KEY=VALUE: any field, for every head.", metavar="KEY=VALUE")
+    ] = [],  # noqa: B006
+    extract: Annotated[
+        bool, typer.Option("--extract", help="First extract the features that the cache lacks.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Trainings at a time (default: one a core, as far as memory reaches).")
+    ] = None,
+    column: options.Columns = [],  # noqa: B006
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Show how much better heads look when other photographs of the test lesions are in train.
+
+    Each head is trained on an honest and on a leaky train part, of as many images of as many lesions of each class, and
+    scored on the same test images. Only the leaky one holds other photographs of test lesions: those that a random
+    split of images puts there. Lesions of the experiment's own test set take no part. A finished demonstration is
+    found, not run again.
+    """
+    from hamcache.pipeline.cli.console import console, progress_bar
+    from hamcache.pipeline.studies.experiments import all_features, plan
+    from hamcache.pipeline.studies.leakage.measure import demonstrate
+
+    experiments = plan(
+        [features],
+        [name.strip() for name in heads.split(",") if name.strip()],
+        augmentation=augmentation,
+        views=views,
+        overrides=options.overrides(dataset, column, None),
+        settings=set_,
+    )
+    options.announce_drawing(experiments[0].config.dataset, workspace)
+    if extract:
+        from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
+
+        extract_for(all_features(experiments), workspace, features_root=features_url)
+    with progress_bar("training", None, "heads") as advance_to:
+        try:
+            demo = demonstrate(
+                experiments,
+                workspace,
+                seeds=seeds,
+                features_root=features_url or None,
+                jobs=jobs,
+                on_progress=advance_to,
+            )
+        except KeyboardInterrupt:
+            console.print("Interrupted: nothing was kept.")
+            raise typer.Exit(1) from None
+    _show(demo)
+
+
+def _show(demo: LeakageDemo) -> None:
+    from hamcache.pipeline.cli.console import console, show_table
+    from hamcache.pipeline.studies.leakage.outcome import in_words
+
+    metric, seeds = demo.metric, len(demo.summary["seeds"])
+    on_sibling, elsewhere = (demo.rows(images).set_index("head") for images in ("sibling", "no sibling"))
+    rows = []
+    for row in demo.rows().to_dict("records"):
+        gaps = [
+            _gap(frame.loc[row["head"]]) if row["head"] in frame.index else "-" for frame in (on_sibling, elsewhere)
+        ]
+        rows.append((row["head"], row["honest"], row["leaky"], _gap(row), row["p_holm"], *gaps))
+    show_table(
+        f"Leakage on {demo.summary['dataset']}, {demo.summary['features']}: {metric} on one test set",
+        ("head", "honest", "leaky", "leaky less honest", "p_holm", "where a sibling is in train", "elsewhere"),
+        rows,
+        caption=f"Means of {seeds} seed{'s' * (seeds > 1)}; [95 % bootstrap interval over lesions]; p_holm is "
+        "corrected for the number of heads.",
+    )
+    show_table(
+        f"As practised, each kind of split on a test set of its own: {metric}",
+        ("head", "split by lesion", "split by image", "difference"),
+        [(row["head"], row["honest"], row["leaky"], _gap(row)) for row in demo.rows("own").to_dict("records")],
+    )
+    console.print(in_words(demo), highlight=False, markup=False)
+    found = " (found finished, not run again)" if demo.reused else f" in {sum(demo.summary['seconds'].values()):.0f} s"
+    console.print(f"Wrote {demo.folder}: leakage.csv, leakage.json, leakage.png{found}", highlight=False, markup=False)
+
+
+def _gap(row: dict) -> str:
+    return f"{row['gap']:+.3f} [{row['gap_low']:+.3f}, {row['gap_high']:+.3f}]"

@@ -1,0 +1,60 @@
+"""`hamcache report`: one page about any runs, sweeps and grids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hamcache.pipeline.cli import options
+
+SAID = 5
+"""Runs left out that are named on the console."""
+
+
+def report(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|SWEEP|GRID ...]", help="Ids, or beginnings of them (default: all of the workspace)."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page (default: WORKSPACE/report.html).")] = None,
+    part: Annotated[str, typer.Option(help="validation, or test: only runs that have opened it.")] = "validation",
+    metric: Annotated[str, typer.Option(help="What runs are ordered by (default: their objective).")] = "",
+    gallery: Annotated[
+        int, typer.Option(min=0, max=50, help="Mistakes shown of each pair of classes; 0: no images in the page.")
+    ] = 4,
+    title: Annotated[str, typer.Option(help="Of the page.")] = "",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Write one self-contained HTML page: leaderboard, plots, hybrids, cost, sweeps, grids, mistakes, provenance."""
+    from hamcache.pipeline.cli.console import console, errors, human_bytes, progress_bar
+    from hamcache.pipeline.show.report.build import build_report
+
+    options.one_of(part, ("validation", "test"), "--part")
+    with progress_bar("reading", None, "runs") as advance_to:
+        made = build_report(
+            names or (),
+            workspace,
+            out,
+            part=part,
+            metric=metric,
+            gallery=gallery,
+            title=title,
+            features_root=features_url or None,
+            on_progress=lambda what, done, total: advance_to(done, total),
+        )
+    for name, why in list(made.left_out.items())[:SAID]:
+        errors.print(f"Left out: {name}: {why}", highlight=False, markup=False)
+    if len(made.left_out) > SAID:
+        errors.print(f"... and {len(made.left_out) - SAID:,} more, listed in the page.", highlight=False)
+    console.print(
+        f"Wrote {made.path}: {made.runs:,} {'run' if made.runs == 1 else 'runs'}, {human_bytes(made.bytes)}, "
+        f"{made.seconds:.1f} s. Open it in a browser; it needs no network.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

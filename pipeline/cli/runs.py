@@ -1,0 +1,147 @@
+"""`hamcache runs` and `hamcache compare`: what was run, and how runs differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hamcache.pipeline.cli import options
+
+app = typer.Typer(help="List runs; `runs show RUN` for one, `runs plot` to draw them.")
+SHOWN = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
+
+
+@app.callback(invoke_without_command=True)
+def runs(
+    context: typer.Context,
+    sort: Annotated[str, typer.Option(help="A metric, or a column of the table.")] = "mcc",
+    part: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    match: Annotated[str, typer.Option("--filter", help="Only runs whose row contains this text.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
+    csv: Annotated[Path | None, typer.Option(help="Write the whole table, every metric, to this file.")] = None,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """List runs: heads on features and nets from images in one table."""
+    if context.invoked_subcommand:
+        return
+    from hamcache.heads.metrics import METRICS
+    from hamcache.pipeline.cli.console import console, show_table
+    from hamcache.pipeline.errors import MetricError, unknown_name
+    from hamcache.pipeline.runs.records import PARTS, list_runs
+
+    options.one_of(part, PARTS, "--part")
+    table = list_runs(workspace)
+    if table.empty:
+        console.print(f"No runs in {workspace}. Make one: `hamcache train --features tf_efficientnet_lite0`.")
+        return
+    if match:
+        text = table[["run", "head", "features", "dataset", "policy"]].astype(str).agg(" ".join, axis=1)
+        table = table[text.str.contains(match, case=False, regex=False)]
+    column = sort if sort in table.columns else f"{part}_{sort}"
+    if column not in table.columns:
+        choices = [*METRICS, *(c for c in table.columns if "_" not in c)]
+        raise MetricError(f"--sort: {unknown_name('column', sort, choices)}")
+    best_first = sort in METRICS and METRICS[sort].higher_is_better
+    table = table.sort_values(column, ascending=not best_first, na_position="last")
+    if csv:
+        csv.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(csv, index=False)
+    # The features stand in the run's id, and in full in the CSV.
+    columns = ["run", "head", "dataset", "seed", *(f"{part}_{name}" for name in SHOWN), "seconds"]
+    if column not in columns:
+        columns.append(column)
+    shown = table.reindex(columns=columns).head(limit)
+    rows = [tuple(_plain(value) for value in row) for row in shown.itertuples(index=False)]
+    show_table(f"{len(table):,} runs, {part}", [c.removeprefix(f"{part}_") for c in columns], rows)
+    if csv:
+        console.print(f"Wrote {csv}")
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")],
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Show one run: every score, where it comes from, and its files."""
+    from hamcache.pipeline.cli.console import console, show_table
+    from hamcache.pipeline.runs.records import load_run
+
+    found = load_run(run, workspace)
+    parts = list(found.metrics)
+    chance = found.baseline("validation")
+    names = list(dict.fromkeys(name for values in found.metrics.values() for name in values))
+    nan = float("nan")
+    rows = [(n, *(found.metrics[p].get(n, nan) for p in parts), chance.get(n, nan)) for n in names]
+    show_table(found.id, ("metric", *parts, "majority class (validation)"), rows)
+    for name, value in found.provenance.items():
+        if name != "versions":
+            console.print(f"{name}: {value}", highlight=False)
+    console.print("files: " + ", ".join(sorted(path.name for path in found.folder.iterdir())))
+
+
+@app.command()
+def plot(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs: ids, or beginnings of them (default: all that lack plots).")
+    ] = None,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Draw the pictures of runs: curves, confusion, ROC, precision and recall, reliability, scores of each class."""
+    from hamcache.pipeline.cli.console import console, errors, progress_bar
+    from hamcache.pipeline.runs.records import all_runs, load_run, plots_folder
+    from hamcache.pipeline.show.plots.runs import lacks_plots, plot_run
+
+    chosen = [load_run(run, workspace) for run in runs or []]
+    if not runs:
+        chosen = [run for run in all_runs(workspace) if lacks_plots(run)]
+    failed = 0
+    with progress_bar("drawing", len(chosen), "runs") as advance_to:
+        for number, run in enumerate(chosen, start=1):
+            try:
+                pictures = plot_run(run)
+                console.print(f"{plots_folder(run.folder)}: {', '.join(p.stem for p in pictures)}", highlight=False)
+            except Exception as error:  # a run with a damaged file costs no other run its pictures
+                failed += 1
+                errors.print(f"{run.id}: FAILED: {type(error).__name__}: {error}", highlight=False, markup=False)
+            advance_to(number, None)
+    console.print(f"Drew {len(chosen) - failed} of {len(chosen)} runs." if chosen else "Every run has its plots.")
+    if failed:
+        raise typer.Exit(1)
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two or more runs: ids, or beginnings of them.")],
+    metric: Annotated[str, typer.Option(help="What to compare by.")] = "mcc",
+    part: Annotated[str, typer.Option(help="validation or test (default: test where all runs opened it).")] = "",
+    reference: Annotated[str, typer.Option(help="Compare the others with this run only.")] = "",
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of lesions.")] = 2000,
+    csv: Annotated[Path | None, typer.Option(help="Write the pairs to this file.")] = None,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+) -> None:
+    """Compare runs on the same images: paired bootstrap over lesions, Holm's correction for many pairs."""
+    from hamcache.pipeline.cli.console import console, show_table
+    from hamcache.pipeline.evaluate.compare import compare_runs
+    from hamcache.pipeline.runs.records import PARTS, load_run
+
+    if part:
+        options.one_of(part, PARTS, "--part")
+    loaded = [load_run(run, workspace) for run in runs]
+    against = load_run(reference, workspace).id if reference else None
+    found = compare_runs(loaded, metric, part or None, reference=against, resamples=resamples)
+    for title, frame in (("Scores", found.scores), ("Differences", found.pairs)):
+        rows = [tuple(_plain(value) for value in row) for row in frame.itertuples(index=False)]
+        show_table(f"{title}: {found.metric} on {found.part}", list(frame.columns), rows)
+    console.print(
+        f"{found.images:,} images of {found.groups:,} lesions; intervals: 95 %, {resamples:,} resamples of lesions."
+    )
+    if csv:
+        csv.parent.mkdir(parents=True, exist_ok=True)
+        found.pairs.to_csv(csv, index=False)
+        console.print(f"Wrote {csv}")
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars as Python ones, so that tables align numbers."""
+    return value.item() if hasattr(value, "item") else value

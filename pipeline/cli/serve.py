@@ -1,0 +1,91 @@
+"""`hamcache serve`: a small local web page on which a run predicts images."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hamcache.pipeline.cli import options
+
+DEVICES = (
+    "auto",
+    "cpu",
+    "cuda",
+)  # as in `experiment.extraction`, which imports torch: the page is up before that
+
+
+def serve(
+    run: Annotated[str, typer.Argument(help="The run to begin with: its id, or a beginning of it.")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free port.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Let other machines in: needed for any other --host.")
+    ] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
+    weights: Annotated[list[str], typer.Option(help="BACKBONE=FILE, if the features were extracted with such.")] = [],  # noqa: B006
+    recipes: Annotated[
+        Path | None, typer.Option(exists=True, help="The YAML file of recipes that the features were extracted with.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Serve a local web page: drop an image, see what a run says of it; browse all runs. Ctrl-C ends it.
+
+    Only this machine can reach the page. Uploaded images stay in memory and are not kept. For research only: this is
+    not a medical device.
+    """
+    from hamcache.pipeline.cli.console import console, errors
+    from hamcache.pipeline.errors import MissingExtraError, ServingError
+    from hamcache.pipeline.runs.records import load_run, runs_folder
+
+    files = options.pairs(weights, "--weights")
+    options.one_of(device, DEVICES, "--device")
+    try:
+        import python_multipart  # noqa: F401
+
+        from hamcache.pipeline.use.serve.guard import is_loopback
+        from hamcache.pipeline.use.serve.server import address_of, listen, serve
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"`hamcache serve` needs packages that are not installed ({error.name}). Install them: "
+            "pip install 'hamcache[serve]'"
+        ) from None
+    if not is_loopback(host) and not allow_network:
+        raise typer.BadParameter(
+            f"{host} can be reached from other machines, and whoever reaches it can see the runs and their images and "
+            "use this machine. If that is meant, add --allow-network",
+            param_hint="--host",
+        )
+    first = load_run(run, workspace) if run else None
+    if first is not None and first.folder.parent.resolve() != runs_folder(workspace).resolve():
+        raise ServingError(f"Expected a run of the workspace {workspace}, but {first.folder} lies elsewhere.")
+    made = listen(host, port)
+    if not is_loopback(host):
+        errors.print(
+            f"Warning: other machines can reach this page at {host}. Nothing asks for a password, and nothing is "
+            "encrypted.",
+            style="yellow",
+            highlight=False,
+        )
+    sentence = f"Serving the runs of {workspace} at {address_of(made)}  (Ctrl-C ends)"
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    still_computing = serve(
+        made,
+        workspace,
+        run=first.id if first else "",
+        host=host,
+        browser=open_,
+        features_root=features_url or None,
+        weights=files,
+        recipes_file=recipes,
+        device=device,
+    )
+    console.print("Ended.")
+    if still_computing:  # nobody waits for what it gives
+        sys.stdout.flush()
+        os._exit(0)

@@ -1,0 +1,105 @@
+"""`hamcache cache export` and `hamcache cache import`: features in one file, for people without the images."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hamcache.pipeline.cli import options
+
+FORMATS = ("archive", "npz", "parquet")
+
+
+def export(
+    stores: Annotated[
+        list[str],
+        typer.Argument(
+            help="Stores: folders, or the first digits of keys; DATA_SET or DATA_SET/BACKBONE for all of it.",
+            metavar="STORE",
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="archive (for `cache import`), or npz or parquet (one store, for other tools)."),
+    ] = "archive",
+    dataset: Annotated[
+        str, typer.Option(help="The data set, for labels and groups (default: what the stores were extracted from).")
+    ] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the data (known for HAM10000).")] = "",
+    citation: Annotated[str, typer.Option(help="Whom users of the data have to cite (known for HAM10000).")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    column: options.Columns = [],  # noqa: B006
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Write feature stores, with labels and groups but without images, into one file to share.
+
+    The archive holds every digest it needs to be checked to the last byte, and the same stores give the same bytes.
+    Read the other forms with `np.load(FILE)["features"]` (float32 [image, view, dim]; also image_id, label, group, key)
+    or `pandas.read_parquet(FILE)` (one row an image and view).
+    """
+    from hamcache.pipeline.cli.console import console, human_bytes, progress_bar
+    from hamcache.pipeline.use.share.exchange import chosen_stores, export_features, source_of, table_of, terms_of
+    from hamcache.pipeline.use.share.feature_files import write_feature_file
+
+    options.one_of(form, FORMATS, "--format")
+    if form != "archive" and file.suffix != f".{form}":
+        raise typer.BadParameter(f"expected a file named *.{form}, but got {str(file)!r}", param_hint="FILE")
+    if file.exists() and not force:
+        raise typer.BadParameter(f"{file} is there already: choose another name, or say --force", param_hint="FILE")
+    chosen = chosen_stores(options.catalogue(workspace, features_url), stores)
+    if form != "archive" and len(chosen) > 1:
+        raise typer.BadParameter(f"expected one store for {form}, but these are {len(chosen)}", param_hint="STORE")
+    source = dataset or source_of(chosen)
+    table = table_of(chosen, source, workspace, options.pairs(column, "--column"))
+    terms = terms_of(table, source, licence, citation)
+    with progress_bar("exporting", None, "chunks" if form == "archive" else "images") as advance_to:
+        if form == "archive":
+            export_features(chosen, table, file, terms, advance_to)
+            words = f"{len(chosen)} stores, {len(table):,} images"
+        else:
+            written = write_feature_file(chosen[0], table, file, terms, advance_to)
+            words = f"{written.n_images:,} images" + (f", {written.n_left_out:,} left out" * bool(written.n_left_out))
+    console.print(f"Wrote {file}: {words}, {human_bytes(file.stat().st_size)}.", highlight=False)
+    for store in chosen:
+        if (full := store.filled()) < 1:
+            console.print(f"{store.folder} is {100 * full:.1f} % full: run its extraction again to fill it.")
+    console.print(f"Licence of the data: {terms.licence or 'not known: state it with --licence'}", highlight=False)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `cache export` wrote.", exists=True, dir_okay=False)],
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = "",
+) -> None:
+    """Take in an archive of features, after checking all of it; heads can then be trained without the images.
+
+    Stores of a new key are added, stores that are here already get the vectors they lack; nothing here is overwritten.
+    """
+    from hamcache.pipeline.cli.console import console, progress_bar, show_table
+    from hamcache.pipeline.use.share.exchange import import_features
+
+    root = options.catalogue(workspace, features_url).root
+    with progress_bar("checking", None, "chunks") as advance_to:
+        imported = import_features(file, workspace, root, advance_to)
+    rows = [
+        (store.folder, store.n_vectors, store.n_written, "new" if store.is_new else "was here")
+        for store in imported.stores
+    ]
+    show_table(f"Stores in {root.url}", ("store", "vectors", "written", ""), rows)
+    table = imported.table
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    say(f"Table of {len(table):,} images, {len(table.classes)} classes: --dataset {imported.dataset}")
+    if absent := len(table.missing_files()):
+        say(f"{absent:,} images themselves are not here: heads train without them, extraction and nets need them.")
+    say(f"Licence of the data: {imported.terms.licence or 'not stated in the archive'}")
+    if imported.terms.citation:
+        say(f"Cite: {imported.terms.citation}")
+    where = ["--workspace", str(workspace)] * (workspace != options.DEFAULT_WORKSPACE)
+    where += ["--features-url", features_url] * bool(features_url)
+    say(" ".join(["Train with:", imported.example, *map(shlex.quote, where)]))

@@ -1,0 +1,1 @@
+"""What an experiment is: its schema, overrides, and messages on wrong input."""

@@ -1,0 +1,353 @@
+"""What an experiment is: its schema, how it is read from YAML, and how single values are set from outside."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hamcache.extract.names import full_name
+from hamcache.heads.metrics import METRICS
+from hamcache.pipeline.config.messages import config_error, valid_keys
+from hamcache.pipeline.config.overrides import apply_override, parse_override, read_yaml
+from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError, unknown_name
+
+
+class _Part(BaseModel):
+    """A part of the configuration: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(_Part):
+    """How images are dealt to train, validation and test (see `data.splits`)."""
+
+    policy: Literal["one_per_lesion", "single_image_lesions", "grouped"] = Field(
+        default="one_per_lesion", description="which images take part and how they are dealt"
+    )
+    test_fraction: float = Field(
+        default=0.2, ge=0, lt=1, description="share of all images (lesions) held out for the test"
+    )
+    validation_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="share of all images (lesions) for validation"
+    )
+    train_images: Literal["one", "all"] = Field(
+        default="one", description="one_per_lesion only: 'all' adds the further images of the train lesions to train"
+    )
+    test_seed: int = Field(default=0, ge=0, description="seed of the test set, which the experiment's seed never moves")
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        description="k-fold cross-validation with pooled predictions; validation_fraction then does not count",
+    )
+    exclude: str | None = Field(
+        default=None, description="CSV of images that no part takes in (image_id, reason), see `hamcache data audit`"
+    )
+    merge_groups: str | None = Field(
+        default=None, description="CSV of groups that are one and must stay together (group, into, reason)"
+    )
+
+
+class BlockConfig(_Part):
+    """One backbone's cached features inside a hybrid."""
+
+    backbone: str = Field(min_length=1, description="name of the backbone, as `hamcache extract` was given it")
+    augmentation: str = Field(default="none", min_length=1, description="augmentation whose views are read")
+    views: int = Field(default=1, ge=1, description="how many views of each image are read: 0 .. views-1")
+    transform: str = Field(
+        default="standardize",
+        pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",
+        description="fitted on train only: standardize, l2, power, pca:<components> or none",
+    )
+
+
+class ViewsConfig(_Part):
+    """Which cached views a head sees (see `heads.views`)."""
+
+    train: Literal["plain", "all", "random"] = Field(
+        default="all", description="plain image only, all views as rows, or another view per image and epoch"
+    )
+    predict: Literal["plain", "first", "mean"] = Field(
+        default="mean", description="plain image, the store's first view, or probabilities averaged over the views"
+    )
+    pairing: Literal["shared", "independent"] = Field(
+        default="shared", description="whether all blocks show the same view of an image, or each another one"
+    )
+
+
+class FeaturesConfig(_Part):
+    """Which cached features the head is trained on; more than one block makes a hybrid."""
+
+    blocks: tuple[BlockConfig, ...] = Field(default=(), description="the hybrid's blocks, at least one for a head")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="arithmetic the features were extracted with; auto takes what the cache has"
+    )
+    aug_seed: int = Field(default=0, ge=0, description="seed the views were drawn with")
+    views: ViewsConfig = Field(default=ViewsConfig(), description="which views the head sees")
+
+    @field_validator("blocks")
+    @classmethod
+    def _different(cls, blocks: tuple[BlockConfig, ...]) -> tuple[BlockConfig, ...]:
+        for block in blocks:
+            if blocks.count(block) > 1:
+                raise ValueError(
+                    f"the block {block.backbone} ({block.augmentation}, {block.views} views) is listed "
+                    f"{blocks.count(block)} times; list each block once"
+                )
+        return blocks
+
+
+class _Named(BaseModel):
+    """A name; every other key is one of the parameters that belong to it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters, without the name."""
+        return dict(self.model_extra or {})
+
+
+class HeadConfig(_Named):
+    """What is trained on features: a head's name and its parameters (see `heads.zoo`)."""
+
+    name: str = Field(default="logreg", min_length=1, description="a head of the zoo")
+
+
+class NetConfig(_Named):
+    """What is trained from images: a net's name and its parameters (see `heads.nets`)."""
+
+    name: str = Field(min_length=1, description="a net: simple_cnn or finetune")
+
+
+class ExperimentConfig(_Part):
+    """One experiment: with the image files, it decides everything a run contains."""
+
+    dataset: str = Field(
+        default="synthetic",
+        min_length=1,
+        description="folder in Kaggle's layout, CSV, folder of class folders, or 'synthetic'",
+    )
+    dataset_name: str | None = Field(default=None, description="name of the data set; null: from its folder or file")
+    columns: dict[str, str] = Field(
+        default={},
+        description="for a CSV: image_id, path, label, group -> what the file calls them, where that differs",
+    )
+    seed: int = Field(default=0, ge=0, description="seed of the train/validation split and of the head")
+    split: SplitConfig = Field(default=SplitConfig(), description="how images are dealt to the parts")
+    features: FeaturesConfig = Field(
+        default=FeaturesConfig(), description="cached features, e.g. {blocks: [{backbone: resnet34}]}"
+    )
+    head: HeadConfig = Field(default=HeadConfig(), description="what is trained on the features")
+    net: NetConfig | None = Field(default=None, description="what is trained from the images, instead of a head")
+    tau: float | Literal["auto"] | None = Field(
+        default=None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
+    )
+    objective: str = Field(
+        default="mcc", description="metric that choices are made by, on validation: early stopping, tau, the best run"
+    )
+    positive: str | None = Field(
+        default=None,
+        description="class scored by its sensitivity at fixed specificities; null: mel, where there is one",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, content: Any) -> Any:
+        return expand_short_forms(content) if isinstance(content, dict) else content
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "ExperimentConfig":
+        if self.net is None and not self.features.blocks:
+            raise ValueError(
+                "features: expected at least one block, got an empty hybrid; name cached backbones, e.g. features=A+B"
+            )
+        return self
+
+    @field_validator("objective")
+    @classmethod
+    def _known_metric(cls, objective: str) -> str:
+        if objective not in METRICS:
+            raise ValueError(unknown_name("metric", objective, METRICS))
+        return objective
+
+    @property
+    def learner(self) -> str:
+        """Name of what is trained: the net's, or the head's."""
+        return self.net.name if self.net is not None else self.head.name
+
+    def content(self) -> dict[str, Any]:
+        """Plain values, defaults included; a net without features has no head."""
+        unused = {"features", "head"} if self.net is not None and not self.features.blocks else set()
+        return self.model_dump(mode="json", exclude=unused)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the resolved configuration; equal configurations have equal digests."""
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
+
+
+def load_config(
+    path_or_name: str | Path | None = None, overrides: Iterable[str] = (), *, base: dict[str, Any] | None = None
+) -> ExperimentConfig:
+    """Read, override and check one experiment; the head's own parameters are filled in with their defaults.
+
+    Args:
+        path_or_name: A YAML file, or the name of a packaged configuration (`logreg`, `experiments/mlp`);
+            None starts from the defaults.
+        overrides: `a.b.c=value` each, applied in order; values are typed as YAML types them.
+        base: Values under the file's own (the file wins), for commands that bring defaults.
+
+    Raises:
+        ConfigNotFoundError: There is no such file and no such packaged configuration.
+        ConfigError: Unknown keys (the nearest valid one is named) or values that do not fit.
+    """
+    content = expand_short_forms(dict(base or {}))
+    source = "the command line"
+    if path_or_name is not None:
+        path = find_config(path_or_name)
+        content |= expand_short_forms(read_yaml(path))
+        source = str(path_or_name)
+    for override in overrides:
+        key, value = parse_override(override)
+        content = expand_short_forms(content)
+        apply_override(content, key, value)
+    return validate_config(content, source)
+
+
+def validate_config(content: dict[str, Any], source: str = "the configuration") -> ExperimentConfig:
+    """Check plain values against the schema and against the head's own parameters."""
+    try:
+        config = ExperimentConfig.model_validate(content)
+    except ValidationError as error:
+        raise config_error(error, ExperimentConfig, source) from None
+    resolved: dict[str, Any] = {}
+    if config.features.blocks:
+        resolved["head"] = resolve_head(config.head, source, objective=config.objective)
+    if config.net is not None:
+        resolved["net"] = resolve_net(config.net, source, objective=config.objective)
+        _check_net(config, resolved["net"], source)
+    return config.model_copy(update=resolved)
+
+
+def resolve_head(head: HeadConfig, source: str = "the configuration", *, objective: str = "mcc") -> HeadConfig:
+    """The same head with all of its parameters: those given, checked, and the defaults of the rest.
+
+    What stops early watches the experiment's objective, unless it is told to `monitor` something else.
+    """
+    from hamcache.heads.zoo import HEADS, head_params  # scikit-learn comes with it: only when there is a head to check
+
+    if head.name not in HEADS:
+        raise ConfigError(f"{source}: head.name: {unknown_name('head', head.name, HEADS)}")
+    return HeadConfig(name=head.name, **_checked(head_params(head.name), head.params, source, "head", objective))
+
+
+def resolve_net(net: NetConfig, source: str = "the configuration", *, objective: str = "mcc") -> NetConfig:
+    """The same net with all of its parameters, like `resolve_head`."""
+    from hamcache.heads.nets.net_params import NETS, net_params
+
+    if net.name not in NETS:
+        raise ConfigError(f"{source}: net.name: {unknown_name('net', net.name, NETS)}")
+    return NetConfig(name=net.name, **_checked(net_params(net.name), net.params, source, "net", objective))
+
+
+def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
+    """Either a head or a net decides; only a warm-started net has both, of one backbone."""
+    if net.params.get("warm_start") != "cache":
+        if config.features.blocks or "head" in config.model_fields_set:
+            raise ConfigError(
+                f"{source}: expected either a head on features or a net on images, got net {net.name!r} beside "
+                f"{'features' if config.features.blocks else 'a head'}; drop one of the two, or let the net finetune "
+                "start from the cached features with net.warm_start=cache"
+            )
+        return
+    backbones = [block.backbone for block in config.features.blocks]
+    wanted = net.params["backbone"]
+    if [full_name(backbone) for backbone in backbones] != [full_name(wanted)]:
+        raise ConfigError(
+            f"{source}: net.warm_start: expected features of the backbone that is fine-tuned, features={wanted}, "
+            f"got {'+'.join(backbones) or 'none'}"
+        )
+
+
+def _checked(model: type[BaseModel], params: dict[str, Any], source: str, key: str, objective: str) -> dict[str, Any]:
+    """Parameters checked by their own model, as plain values with all defaults."""
+    if "monitor" in model.model_fields:
+        monitor = params.setdefault("monitor", objective)
+        if monitor not in (*METRICS, "loss"):
+            raise ConfigError(f"{source}: {key}.monitor: {unknown_name('metric', monitor, [*METRICS, 'loss'])}")
+    try:
+        return model.model_validate(params).model_dump(mode="json")
+    except ValidationError as error:
+        known = [f"{key}.name", *(k for k in valid_keys(ExperimentConfig) if not k.startswith(f"{key}."))]
+        raise config_error(error, model, source, prefix=f"{key}.", known=known) from None
+
+
+def expand_short_forms(content: dict[str, Any]) -> dict[str, Any]:
+    """Write out `head: mlp`, `net: simple_cnn`, `features: A+B` and `blocks: [A, B]` as what they stand for."""
+    content = dict(content)
+    for key in ("head", "net"):
+        if isinstance(content.get(key), str):
+            content[key] = {"name": content[key]}
+    features = content.get("features")
+    if isinstance(features, str):
+        features = {"blocks": blocks_from(features)}
+    if isinstance(features, dict):
+        features = dict(features)
+        blocks = features.get("blocks")
+        if isinstance(blocks, str):
+            features["blocks"] = blocks_from(blocks)
+        elif isinstance(blocks, list | tuple):
+            features["blocks"] = [{"backbone": block} if isinstance(block, str) else block for block in blocks]
+        content["features"] = features
+    return content
+
+
+def blocks_from(
+    features: str, augmentation: str = "none", views: int = 1, transform: str = "standardize"
+) -> list[dict[str, Any]]:
+    """The blocks of a hybrid written `A+B`, all with the same augmentation, views and transform.
+
+    >>> [block["backbone"] for block in blocks_from("resnet34+densenet121")]
+    ['resnet34', 'densenet121']
+    """
+    names = [name.strip() for name in features.split("+")]
+    if not all(names):
+        raise ConfigError(
+            f"features {features!r}: expected backbones joined by '+', e.g. resnet34+densenet121, "
+            "got an empty hybrid or an empty name between two '+'"
+        )
+    return [{"backbone": name, "augmentation": augmentation, "views": views, "transform": transform} for name in names]
+
+
+def resolved_yaml(config: ExperimentConfig) -> str:
+    """The whole configuration, defaults included, as YAML that `load_config` reads back to an equal one."""
+    return yaml.safe_dump(config.content(), sort_keys=False, allow_unicode=True)
+
+
+def config_names() -> list[str]:
+    """Names of the packaged experiment configurations."""
+    root = resources.files("hamcache.configs")
+    files = [*root.joinpath("experiments").iterdir(), *root.iterdir()]
+    names = {entry.name.removesuffix(".yaml") for entry in files if entry.name.endswith(".yaml")}
+    return sorted(names - {"augmentations"})
+
+
+def find_config(path_or_name: str | Path) -> Path:
+    """The file a path or a packaged name stands for (`logreg`, `configs/experiments/logreg.yaml`)."""
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    root = Path(str(resources.files("hamcache.configs")))
+    name = str(path_or_name).removeprefix("configs/").removesuffix(".yaml")
+    if name and not path.is_absolute() and ".." not in path.parts:
+        for candidate in (f"experiments/{name}.yaml", f"{name}.yaml"):
+            if (root / candidate).is_file():
+                return root / candidate
+    raise ConfigNotFoundError(
+        f"{path_or_name}: no such file, and {unknown_name('packaged configuration', name, config_names())}"
+    )

@@ -1,0 +1,224 @@
+"""The cached features of an experiment: find its stores, read them once, and hand out rows by image id.
+
+Rows are looked up by image id for every block, so the blocks of a hybrid cannot slip against each other.
+"""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.errors import MissingFeaturesError, extract_command
+from hamcache.cache.quarantine import Quarantine
+from hamcache.cache.store import FeatureStore
+from hamcache.data.digests import file_digests
+from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.table import ImageTable
+from hamcache.extract.augmentations import Recipe, get_recipe
+from hamcache.extract.names import full_name
+from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig, ViewsConfig
+from hamcache.pipeline.errors import FeaturesError
+from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
+
+if TYPE_CHECKING:
+    from hamcache.heads.nets.decoded import DecodedImages
+
+PLAIN = "none"
+
+
+@dataclass(eq=False)
+class Inputs:
+    """What experiments on the same features share: pass it to `run_experiment` to read the cache once for many runs.
+
+    Attributes:
+        table: The image table, whole.
+        left_out: Quarantined images and the reason of each.
+        digests: sha256 of each image's file as it is now, `missing` where there is none.
+        blocks: The blocks that were opened, by what was asked for (see `blocks_of`).
+        images: The decoded images, for a net.
+    """
+
+    table: ImageTable
+    left_out: dict[str, str]
+    digests: dict[str, str]
+    blocks: dict[str, FeatureBlock] = field(default_factory=dict)
+    images: "DecodedImages | None" = None
+
+    def blocks_of(self, features: FeaturesConfig) -> list[FeatureBlock]:
+        """The blocks of a configuration, opened before.
+
+        Raises:
+            FeaturesError: One was not opened.
+        """
+        absent = [block.backbone for block in features.blocks if _name(block, features) not in self.blocks]
+        if absent:
+            raise FeaturesError(
+                f"expected inputs that hold {', '.join(absent)} as configured, got {', '.join(self.blocks) or 'none'}; "
+                "open them with `open_inputs(config, workspace, inputs=inputs)`"
+            )
+        return [self.blocks[_name(block, features)] for block in features.blocks]
+
+    def load(self, features: FeaturesConfig, image_ids: Sequence[str]) -> list[FeatureBlock]:
+        """The blocks of a configuration with the features of these images in memory."""
+        blocks = self.blocks_of(features)
+        for block in blocks:
+            block.load(image_ids, self.digests)
+        return blocks
+
+    def bytes_fingerprint(self, image_ids: Sequence[str]) -> str:
+        """sha256 over the ids and file digests of these images."""
+        pairs = [[image_id, self.digests[image_id]] for image_id in sorted(image_ids)]
+        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+
+def open_inputs(
+    config: ExperimentConfig,
+    workspace: Path,
+    *,
+    table: ImageTable | None = None,
+    inputs: Inputs | None = None,
+    features_root: str | Path | None = None,
+) -> Inputs:
+    """Read the table, leave out what is quarantined, and find the stores of a configuration; reads no features yet.
+
+    Args:
+        config: Names the data set and the blocks.
+        workspace: Holds `features/` and `digests/`.
+        table: The image table, if it was read before.
+        inputs: Inputs of the same data set, to which this configuration's blocks are added.
+        features_root: Where the feature stores lie, if not in the workspace (a folder or an fsspec URL).
+
+    Raises:
+        MissingFeaturesError: The cache has no such features; names one command that makes them all.
+    """
+    catalogue = Catalogue(features_root or Path(workspace) / "features")
+    if inputs is None:
+        table = table if table is not None else _read_table(config, workspace)
+        digests = file_digests(table, digest_memory(workspace, table))
+        bad = Quarantine(catalogue.root, table.name).among(digests)
+        inputs = Inputs(table, {image_id: image.reason for image_id, image in bad.items()}, digests)
+    finder = _Finder(catalogue, inputs.table.name, config)
+    for block in config.features.blocks:
+        name = _name(block, config.features)
+        if name not in inputs.blocks and (found := finder.block(block)) is not None:
+            inputs.blocks[name] = found
+    finder.raise_if_absent()
+    return inputs
+
+
+def _read_table(config: ExperimentConfig, workspace: Path) -> ImageTable:
+    return read_dataset(
+        config.dataset, workspace=Path(workspace), columns=config.columns or None, name=config.dataset_name
+    )
+
+
+def digest_memory(workspace: Path, table: ImageTable) -> Path:
+    """Where the file digests of a data set are remembered."""
+    return Path(workspace) / "digests" / f"{table.name}.csv"
+
+
+def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
+    """What the blocks of a configuration read: (backbone, augmentation, views) of each store."""
+    needed = []
+    for block in features.blocks:
+        n_views, needs_none = _needs(block, features.views, get_recipe(block.augmentation))
+        if n_views:
+            needed.append((block.backbone, block.augmentation, n_views))
+        if needs_none:
+            needed.append((block.backbone, PLAIN, 1))
+    return list(dict.fromkeys(needed))
+
+
+def _needs(block: BlockConfig, policy: ViewsConfig, recipe: Recipe) -> tuple[int, bool]:
+    """How many views a block reads of its own store (maybe 0), and whether it needs the store of plain images."""
+    needs_none = "plain" in (policy.train, policy.predict) and not recipe.starts_plain
+    if policy.train == policy.predict == "plain" and needs_none:
+        return 0, True
+    only_first = policy.train == "plain" and policy.predict != "mean"
+    return 1 if only_first else min(block.views, recipe.distinct_views), needs_none
+
+
+class _Finder:
+    """Finds the stores of a configuration's blocks, and remembers what the cache lacks to name it all at once."""
+
+    def __init__(self, catalogue: Catalogue, dataset: str, config: ExperimentConfig) -> None:
+        self.catalogue, self.dataset, self.config = catalogue, dataset, config
+        self.absent: dict[tuple[str, int], list[str]] = {}
+
+    def block(self, block: BlockConfig) -> FeatureBlock | None:
+        """The stores of one block, or None where the cache lacks one."""
+        policy = self.config.features.views
+        n_views, needs_none = _needs(block, policy, self._recipe(block.augmentation))
+        store = self._store(block.backbone, block.augmentation, n_views) if n_views else None
+        plain = self._store(block.backbone, PLAIN, 1) if needs_none else None
+        if (n_views and store is None) or (needs_none and plain is None):
+            return None
+        if "plain" in (policy.train, policy.predict) and not needs_none:
+            plain = store
+        return FeatureBlock(block, store, plain, max(n_views, 1))
+
+    def raise_if_absent(self) -> None:
+        """One error for all that is missing, with one command an augmentation."""
+        if not self.absent:
+            return
+        source = shlex.quote(self.config.dataset)
+        commands = [
+            extract_command(source, ",".join(dict.fromkeys(backbones)), augmentation, views)
+            for (augmentation, views), backbones in self.absent.items()
+        ]
+        lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
+        stores = self.catalogue.stores(self.dataset)
+        here = sorted({f"{store.key.features_name} ({store.key.augmentation_name})" for store in stores})
+        raise MissingFeaturesError(
+            f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
+            f"(it has: {', '.join(here) or 'none'}). "
+            f"Make them with `{' && '.join(commands)}`, or train with --extract."
+        )
+
+    def _store(self, backbone: str, augmentation: str, views: int) -> FeatureStore | None:
+        features = self.config.features
+        name, at, digits = backbone.partition("@")
+        full = f"{full_name(name)}{at}{digits}"
+        precision = "" if features.precision == "auto" else features.precision
+        fitting = self._fitting(full, augmentation, precision)
+        if not fitting:
+            self.absent.setdefault((augmentation, views), []).append(name)
+            return None
+        if len({store.key.precision for store in fitting}) > 1:
+            precision = "fp32"  # both are there: the more exact one
+        seed = features.aug_seed if _recipe_of(fitting[0]).is_random else None
+        return self.catalogue.one(
+            self.dataset,
+            full,
+            augmentation,
+            precision=precision,
+            seed=seed,
+            views=views,
+            source=self.config.dataset,
+        )
+
+    def _fitting(self, backbone: str, augmentation: str, precision: str) -> list[FeatureStore]:
+        """Stores of this augmentation, which were drawn with the seed asked for if they were drawn at random."""
+        found = self.catalogue.find(self.dataset, backbone, augmentation, precision)
+        seed = self.config.features.aug_seed
+        return [store for store in found if store.key.seed == seed or not _recipe_of(store).is_random]
+
+    def _recipe(self, augmentation: str) -> Recipe:
+        """The recipe of this name in the cache, which may come from a file of the user's own, or the packaged one."""
+        found = self.catalogue.find(self.dataset, augmentation=augmentation)
+        return _recipe_of(found[0]) if found else get_recipe(augmentation)
+
+
+def _recipe_of(store: FeatureStore) -> Recipe:
+    return Recipe.model_validate(dict(store.key.augmentation))
+
+
+def _name(block: BlockConfig, features: FeaturesConfig) -> str:
+    """All that decides which stores and views a block reads, as one line."""
+    policy = features.views
+    parts = (full_name(block.backbone), block.augmentation, block.views, features.precision, features.aug_seed)
+    return " ".join(map(str, (*parts, policy.train, policy.predict)))

@@ -1,0 +1,188 @@
+"""Fit what a configuration asks for on one split, and predict its parts.
+
+`fit_head` is the learner for cached features. A network trained from images is another function of the same form
+(`Learner`), chosen in `experiment.runner`: it takes the same parts and returns the same `Fitted`.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from hamcache.data.splits import Split
+from hamcache.data.table import ImageTable
+from hamcache.heads.blocks import Block
+from hamcache.heads.metrics import METRICS, Metric
+from hamcache.heads.views import ViewPolicy, prediction_views, training_views
+from hamcache.heads.zoo import build_head
+from hamcache.pipeline.config.schema import ExperimentConfig
+from hamcache.pipeline.experiment.inputs import Inputs
+
+Log = Callable[[str], None]
+
+
+def _higher_is_better(metric: Metric) -> Callable[[np.ndarray, np.ndarray], float]:
+    sign = 1 if metric.higher_is_better else -1
+    return lambda y, proba: sign * metric(y, proba)
+
+
+SCORERS = {name: _higher_is_better(metric) for name, metric in METRICS.items()}
+"""Every metric as heads with epochs monitor it: higher is better, so losses change sign."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The images of one part of a split, sorted by id.
+
+    Attributes:
+        frame: `image_id, group, label`, one row an image.
+        y: int64 class codes, in the order of the rows.
+    """
+
+    frame: pd.DataFrame
+    y: np.ndarray
+
+    @property
+    def ids(self) -> list[str]:
+        """Image ids."""
+        return list(self.frame["image_id"])
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Lesion of each image."""
+        return self.frame["group"].to_numpy(dtype=object)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(eq=False)
+class Fitted:
+    """A trained head and what it says of each part.
+
+    Attributes:
+        head: The head, or whatever a net's learner keeps.
+        proba: Part -> float64 `[n, C]`, rows in the order of the part.
+        history: One row an epoch; empty for heads without epochs.
+        prior: float64 `[C]`: class frequencies of train.
+        seconds: `load`, `fit` and `predict`.
+    """
+
+    head: Any
+    proba: dict[str, np.ndarray]
+    history: list[dict[str, Any]]
+    prior: np.ndarray
+    seconds: dict[str, float]
+
+
+class Learner(Protocol):
+    """Trains on the part `train`, may watch `validation`, and predicts every part it is given."""
+
+    def __call__(
+        self,
+        config: ExperimentConfig,
+        inputs: Inputs,
+        parts: Mapping[str, Part],
+        *,
+        log: Log,
+        callbacks: Sequence[Any] = (),
+        predict: Sequence[str] | None = None,
+    ) -> Fitted:
+        """See `fit_head`."""
+
+
+def parts_of(split: Split, table: ImageTable, names: Sequence[str], left_out: Mapping[str, str]) -> dict[str, Part]:
+    """The named parts of a split, without the images that are left out; groups are the split's, maybe merged."""
+    codes = pd.Index(table.classes)
+    parts = {}
+    for name in names:
+        wanted = set(split.ids(name)) - left_out.keys()
+        frame = split.frame[split.frame["image_id"].isin(wanted)].reset_index(drop=True)
+        frame = frame[["image_id", "group", "label"]]
+        parts[name] = Part(frame, codes.get_indexer(pd.Index(frame["label"])).astype(np.int64))
+    return parts
+
+
+def fit_head(
+    config: ExperimentConfig,
+    inputs: Inputs,
+    parts: Mapping[str, Part],
+    *,
+    log: Log,
+    callbacks: Sequence[Any] = (),
+    predict: Sequence[str] | None = None,
+) -> Fitted:
+    """Train a head of the zoo on cached features.
+
+    Args:
+        config: Blocks, view policy, head and seed.
+        inputs: The opened blocks.
+        parts: `train`, `validation`, and `test` where it is opened.
+        log: Takes one line at a time.
+        callbacks: skorch callbacks, for heads with epochs (Ray Tune reports through them).
+        predict: The parts to predict; None: all that are given.
+    """
+    clock = _Clock()
+    opened = inputs.load(config.features, [image_id for part in parts.values() for image_id in part.ids])
+    policy = ViewPolicy(**config.features.views.model_dump())
+    blocks = [
+        Block(asked.backbone, block.dim, asked.transform)
+        for asked, block in zip(config.features.blocks, opened, strict=True)
+    ]
+
+    def arrays(name: str) -> list[Any]:
+        return [block.arrays(parts[name].ids) for block in opened]
+
+    head = build_head(
+        config.head.name, config.head.params, blocks=blocks, classes=inputs.table.classes, seed=config.seed
+    )
+    train = training_views(arrays("train"), policy, config.seed)
+    validation = prediction_views(arrays("validation"), policy)
+    clock.lap("load")
+    log(f"training {config.head.name} on {train.shape[0]} images x {train.shape[1]} views x {train.shape[2]} features")
+    with _warnings_in(log):
+        head.fit(
+            train,
+            parts["train"].y,
+            groups=parts["train"].groups,
+            validation=(validation, parts["validation"].y),
+            views=policy.train,
+            scorers=SCORERS,
+            callbacks=callbacks,
+        )
+    del train
+    clock.lap("fit")
+    proba = {"validation": head.predict_proba(validation)}
+    del validation
+    for name in parts if predict is None else predict:
+        if name not in proba:
+            proba[name] = head.predict_proba(prediction_views(arrays(name), policy))
+    clock.lap("predict")
+    return Fitted(head, proba, head.history_, head.prior_, clock.seconds)
+
+
+class _Clock:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = perf_counter()
+        self.seconds[name], self._last = now - self._last, now
+
+
+@contextmanager
+def _warnings_in(log: Log) -> Iterator[None]:
+    """Send warnings (a solver that did not converge) to the log, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
+        log(f"warning: {message}")

@@ -1,1 +1,0 @@
-"""A finished run as one ONNX file, from pixels to calibrated probabilities, with its model card."""

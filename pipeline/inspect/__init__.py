@@ -1,0 +1,1 @@
+"""A closer look at a data set through its features."""

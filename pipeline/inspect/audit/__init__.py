@@ -1,0 +1,1 @@
+"""The audit: lesions photographed twice, and labels that look wrong."""

@@ -1,0 +1,316 @@
+"""The audit of a data set: images that look the same, labels that are likely wrong, images unlike the rest."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+
+from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.quarantine import Quarantine
+from hamcache.data.curation import NOTHING, Curation, curate
+from hamcache.data.digests import file_digests
+from hamcache.data.errors import SplitError
+from hamcache.data.files import write_atomically
+from hamcache.data.splits import Split, make_split
+from hamcache.data.table import ImageTable
+from hamcache.pipeline.errors import AuditError
+from hamcache.pipeline.experiment.inputs import digest_memory
+from hamcache.pipeline.inspect.audit import findings
+from hamcache.pipeline.inspect.audit.alignment import Alignment
+from hamcache.pipeline.inspect.audit.candidates import choose_candidates, find_neighbours
+from hamcache.pipeline.inspect.audit.descriptors import choose_sources, describe
+from hamcache.pipeline.inspect.audit.labels import find_label_errors
+from hamcache.pipeline.inspect.audit.pixel_pairs import (
+    SAME_LESION,
+    Calibration,
+    align_all,
+    calibrate,
+    known_pairs,
+    least_cosine,
+    least_scores,
+)
+from hamcache.pipeline.inspect.audit.textures import read_thumbnails
+from hamcache.pipeline.runs.provenance import versions
+
+EXCLUDE, MERGE_GROUPS = "exclude.csv", "merge_groups.csv"
+_KNOWN = 300  # pairs of one group, and of two, that the search is measured with
+_OUTLIERS = 48
+_MOST_CANDIDATES = 50_000
+
+Bar = Callable[[str, int | None, str], AbstractContextManager[Callable[[int, int | None], None]]]
+
+
+@contextmanager
+def silent(what: str, total: int | None, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar that shows nothing; `cli.console.progress_bar` has the same form."""
+    yield lambda done, total: None
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """How an audit is made.
+
+    Attributes:
+        backbones: Whose features are compared; none: of every backbone that has plain features of all images.
+        top: Nearest images of other groups that are looked at, for each image.
+        cosine: The least cosine of candidates; None: what 95 % of the pairs of one group exceed whose pixels agree.
+        candidates: Pairs whose pixels are compared, at most; None: two an image, 50,000 at most.
+        policy: The split that pairs may straddle.
+        seed: Of that split, of the folds and of all samples.
+        jobs: Processes; None: one a core.
+    """
+
+    backbones: tuple[str, ...] = ()
+    top: int = 10
+    cosine: float | None = None
+    candidates: int | None = None
+    policy: str = "one_per_lesion"
+    seed: int = 0
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What an audit found; see `inspect.audit.findings` for the tables.
+
+    Attributes:
+        table: The images that were looked at.
+        candidates: Number of pairs whose pixels were compared.
+        least_cosine: Of the candidates.
+        least_score: Of each verdict.
+        calibration: How far the search can be trusted on this data set.
+        pairs, duplicates, labels, outliers: The findings.
+        exclusions, merges: The proposals.
+        counts: Their numbers.
+        label_mcc: Matthews correlation of the predictions that labels were compared with.
+        notes: What could not be done, and why.
+        sources: The features that were compared.
+        seconds: By step.
+        settings: As given.
+        split: Fingerprint of the split, "" for none.
+    """
+
+    table: ImageTable
+    candidates: int
+    least_cosine: float
+    least_score: dict[str, float]
+    calibration: Calibration
+    pairs: pd.DataFrame
+    duplicates: pd.DataFrame
+    labels: pd.DataFrame
+    outliers: pd.DataFrame
+    exclusions: pd.DataFrame
+    merges: pd.DataFrame
+    counts: dict[str, int]
+    label_mcc: float
+    notes: list[str]
+    sources: list[str]
+    seconds: dict[str, float]
+    settings: AuditSettings
+    split: str
+
+
+def audit(
+    table: ImageTable,
+    workspace: Path,
+    settings: AuditSettings = AuditSettings(),
+    *,
+    curation: Curation = NOTHING,
+    features_root: str | Path | None = None,
+    source: str = "",
+    bar: Bar = silent,
+) -> Audit:
+    """Audit a data set by its cached features and its images.
+
+    Never more than a block of similarities is in memory; thumbnails are kept of the images of candidates (9 KB each).
+
+    Args:
+        table: The images.
+        workspace: Holds `features/` and `digests/`.
+        settings: How.
+        curation: What is left out and merged already: it is not found again, and the proposals begin with it.
+        features_root: Where the feature stores lie, if not in the workspace.
+        source: What the user gave as `--dataset`, for the advice in errors.
+        bar: Shows progress.
+
+    Raises:
+        MissingFeaturesError: The cache has no features of the plain images; names the command that makes them.
+        AuditError: There are fewer than two groups.
+    """
+    clock = _Clock()
+    catalogue = Catalogue(features_root or Path(workspace) / "features")
+    digests = file_digests(table, digest_memory(workspace, table))
+    bad = Quarantine(catalogue.root, table.name).among(digests)
+    notes = [f"{len(bad)} quarantined images were left out"] if bad else []
+    seen = curate(table, curation)
+    seen = seen.subset([i for i in seen.frame["image_id"] if i not in bad])
+    frame, ids = seen.frame, list(seen.frame["image_id"])
+    groups = pd.factorize(frame["group"])[0].astype(np.int64)
+    if len(np.unique(groups)) < 2:
+        raise AuditError(f"expected images of two groups or more in {table.name!r}, got {len(np.unique(groups))}")
+    sources = choose_sources(catalogue, table.name, ids, settings.backbones, source)
+    with bar("reading features", sum(one.views for one in sources), "views") as advance:
+        rows = describe(sources, ids, digests, lambda done: advance(done, None))
+    clock.lap("read")
+    with bar("comparing", len(rows), "images") as advance:
+        near = find_neighbours(rows, groups, settings.top, settings.seed, lambda done: advance(done, None))
+    clock.lap("neighbours")
+
+    pixels = _Pixels(list(frame["path"]), settings.jobs, bar)
+    same, strangers = known_pairs(groups, _KNOWN, settings.seed)
+    known, unknown = np.split(pixels.align(np.concatenate([same, strangers]), "measuring").score, [len(same)])
+    least_score = least_scores(unknown)
+    confirmed = known >= least_score[SAME_LESION]
+    least = settings.cosine if settings.cosine is not None else least_cosine(same[confirmed], near)
+    most = settings.candidates if settings.candidates is not None else min(2 * len(rows), _MOST_CANDIDATES)
+    candidates = choose_candidates(near, most, least)
+    alignment = pixels.align(candidates.pairs, "looking")
+    if pixels.unreadable:
+        notes.append(f"{len(pixels.unreadable)} images can't be read, so nothing was said about their pairs")
+    clock.lap("pixels")
+
+    split = _split(table, settings, curation, notes)
+    pairs = findings.pairs_table(frame, candidates, alignment, split, least_score)
+    duplicates = findings.duplicates_table(frame, digests)
+    merges = findings.propose_merges(seen, pairs, duplicates, curation)
+    exclusions = findings.propose_exclusions(seen, pairs, duplicates, curation)
+    with bar("predicting labels", None, "folds") as advance:
+        errors = find_label_errors(
+            rows, seen.labels(), findings.merged_groups(seen, merges), seen.classes, settings.seed, advance
+        )
+    if errors.judged < len(rows):
+        notes.append(f"labels of {len(rows) - errors.judged} images were not judged: their classes have one group only")
+    clock.lap("labels")
+    labels = findings.labels_table(frame, errors, seen.classes)
+    outliers = findings.outliers_table(frame, near.level, _OUTLIERS)
+    return Audit(
+        table=seen,
+        candidates=len(candidates),
+        least_cosine=least,
+        least_score=least_score,
+        calibration=calibrate(same, confirmed, unknown, near, candidates),
+        pairs=pairs,
+        duplicates=duplicates,
+        labels=labels,
+        outliers=outliers,
+        exclusions=exclusions,
+        merges=merges,
+        counts=findings.counts(pairs, duplicates, labels, outliers, exclusions, merges),
+        label_mcc=errors.mcc,
+        notes=notes,
+        sources=[one.words for one in sources],
+        seconds=clock.seconds,
+        settings=settings,
+        split="" if split is None else split.fingerprint,
+    )
+
+
+class _Clock:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = perf_counter()
+        self.seconds[name], self._last = round(now - self._last, 3), now
+
+
+class _Pixels:
+    """Aligns pairs of images, decoding those that are needed."""
+
+    def __init__(self, paths: Sequence[str], jobs: int | None, bar: Bar) -> None:
+        self.unreadable: set[int] = set()
+        self._paths, self._jobs, self._bar = paths, jobs, bar
+
+    def align(self, pairs: np.ndarray, what: str) -> Alignment:
+        needed, numbers = np.unique(pairs, return_inverse=True)
+        with self._bar("decoding", len(needed), "images") as advance:
+            thumbnails = read_thumbnails([self._paths[n] for n in needed], lambda done: advance(done, None))
+        self.unreadable |= {int(needed[n]) for n in thumbnails.bad}
+        with self._bar(f"{what} at pixels", len(pairs), "pairs") as advance:
+            return align_all(thumbnails, numbers.reshape(-1, 2), self._jobs, lambda done: advance(done, None))
+
+
+def _split(table: ImageTable, settings: AuditSettings, curation: Curation, notes: list[str]) -> Split | None:
+    try:
+        return make_split(table, settings.policy, seed=settings.seed, curation=curation)
+    except SplitError as error:
+        notes.append(f"there is no split that pairs could straddle: {error}")
+        return None
+
+
+def write_audit(found: Audit, folder: Path) -> list[Path]:
+    """Write the tables, the proposals and a summary.
+
+    Proposals of an earlier audit that were edited since are kept beside, as `exclude.edited-1.csv` and so on.
+
+    Returns:
+        Files that were kept so.
+    """
+    tables = {
+        "pairs.csv": found.pairs,
+        "labels.csv": found.labels,
+        "outliers.csv": found.outliers,
+        "duplicates.csv": found.duplicates,
+        EXCLUDE: found.exclusions,
+        MERGE_GROUPS: found.merges,
+    }
+    texts = {name: table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
+    kept = _keep_edited(folder, texts)
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+    summary = {
+        "dataset": found.table.name,
+        "images": len(found.table),
+        "groups": int(found.table.frame["group"].nunique()),
+        "table": found.table.fingerprint,
+        "features": found.sources,
+        "settings": asdict(found.settings),
+        "split": found.split,
+        "candidates": found.candidates,
+        "least_cosine": round(found.least_cosine, 4),
+        "least_score": {verdict: round(score, 4) for verdict, score in found.least_score.items()},
+        "calibration": {k: None if v != v else round(v, 4) for k, v in asdict(found.calibration).items()},
+        "counts": found.counts,
+        "label_mcc": None if found.label_mcc != found.label_mcc else round(found.label_mcc, 4),
+        "notes": found.notes,
+        "seconds": found.seconds,
+        "versions": versions(),
+        "written": {name: _sha256(texts[name]) for name in (EXCLUDE, MERGE_GROUPS)},
+    }
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    return kept
+
+
+def _keep_edited(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Give another name to proposals that a person has edited."""
+    try:
+        written = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["written"]
+    except (OSError, ValueError, KeyError, TypeError):
+        written = {}
+    kept = []
+    for name in (EXCLUDE, MERGE_GROUPS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        here = hashlib.sha256(path.read_bytes()).hexdigest()
+        if here in (written.get(name), _sha256(texts[name])):
+            continue
+        number = 1
+        while (beside := path.with_name(f"{path.stem}.edited-{number}.csv")).exists():
+            number += 1
+        path.rename(beside)
+        kept.append(beside)
+    return kept
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

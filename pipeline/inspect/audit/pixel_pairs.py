@@ -1,0 +1,148 @@
+"""What the pixels say of pairs: verdicts, and how far they can be trusted on this data set."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+
+import numpy as np
+
+from hamcache.heads.threads import one_thread
+from hamcache.pipeline.inspect.audit.alignment import BLOCK, Alignment, align
+from hamcache.pipeline.inspect.audit.candidates import Candidates, Neighbourhood
+from hamcache.pipeline.inspect.audit.textures import Thumbnails
+from hamcache.pipeline.studies.parallel import in_processes, jobs_that_fit
+
+SAME_PICTURE, SAME_LESION, LOOK_ALIKE = "same picture", "same lesion, likely", "look-alike"
+VERDICTS = {SAME_PICTURE: 0.85, SAME_LESION: 0.4, LOOK_ALIKE: 0.3}
+"""The least score of each verdict (see `inspect.audit.alignment.Alignment`).
+
+Measured on real HAM10000 images of 200x150 pixels: copies that were compressed again, mirrored, turned, cropped by up
+to a fifth or brightened score 0.86 to 0.99 (5 % quantiles); of the pairs of photographs of one lesion about 70 % score
+0.4 or more; of 300 random pairs of two lesions none more than 0.22. Of the candidates there, pairs of different lesions
+by their ids, 52 score 0.4 or more, and by eye all but one doubtful pair show one lesion; of the 23 between 0.3 and 0.4
+about a quarter do.
+"""
+CONFIRMED = (SAME_PICTURE, SAME_LESION)
+_ABOVE_STRANGERS = {SAME_PICTURE: 0.3, SAME_LESION: 0.1, LOOK_ALIKE: 0.0}
+_TASK = 8 * BLOCK  # pairs
+_BYTES = 1_000_000_000  # of a process, most of it PyTorch
+_FEWEST = 20  # confirmed pairs of one group that a quantile is taken of
+
+
+def least_scores(strangers: np.ndarray) -> dict[str, float]:
+    """The least score of each verdict on this data set, by the scores of random pairs of two groups.
+
+    Where images are so smooth that random ones agree more than those of HAM10000 do, more is asked for.
+    """
+    usual = strangers_score(strangers)
+    return {verdict: max(least, min(usual + _ABOVE_STRANGERS[verdict], 1.0)) for verdict, least in VERDICTS.items()}
+
+
+def strangers_score(strangers: np.ndarray) -> float:
+    """What at most one of a hundred random pairs exceeds: in a small data set some of them may be copies."""
+    return float(np.quantile(strangers, 0.99, method="lower")) if len(strangers) else 0.0
+
+
+def verdicts(score: np.ndarray, least: Mapping[str, float] = VERDICTS) -> np.ndarray:
+    """The verdict of each score, "" below all of them; object `[n]`."""
+    found = np.full(len(score), "", dtype=object)
+    for verdict in reversed(VERDICTS):
+        found[score >= least[verdict]] = verdict
+    return found
+
+
+def align_all(
+    thumbnails: Thumbnails, pairs: np.ndarray, jobs: int | None = None, on_progress: Callable[[int], None] | None = None
+) -> Alignment:
+    """`align`, in processes; the result does not depend on their number.
+
+    Args:
+        thumbnails: The images.
+        pairs: int `[n, 2]`: numbers of thumbnails.
+        jobs: Processes at a time; None: one a core, as far as memory reaches.
+        on_progress: Called with the number of pairs done.
+    """
+    tasks = [pairs[start : start + _TASK] for start in range(0, len(pairs), _TASK)]
+    results: dict[int, Alignment] = {}
+    jobs = jobs or jobs_that_fit(_BYTES, len(tasks))
+    for number, result in in_processes(partial(_align, thumbnails), tasks, jobs):
+        if isinstance(result, Exception):
+            raise result
+        results[number] = result
+        if on_progress:
+            on_progress(sum(map(len, results.values())))
+    done = [results[number] for number in sorted(results)] or [align(thumbnails, pairs)]
+    return Alignment(**{f.name: np.concatenate([getattr(one, f.name) for one in done]) for f in fields(Alignment)})
+
+
+def _align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
+    with one_thread():
+        return align(thumbnails, pairs)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the search does on pairs whose answer is known: images of one group, and random images of two.
+
+    Attributes:
+        same_pairs: Pairs of one group that were looked at.
+        same_confirmed: Share of them whose pixels say so.
+        same_found: Share of these that the search would have come upon, were they of two groups.
+        strangers: Random pairs of two groups that were looked at.
+        strangers_score: What at most one of a hundred of them exceeds.
+    """
+
+    same_pairs: int
+    same_confirmed: float
+    same_found: float
+    strangers: int
+    strangers_score: float
+
+
+def known_pairs(groups: np.ndarray, most: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `most` random pairs of images of one group, each of another group, and as many of two groups.
+
+    Returns:
+        Two arrays int64 `[n, 2]`.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(groups))
+    by_group = order[np.argsort(groups[order], kind="stable")]
+    sorted_groups = groups[by_group]
+    first = np.flatnonzero(np.r_[True, sorted_groups[1:] != sorted_groups[:-1]])
+    several = first[np.diff(np.r_[first, len(groups)]) > 1]
+    chosen = rng.permutation(several)[:most]
+    same = np.stack([by_group[chosen], by_group[chosen + 1]], axis=1)
+    others = rng.integers(0, len(groups), (2 * most, 2))
+    others = others[groups[others[:, 0]] != groups[others[:, 1]]][:most]
+    return np.sort(same, axis=1), np.sort(others, axis=1)
+
+
+def calibrate(
+    same: np.ndarray, confirmed: np.ndarray, strangers: np.ndarray, near: Neighbourhood, candidates: Candidates
+) -> Calibration:
+    """How far the search that gave these candidates can be trusted.
+
+    Args:
+        same: Pairs of one group, int `[n, 2]`.
+        confirmed: Whether the pixels of each say so, bool `[n]`.
+        strangers: Scores of random pairs of two groups.
+        near: What candidates were chosen from.
+        candidates: What was chosen.
+    """
+    pairs = same[confirmed]
+    found = near.would_find(pairs)
+    found &= near.margin(pairs) >= candidates.margin.min(initial=np.inf)
+    found &= near.cosine(pairs) >= candidates.cosine.min(initial=np.inf)
+    return Calibration(
+        same_pairs=len(same),
+        same_confirmed=float(confirmed.mean()) if len(same) else float("nan"),
+        same_found=float(found.mean()) if len(pairs) else float("nan"),
+        strangers=len(strangers),
+        strangers_score=strangers_score(strangers),
+    )
+
+
+def least_cosine(confirmed: np.ndarray, near: Neighbourhood) -> float:
+    """What nineteen of twenty pairs of one group that the pixels confirm exceed; -1 where too few are known."""
+    return float(np.quantile(near.cosine(confirmed), 0.05)) if len(confirmed) >= _FEWEST else -1.0

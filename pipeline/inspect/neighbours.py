@@ -1,0 +1,136 @@
+"""The most similar rows of one set of features to those of another, exactly, a block at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamcache.pipeline.errors import NeighboursError
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The neighbours of each query, the most similar first.
+
+    Attributes:
+        similarity: float32 `[n, k]`, cosines; -inf where there is no further neighbour.
+        index: int64 `[n, k]`, rows of the base; -1 where there is none.
+    """
+
+    similarity: np.ndarray
+    index: np.ndarray
+
+
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32; a row of zeros stays one (it is similar to nothing)."""
+    rows = np.asarray(features, dtype=np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class JointSpace:
+    """Several blocks of features in one space, where a cosine is the mean of the blocks' cosines.
+
+    Each block's columns are standardised and its rows scaled to length 1, so that neither its width nor its scale
+    counts; then the blocks are laid side by side.
+
+    Attributes:
+        centres: Mean of each block's columns.
+        scales: Deviation of each block's columns, at least a tenth of their mean: a column that hardly varies shall
+            not outweigh all others.
+    """
+
+    centres: tuple[np.ndarray, ...]
+    scales: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, blocks: Sequence[np.ndarray]) -> "JointSpace":
+        """The space of some blocks `[n, dim]`, whose rows are the same images."""
+        deviations = [block.std(axis=0) for block in blocks]
+        least = float(np.finfo(np.float32).tiny)
+        scales = [np.maximum(one, max(0.1 * float(one.mean()), least)) for one in deviations]
+        return cls(tuple(block.mean(axis=0) for block in blocks), tuple(scales))
+
+    def standardised(self, blocks: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Rows of the same blocks, of these or of other images, each column standardised: float32 `[n, dim]` each."""
+        parts = zip(blocks, self.centres, self.scales, strict=True)
+        return [((block - centre) / scale).astype(np.float32) for block, centre, scale in parts]
+
+    def place(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        """The same rows in the space: float32 `[n, sum of dims]`."""
+        return side_by_side(self.standardised(blocks))
+
+
+def side_by_side(standardised: Sequence[np.ndarray]) -> np.ndarray:
+    """Blocks as one, each row of each block at the same length."""
+    rows = [unit_rows(block) / np.float32(np.sqrt(len(standardised))) for block in standardised]
+    return np.concatenate(rows, axis=1)
+
+
+def nearest(
+    queries: np.ndarray,
+    base: np.ndarray,
+    k: int,
+    *,
+    query_groups: np.ndarray | None = None,
+    base_groups: np.ndarray | None = None,
+    block: int = 2048,
+) -> Nearest:
+    """The `k` rows of `base` with the largest cosine similarity to each query.
+
+    Never more than `block x block` similarities are in memory; all of them are computed, so nothing is missed.
+
+    Args:
+        queries: `[n, dim]`.
+        base: `[m, dim]`.
+        k: How many neighbours, at least 1.
+        query_groups: int `[n]`, with `base_groups`: rows of the same group are not neighbours.
+        base_groups: int `[m]`.
+        block: Rows compared at a time.
+
+    Raises:
+        NeighboursError: The two do not fit together.
+    """
+    if queries.ndim != 2 or base.ndim != 2 or queries.shape[1] != base.shape[1]:
+        raise NeighboursError(f"Expected two tables of features of one width, but got {queries.shape}, {base.shape}.")
+    if k < 1:
+        raise NeighboursError(f"Expected at least 1 neighbour to be asked for, but got {k}.")
+    if (query_groups is None) != (base_groups is None):
+        raise NeighboursError("Expected the groups of queries and base, or neither, but got those of one of the two.")
+    base = unit_rows(base)
+    found = []
+    for start in range(0, len(queries), block):
+        some = slice(start, start + block)
+        own = None if query_groups is None else query_groups[some]
+        found.append(_nearest(unit_rows(queries[some]), base, k, own, base_groups, block))
+    empty = Nearest(np.empty((0, k), np.float32), np.empty((0, k), np.int64))
+    return Nearest(
+        np.concatenate([empty.similarity, *(one.similarity for one in found)]),
+        np.concatenate([empty.index, *(one.index for one in found)]),
+    )
+
+
+def _nearest(
+    queries: np.ndarray,
+    base: np.ndarray,
+    k: int,
+    query_groups: np.ndarray | None,
+    base_groups: np.ndarray | None,
+    block: int,
+) -> Nearest:
+    """The best of one block of queries, kept up to date while the base passes by."""
+    rows = np.arange(len(queries))[:, None]
+    similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    index = np.full((len(queries), k), -1, dtype=np.int64)
+    for start in range(0, len(base), block):
+        cosines = queries @ base[start : start + block].T
+        if query_groups is not None and base_groups is not None:
+            cosines[query_groups[:, None] == base_groups[None, start : start + block]] = -np.inf
+        some = min(k, cosines.shape[1])
+        columns = np.argpartition(-cosines, some - 1, axis=1)[:, :some]
+        both = np.concatenate([similarity, cosines[rows, columns]], axis=1)
+        places = np.concatenate([index, columns + start], axis=1)
+        best = np.lexsort((places, -both), axis=1)[:, :k]
+        similarity, index = both[rows, best], places[rows, best]
+    index[np.isneginf(similarity)] = -1
+    return Nearest(similarity, index)

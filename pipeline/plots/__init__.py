@@ -1,1 +1,0 @@
-"""Pictures: one module a subject, all in one style."""

@@ -1,1 +1,0 @@
-"""One HTML page of any runs, sweeps and grids, that opens from disk."""

@@ -1,0 +1,1 @@
+"""What experiments leave on disk, found, read, listed, locked and removed."""

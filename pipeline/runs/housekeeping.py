@@ -1,0 +1,42 @@
+"""What killed processes left behind in a workspace, beside the feature stores (those are `cache.catalogue`'s)."""
+
+import shutil
+from pathlib import Path
+
+from hamcache.cache.catalogue import Leftover
+from hamcache.pipeline.runs.records import abandoned_runs, all_runs, lock_of
+
+
+def workspace_leftovers(workspace: Path, *, everything: bool = False) -> list[Leftover]:
+    """Folders that nothing needs any more.
+
+    Args:
+        workspace: The workspace.
+        everything: Also what only saves time: decoded images, and the checkpoints that a killed training would go on
+            from.
+
+    Returns:
+        Paths relative to the workspace, with their bytes and why nothing needs them.
+    """
+    found = dict.fromkeys(abandoned_runs(workspace), "a run whose process died")
+    finished = {str(run.provenance.get("fingerprint", ""))[:16] for run in all_runs(workspace)}
+    for folder in sorted((workspace / "checkpoints").glob("*/")):
+        if folder.name in finished:
+            found[folder] = "checkpoints of a training that was finished"
+        elif everything:
+            found[folder] = "checkpoints: a training that was killed would start anew"
+    if everything:
+        for folder in sorted((workspace / "images").glob("*/")):
+            found[folder] = "decoded images: made again when a net is trained"
+    return [Leftover(str(path.relative_to(workspace)), _size(path), why) for path, why in found.items()]
+
+
+def remove_leftover(workspace: Path, leftover: Leftover) -> None:
+    """Free one of them."""
+    folder = workspace / leftover.path
+    shutil.rmtree(folder, ignore_errors=True)
+    lock_of(folder).unlink(missing_ok=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

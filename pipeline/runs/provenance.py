@@ -1,0 +1,75 @@
+"""Where a run's numbers come from, in a form that can be compared: fingerprints and versions."""
+
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hamcache.extract.augmentations import get_recipe
+from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
+
+LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
+
+
+def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
+    """sha256 over all that decides a run's numbers, so that the same experiment is recognised.
+
+    Args:
+        config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
+            Nor do the names of files of exclusions and merged groups: what they say counts.
+        parts: Fingerprints and plain values of all else (table, files, splits, stores, images left out).
+    """
+    content = {key: v for key, v in config.content().items() if key not in ("dataset", "dataset_name", "columns")}
+    content["split"] = {key: v for key, v in content["split"].items() if key not in ("exclude", "merge_groups")}
+    return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
+
+
+def net_identity(config: ExperimentConfig) -> dict[str, Any]:
+    """What the parameters of a net only name: augmentation recipes and a file of weights; empty for a head."""
+    if config.net is None:
+        return {}
+    params = config.net.params
+    recipes = {params["augmentation"], params["predict_augmentation"]}
+    found: dict[str, Any] = {"recipes": [get_recipe(name).to_dict() for name in sorted(recipes)]}
+    if params.get("weights"):
+        found["weights"] = hashlib.sha256(Path(params["weights"]).read_bytes()).hexdigest()
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries a number may depend on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
+    """What a list of runs shows of this one, without reading its configuration."""
+    return {
+        "head": config.learner,
+        "features": _what_it_sees(config),
+        "dataset": dataset,
+        "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),
+        "seed": config.seed,
+    }
+
+
+def _what_it_sees(config: ExperimentConfig) -> str:
+    """The blocks of a head; for a net `images`, and the backbone it fine-tunes."""
+    if config.net is None:
+        return "+".join(_block_words(block) for block in config.features.blocks)
+    backbone = config.net.params.get("backbone")
+    return f"images:{backbone}" if backbone else "images"
+
+
+def _block_words(block: BlockConfig) -> str:
+    """`resnet34` for the plain image, `resnet34:flip x4` for four views of `flip`."""
+    if block.augmentation == "none" and block.views == 1:
+        return block.backbone
+    return f"{block.backbone}:{block.augmentation} x{block.views}"

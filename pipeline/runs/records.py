@@ -1,0 +1,318 @@
+"""Finished runs on disk: written whole or not at all, listed, loaded and found again.
+
+A run is written into a hidden sibling folder and renamed when its last file is closed, so a process that dies on the
+way leaves nothing that looks like a run.
+"""
+
+import json
+import logging
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from hamcache.heads.metrics import majority_baseline
+from hamcache.pipeline.config.overrides import read_yaml
+from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
+from hamcache.pipeline.errors import RunError, RunNotFoundError
+
+PARTS = ("train", "validation", "test")
+_PARTIAL = ".partial-"
+_LOCK = ".lock"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One finished run. Small files are read at once, tables when they are asked for.
+
+    Attributes:
+        folder: `workspace/runs/<run id>`.
+        metrics: Part -> name -> score; `test` only where the test set was opened.
+        provenance: Where the numbers come from (store keys, fingerprints, versions, seconds).
+        classes: Class names in code order.
+        reused: Whether `run_experiment` found it finished instead of running it.
+    """
+
+    folder: Path
+    metrics: dict[str, dict[str, float]]
+    provenance: dict[str, Any]
+    classes: tuple[str, ...]
+    reused: bool = False
+
+    def __repr__(self) -> str:
+        scores = (f"{part} mcc {values['mcc']:.3f}" for part, values in self.metrics.items() if "mcc" in values)
+        return f"<Run {self.id}: {', '.join(scores)}>"
+
+    @property
+    def id(self) -> str:
+        """The run's name, which is its folder's."""
+        return self.folder.name
+
+    @cached_property
+    def config(self) -> ExperimentConfig:
+        """The resolved configuration, as it was run (head parameters are not checked again)."""
+        return ExperimentConfig.model_validate(read_yaml(self.folder / "config.yaml"))
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """`image_id, group, label, split` and `p_<class>` for each class, one row an image."""
+        text = dict.fromkeys(("image_id", "group", "label", "split"), "str")
+        return pd.read_csv(
+            self.folder / "predictions.csv", dtype=text, keep_default_na=False, float_precision="round_trip"
+        )
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch; without rows for heads that have no epochs."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def plots(self) -> list[Path]:
+        """The pictures that were drawn of it (see `show.plots.runs`), by name."""
+        return sorted(plots_folder(self.folder).glob("[!.]*.png"))
+
+    def part(self, name: str) -> pd.DataFrame:
+        """The predictions of one part, sorted by image.
+
+        Raises:
+            RunError: The run has no such part (a test set that was not opened).
+        """
+        rows = self.predictions[self.predictions["split"] == name]
+        if rows.empty:
+            parts = sorted(set(self.predictions["split"]))
+            hint = " Train again with --test to open the test set." if name == "test" else ""
+            raise RunError(f"run {self.id} has no {name!r} predictions, only {', '.join(parts)}.{hint}")
+        return rows.sort_values("image_id", ignore_index=True)
+
+    def labels(self, name: str) -> np.ndarray:
+        """int64 codes of one part's labels, in the order of `part(name)`."""
+        return pd.Index(self.classes).get_indexer(pd.Index(self.part(name)["label"])).astype(np.int64)
+
+    def probabilities(self, name: str) -> np.ndarray:
+        """float64 `[n, C]` of one part, in the order of `part(name)`."""
+        return self.part(name)[[f"p_{label}" for label in self.classes]].to_numpy(np.float64)
+
+    def baseline(self, name: str) -> dict[str, float]:
+        """Scores on one part of the predictor that knows only the class frequencies of train."""
+        return majority_baseline(self.labels("train"), self.labels(name), self.classes)
+
+    def load_head(self, fold: int | None = None) -> Any:
+        """The fitted head, ready to predict; of a cross-validated run, that of fold 1, 2, ..."""
+        from hamcache.heads.persist import load_head
+
+        return load_head(self.folder if fold is None else self.folder / f"fold{fold}")
+
+
+def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[str], split: str) -> pd.DataFrame:
+    """One part's rows of `predictions.csv`, from rows with `image_id, group, label` and their probabilities."""
+    table = frame[["image_id", "group", "label"]].reset_index(drop=True)
+    table["split"] = split
+    return table.assign(**{f"p_{label}": proba[:, code] for code, label in enumerate(classes)})
+
+
+@contextmanager
+def new_run_folder(workspace: Path) -> Iterator[Path]:
+    """An empty hidden folder to write a run into; removed at the end unless `finish_run` has renamed it.
+
+    A lock beside it is held meanwhile, which the operating system frees when the process dies.
+    """
+    folder = runs_folder(workspace) / f"{_PARTIAL}{uuid.uuid4().hex[:12]}"
+    folder.mkdir(parents=True)
+    lock = lock_of(folder)
+    try:
+        with FileLock(lock):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+
+
+def write_run(
+    folder: Path,
+    *,
+    config: ExperimentConfig,
+    metrics: Mapping[str, Mapping[str, float]],
+    predictions: pd.DataFrame,
+    history: Sequence[Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+    classes: Mapping[str, str],
+) -> None:
+    """Write everything of a run but its head and its log, which are there already, into `new_run_folder`.
+
+    `classes` maps each class, in code order, to its readable name.
+    """
+    columns = list(dict.fromkeys(key for row in history for key in row)) or ["epoch"]
+    (folder / "config.yaml").write_text(resolved_yaml(config), encoding="utf-8")
+    _write_json(folder / "metrics.json", metrics)
+    _write_json(folder / "provenance.json", provenance)
+    _write_json(
+        folder / "classes.json", [{"code": i, "class": k, "name": v} for i, (k, v) in enumerate(classes.items())]
+    )
+    predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
+    pd.DataFrame(history, columns=columns).to_csv(folder / "history.csv", index=False, lineterminator="\n")
+
+
+def finish_run(folder: Path, run_id: str) -> Run:
+    """Give a written folder its name: from here on it is a run. A taken name gets `-2`, `-3` and so on."""
+    for number in range(1, 1000):
+        target = folder.parent / (run_id if number == 1 else f"{run_id}-{number}")
+        if target.exists():
+            continue
+        try:
+            folder.rename(target)
+        except OSError:  # another process took the name in between
+            if not target.exists():
+                raise
+            continue
+        return read_run(target)
+    raise RunError(f"{folder.parent} holds a thousand runs named {run_id}; remove some")
+
+
+def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
+    """A readable name: `<head>-<features>-<yyyymmdd-hhmmss>-<4 hex digits of the configuration>`."""
+    stamp = (when or datetime.now()).strftime("%Y%m%d-%H%M%S")
+    name = f"{config.learner}-{short_features(config)}-{stamp}-{config.digest[:4]}"
+    return re.sub(r"[^A-Za-z0-9+._-]", "_", name)
+
+
+def short_features(config: ExperimentConfig, most: int = 48) -> str:
+    """What is trained on, in few letters: `effnet_lite0+resnet34`; for a net its backbone, or `images`."""
+    names = [short_name(block.backbone) for block in config.features.blocks]
+    if config.net is not None:
+        names = [short_name(str(config.net.params.get("backbone", "images")))]
+    joined = "+".join(names)
+    return joined if len(joined) <= most else f"{names[0][: most - 8]}+{len(names) - 1}more"
+
+
+def short_name(backbone: str) -> str:
+    """A backbone in few letters: `effnet_lite0-stages` for `tf_efficientnet_lite0:stages`."""
+    name, _, kind = backbone.split("@")[0].split("/")[-1].partition(":")
+    name = "-".join(filter(None, (name.split(".")[0], kind)))
+    return name.removeprefix("tf_").replace("efficientnet", "effnet")
+
+
+def runs_folder(workspace: Path) -> Path:
+    """Where a workspace keeps its runs."""
+    return Path(workspace) / "runs"
+
+
+def plots_folder(run_folder: Path) -> Path:
+    """Where the pictures of the run in a folder lie, if they were drawn."""
+    return run_folder / "plots"
+
+
+def read_run(folder: Path) -> Run:
+    """The run in one folder.
+
+    Raises:
+        RunError: A file is missing or cannot be read.
+    """
+    try:
+        metrics, provenance, classes = (
+            json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            for name in ("metrics", "provenance", "classes")
+        )
+        return Run(folder, metrics, provenance, tuple(entry["class"] for entry in classes))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{folder} is not a whole run ({error}); remove the folder, or train again to replace it"
+        ) from error
+
+
+def all_runs(workspace: Path) -> list[Run]:
+    """Every finished run, oldest first; folders that are no run are passed over with a warning."""
+    runs = []
+    for folder in sorted(runs_folder(workspace).glob("*/")):
+        if folder.name.startswith("."):
+            continue
+        try:
+            runs.append(read_run(folder))
+        except RunError as error:
+            _log.warning("%s", error)
+    return sorted(runs, key=lambda run: (str(run.provenance.get("finished", "")), run.id))
+
+
+def load_run(run: str | Path, workspace: Path) -> Run:
+    """The run with this id, with an id that begins like this, or in this folder.
+
+    Raises:
+        RunNotFoundError: No run fits, or several do.
+    """
+    folders = {folder.name: folder for folder in sorted(runs_folder(workspace).glob("*/")) if folder.name[0] != "."}
+    name = str(run)
+    if name in folders:
+        return read_run(folders[name])
+    if Path(name).is_dir() and (Path(name) / "metrics.json").is_file():
+        return read_run(Path(name))
+    fitting = [folder for folder in folders if name and folder.startswith(name)]
+    if len(fitting) == 1:
+        return read_run(folders[fitting[0]])
+    found = f"{len(fitting)} runs begin with it: {', '.join(fitting[:5])}" if fitting else "no run is named so"
+    raise RunNotFoundError(
+        f"expected the id of one run in {runs_folder(workspace)}, got {name!r}: {found}. "
+        "`hamcache runs` lists them; a beginning that only one id has is enough."
+    )
+
+
+def find_run(workspace: Path, fingerprint: str, *, test: bool = False) -> Run | None:
+    """The latest run with this `provenance.fingerprint`; with `test`, the latest that opened the test set."""
+    fitting = [
+        run
+        for run in all_runs(workspace)
+        if run.provenance.get("fingerprint") == fingerprint and ("test" in run.metrics or not test)
+    ]
+    return fitting[-1] if fitting else None
+
+
+def list_runs(workspace: Path) -> pd.DataFrame:
+    """One row a run, latest first: what it is, and each part's scores as `<part>_<metric>`."""
+    rows = []
+    for run in reversed(all_runs(workspace)):
+        about = run.provenance.get("summary", {})
+        scores = {f"{part}_{name}": v for part, values in run.metrics.items() for name, v in values.items()}
+        seconds = run.provenance.get("seconds", {}).get("total")
+        finished = run.provenance.get("finished")
+        rows.append({"run": run.id, **about, "finished": finished, "seconds": seconds, **scores})
+    columns = ["run", "head", "features", "dataset", "policy", "seed", "finished", "seconds"]
+    table = pd.DataFrame(rows)
+    return table.reindex(columns=[*columns, *(c for c in table.columns if c not in columns)])
+
+
+def partial_runs(workspace: Path) -> list[Path]:
+    """Folders of runs that are being written, or were when their process died."""
+    return sorted(runs_folder(workspace).glob(f"{_PARTIAL}*/"))
+
+
+def abandoned_runs(workspace: Path) -> list[Path]:
+    """Those of `partial_runs` whose process died."""
+    return [folder for folder in partial_runs(workspace) if not _is_locked(lock_of(folder))]
+
+
+def lock_of(folder: Path) -> Path:
+    """The lock that is held while a run is written into this folder."""
+    return folder.with_name(folder.name + _LOCK)
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

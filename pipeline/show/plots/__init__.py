@@ -1,0 +1,1 @@
+"""Pictures of runs, zoos, grids, sweeps and audits, drawn with matplotlib."""

@@ -1,0 +1,156 @@
+"""Build the page: choose, score, describe, draw, and write one file that needs nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from hamcache.data.files import write_atomically
+from hamcache.pipeline.evaluate.intervals import RESAMPLES
+from hamcache.pipeline.runs.records import Run
+from hamcache.pipeline.show.report.board import Board, make_board
+from hamcache.pipeline.show.report.choose import choose
+from hamcache.pipeline.show.report.contributions import contributions
+from hamcache.pipeline.show.report.cost import costs
+from hamcache.pipeline.show.report.datasets import Datasets, class_names, describe
+from hamcache.pipeline.show.report.details import run_details
+from hamcache.pipeline.show.report.gallery import galleries
+from hamcache.pipeline.show.report.grids import grid_views
+from hamcache.pipeline.show.report.origins import origins
+from hamcache.pipeline.show.report.render import render
+from hamcache.pipeline.show.report.sweeps import sweep_views
+
+MOST_DETAILS = 100
+"""Runs whose details are in the page, the best ones: each takes about 25 KB."""
+DEFAULT_GALLERY = 4
+Progress = Callable[[str, int, int | None], None]
+"""Takes what is being done, how much of it is done, and how much there is, if that is known."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that was written.
+
+    Attributes:
+        path: The file.
+        bytes: Its size.
+        runs: Runs in its leaderboard.
+        left_out: Runs that are not, and why.
+        seconds: It took.
+    """
+
+    path: Path
+    bytes: int
+    runs: int
+    left_out: dict[str, str]
+    seconds: float
+
+
+def build_report(
+    names: Sequence[str] = (),
+    workspace: str | Path = "workspace",
+    out: str | Path | None = None,
+    *,
+    part: str = "validation",
+    metric: str = "",
+    gallery: int = DEFAULT_GALLERY,
+    title: str = "",
+    features_root: str | Path | None = None,
+    resamples: int = RESAMPLES,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Write one HTML page about some runs, sweeps and grids; it opens from disk and loads nothing from anywhere.
+
+    Args:
+        names: Ids of runs, sweeps and grids, or beginnings of ids; none: everything in the workspace.
+        workspace: Holds `runs/`, `sweeps/`, `grids/` and the features.
+        out: The page; None: `report.html` in the workspace.
+        part: `validation`, or `test`, which shows only runs that have opened it. Validation decides the order and the
+            best run in either case.
+        metric: What runs are ordered by; empty: the objective that most of them have.
+        gallery: Mistakes shown of each pair of classes, 0 for no gallery (and no images in the page).
+        title: Of the page.
+        features_root: Where the feature stores lie, if not in the workspace.
+        resamples: Resamples of the bootstraps.
+        on_progress: Told how far it is.
+
+    Raises:
+        RunNotFoundError: A name is that of nothing, or the workspace has no runs.
+        RunError: None of the runs can be shown, for example because none has opened the test set.
+        MetricError: Nobody has defined the metric.
+    """
+    started, workspace = perf_counter(), Path(workspace)
+    tell = on_progress or (lambda what, done, total: None)
+    chosen = choose(names, workspace)
+    metric = metric or _objective(chosen.runs)
+    board = make_board(
+        chosen.runs, metric, part, resamples=resamples, on_run=lambda n: tell("scoring", n, len(chosen.runs))
+    )
+    datasets = Datasets(workspace)
+    details = {}
+    detailed = board.rows[:MOST_DETAILS]
+    for number, row in enumerate(detailed, start=1):
+        details[row.run.id] = run_details(row, board)
+        tell("drawing", number, len(detailed))
+    shown = None
+    if gallery > 0:
+        shown = galleries(
+            board,
+            gallery,
+            datasets,
+            features_root=features_root,
+            on_run=lambda n: tell("looking at mistakes", n, None),
+        )
+    page = render(
+        board=board,
+        title=title or _title(board),
+        part=part,
+        resamples=resamples,
+        left_out=chosen.left_out | board.left_out,
+        detailed=detailed,
+        details=details,
+        contributions=contributions(board, resamples),
+        costs=costs(board, chosen.sweeps),
+        sweeps=sweep_views(chosen.sweeps, board),
+        grids=grid_views(chosen.grids, board),
+        gallery=shown,
+        data=describe(board, datasets),
+        names={key: name for cohort in board.cohorts for key, name in class_names(cohort.best.run).items()},
+        origins=origins(board),
+        command=_command(names, part, metric, gallery, title),
+        made=datetime.now().strftime("%-d %B %Y, %H:%M"),
+    )
+    path = Path(out) if out is not None else workspace / "report.html"
+    write_atomically(path, page)
+    return Report(
+        path, path.stat().st_size, len(board.rows), chosen.left_out | board.left_out, perf_counter() - started
+    )
+
+
+def _objective(runs: Sequence[Run]) -> str:
+    """The objective that most runs have."""
+    objectives: list[str] = []
+    for run in runs:
+        try:
+            objectives.append(run.config.objective)
+        except (OSError, ValueError):  # it is left out later, with its reason
+            continue
+    return Counter(objectives).most_common(1)[0][0] if objectives else "mcc"
+
+
+def _title(board: Board) -> str:
+    names = list(dict.fromkeys(cohort.dataset for cohort in board.cohorts))
+    return f"What was learned on {' and '.join(names[:3])}" + (" and more" if len(names) > 3 else "")
+
+
+def _command(names: Sequence[str], part: str, metric: str, gallery: int, title: str) -> str:
+    options: dict[str, Any] = {"--part": part, "--metric": metric, "--gallery": gallery, "--title": title}
+    words = ["hamcache", "report", *names]
+    words += [word for name, value in options.items() if value != "" for word in (name, str(value))]
+    return shlex.join(words)

@@ -1,0 +1,1 @@
+"""Many experiments: zoos, hybrids, grids, sweeps, the leakage demonstration."""

@@ -1,0 +1,258 @@
+"""Many experiments on the same images at once: heads by feature sets, in parallel, into one leaderboard."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from hamcache.data.splits import Split
+from hamcache.heads.zoo import HEADS, head_params
+from hamcache.pipeline.config.overrides import read_yaml
+from hamcache.pipeline.config.schema import (
+    ExperimentConfig,
+    HeadConfig,
+    SplitConfig,
+    blocks_from,
+    expand_short_forms,
+    find_config,
+    load_config,
+)
+from hamcache.pipeline.errors import ConfigError, RunError
+from hamcache.pipeline.evaluate.compare import leaderboard
+from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
+from hamcache.pipeline.experiment.learning import parts_of
+from hamcache.pipeline.experiment.runner import identify, make_splits, run_experiment
+from hamcache.pipeline.runs.records import Run, all_runs
+from hamcache.pipeline.studies.parallel import in_processes, jobs_that_fit
+
+COPIES = 6
+"""How often a head holds its training features, about: joined, transformed, and in float64 inside scikit-learn."""
+
+Splits = dict[tuple[int, SplitConfig], list[Split]]  # by seed and settings
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One entry of a plan.
+
+    Attributes:
+        head: Name of the head.
+        features: The backbones as they were asked for: `A+B`.
+        config: What is run.
+    """
+
+    head: str
+    features: str
+    config: ExperimentConfig
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an experiment: a run, or the error that kept it from being one."""
+
+    experiment: Experiment
+    run: Run | None = None
+    error: Exception | None = None
+
+    @property
+    def reused(self) -> bool:
+        """Whether the run was there before."""
+        return self.run is not None and self.run.reused
+
+    @property
+    def reason(self) -> str:
+        """The error in one line, or nothing."""
+        if self.error is None:
+            return ""
+        return f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
+
+
+def plan(
+    features: Sequence[str],
+    heads: Sequence[str] = (),
+    *,
+    config: str | None = None,
+    augmentation: str = "none",
+    views: int = 1,
+    overrides: Iterable[str] = (),
+    settings: Iterable[str] = (),
+) -> list[Experiment]:
+    """Every head on every feature set.
+
+    Args:
+        features: Feature sets, each a backbone or several joined by `+`; none: the blocks of `config`.
+        heads: Names; none: the whole zoo. The head that `config` is about keeps the parameters it has there.
+        config: A configuration that gives everything else.
+        augmentation: Of the `features`.
+        views: Of the `features`.
+        overrides: `key=value` that come before features and head.
+        settings: `key=value` that come after them, such as `head.class_weight=none`; each head must know them.
+
+    Raises:
+        UnknownHeadError: An unknown head; offers the nearest name.
+        ConfigError: An empty feature set, or a configuration that does not fit.
+    """
+    for name in heads:
+        head_params(name)
+    own_head = head_of(config)
+    sets = {name: [f"features.blocks={json.dumps(blocks_from(name, augmentation, views))}"] for name in features}
+    experiments = []
+    for name, blocks in (sets or {"": []}).items():
+        for head in dict.fromkeys(heads or HEADS):
+            chosen = [] if head == own_head else [f"head={json.dumps(head)}"]
+            one = load_config(config, [*overrides, *blocks, *chosen, *settings])
+            label = name or "+".join(block.backbone for block in one.features.blocks)
+            experiments.append(Experiment(head, label, one))
+    return experiments
+
+
+def head_of(config: str | None) -> str:
+    """The head that a configuration is about; without one, the default."""
+    content = expand_short_forms(read_yaml(find_config(config))) if config else {}
+    if content.get("net") is not None:
+        raise ConfigError(f"{config}: expected heads on cached features, got a net from images; leave `net` out")
+    return str((content.get("head") or {}).get("name", HeadConfig().name))
+
+
+def all_features(experiments: Sequence[Experiment]) -> ExperimentConfig:
+    """A configuration that reads every block of these experiments, which are of one data set and view policy."""
+    first = experiments[0].config
+    blocks = dict.fromkeys(block for one in experiments for block in one.config.features.blocks)
+    return first.model_copy(update={"features": first.features.model_copy(update={"blocks": tuple(blocks)})})
+
+
+def run_all(
+    experiments: Sequence[Experiment],
+    workspace: Path,
+    *,
+    test: bool = False,
+    jobs: int | None = None,
+    features_root: str | Path | None = None,
+    plots: bool = True,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Run experiments of one data set in parallel; those that are finished are found, not run again.
+
+    The features are read once and shared by all processes. The widest features and the last heads of the zoo, which
+    take longest, start first, so that no core waits at the end for one long head.
+
+    Args:
+        experiments: What `plan` gave.
+        workspace: Holds `features/` and `runs/`.
+        test: Open the test set.
+        jobs: Processes at a time; None: one a core, as far as memory reaches.
+        features_root: Where the feature stores lie, if not in the workspace.
+        plots: Draw each run's pictures, in the process that makes the run.
+        on_outcome: Takes each outcome as it comes.
+
+    Returns:
+        The outcomes in the order of the experiments.
+
+    Raises:
+        hamcache.cache.errors.MissingFeaturesError: The cache lacks features; names the commands that make them all.
+        RunError: Every experiment failed.
+    """
+    inputs = open_inputs(all_features(experiments), workspace, features_root=features_root)
+    splits = _splits(experiments, inputs)
+    outcomes: dict[int, Outcome] = {}
+
+    def record(number: int, result: Run | Exception) -> None:
+        one = experiments[number]
+        outcomes[number] = Outcome(one, result) if isinstance(result, Run) else Outcome(one, error=result)
+        if on_outcome:
+            on_outcome(outcomes[number])
+
+    for number, run in _finished(experiments, splits, workspace, inputs, test).items():
+        record(number, run)
+    order = list(HEADS)
+    todo = sorted(
+        (number for number in range(len(experiments)) if number not in outcomes),
+        key=lambda n: (-_width(experiments[n].config, inputs), -order.index(experiments[n].head)),
+    )
+    if todo:
+        configs = [experiments[number].config for number in todo]
+        n_train = _load(configs, splits, inputs, test)
+        need = COPIES * 4 * n_train * max(_width(config, inputs) for config in configs)
+        job = partial(_run, workspace=workspace, test=test, inputs=inputs, features_root=features_root, plots=plots)
+        for position, result in in_processes(job, configs, jobs or jobs_that_fit(need, len(todo))):
+            record(todo[position], result)
+    if all(outcome.run is None for outcome in outcomes.values()):
+        raise RunError(
+            f"expected at least one of {len(experiments)} experiments to finish, all failed; "
+            f"{experiments[0].head} on {experiments[0].features}: {outcomes[0].reason}"
+        )
+    return [outcomes[number] for number in range(len(experiments))]
+
+
+def zoo_leaderboard(runs: Sequence[Run], metrics: Sequence[str], resamples: int = 2000) -> pd.DataFrame:
+    """`evaluate.compare.leaderboard` on validation; where the test set was opened, `test_<metric>`, `test_low`, ...
+
+    The order is that of validation: the test set must not choose.
+    """
+    board = leaderboard(runs, metrics, "validation", resamples=resamples)
+    if runs and all("test" in run.metrics for run in runs):
+        on_test = leaderboard(runs, metrics, "test", resamples=resamples).set_index("run")
+        columns = [*metrics, "low", "high"]
+        board = board.join(on_test[columns].add_prefix("test_"), on="run")
+    return board
+
+
+def _run(
+    config: ExperimentConfig,
+    *,
+    workspace: Path,
+    test: bool,
+    inputs: Inputs,
+    features_root: str | Path | None,
+    plots: bool,
+) -> Run:
+    return run_experiment(config, workspace, test=test, inputs=inputs, features_root=features_root, plots=plots)
+
+
+def _splits(experiments: Sequence[Experiment], inputs: Inputs) -> Splits:
+    """The splits of all experiments, each made once."""
+    configs = {(one.config.seed, one.config.split): one.config for one in experiments}
+    return {key: make_splits(config, inputs.table) for key, config in configs.items()}
+
+
+def _finished(
+    experiments: Sequence[Experiment], splits: Splits, workspace: Path, inputs: Inputs, test: bool
+) -> dict[int, Run]:
+    """The latest finished run of each experiment that has one."""
+    known = {run.provenance.get("fingerprint"): run for run in all_runs(workspace) if not test or "test" in run.metrics}
+    found = {}
+    for number, one in enumerate(experiments):
+        identity = identify(one.config, inputs, splits[one.config.seed, one.config.split])
+        if identity["fingerprint"] in known:
+            found[number] = replace(known[identity["fingerprint"]], reused=True)
+    return found
+
+
+def _load(configs: Sequence[ExperimentConfig], splits: Splits, inputs: Inputs, test: bool) -> int:
+    """Read all features that these experiments use, and say how many images the largest train part has."""
+    names = ["train", "validation", "test"] if test else ["train", "validation"]
+    most = 0
+    for config in configs:
+        made = splits[config.seed, config.split]
+        folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in made]
+        inputs.load(config.features, sorted({i for parts in folds for part in parts.values() for i in part.ids}))
+        most = max(most, *(len(parts["train"]) for parts in folds))
+    return most
+
+
+def _width(config: ExperimentConfig, inputs: Inputs) -> int:
+    """Numbers a training image has: features of all blocks, times views."""
+    blocks = inputs.blocks_of(config.features)
+    return sum(block.dim for block in blocks) * max(block.n_views for block in blocks)
+
+
+def name_of(experiments: Sequence[Experiment]) -> str:
+    """A file name for what these experiments give together; the same experiments always get the same one."""
+    digest = hashlib.sha256("".join(sorted(one.config.digest for one in experiments)).encode()).hexdigest()
+    counts = f"{len({one.head for one in experiments})}x{len({one.features for one in experiments})}"
+    config = experiments[0].config
+    return f"{config.dataset_name or Path(config.dataset).stem}-{counts}-{digest[:6]}"

@@ -1,0 +1,1 @@
+"""Grids: every augmentation by every backbone."""

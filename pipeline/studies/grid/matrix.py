@@ -1,0 +1,268 @@
+"""Grids on disk: every augmentation by every backbone with one head, scored, kept and found again.
+
+A grid's folder is `workspace/grids/<grid id>/` with `grid.json` (what it is of), `cells.csv` (one row a run),
+`scores.csv` (one row a cell, mean over seeds, and the means of rows and columns, with intervals), `matrix.csv` (the
+same scores as a table) and `heatmap.png`. The same cells give the same id, so a grid that is run again replaces itself.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hamcache.data.files import write_atomically
+from hamcache.heads.metrics import METRICS
+from hamcache.pipeline.errors import GridError, GridNotFoundError
+from hamcache.pipeline.evaluate.compare import leaderboard
+from hamcache.pipeline.runs.records import Run
+from hamcache.pipeline.studies.experiments import Outcome
+from hamcache.pipeline.studies.grid.cell_scores import MEAN, grid_scores
+from hamcache.pipeline.studies.grid.cells import Cell
+
+SETTINGS, CELLS, SCORES, MATRIX, HEATMAP = "grid.json", "cells.csv", "scores.csv", "matrix.csv", "heatmap.png"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A grid as it is on disk.
+
+    Attributes:
+        folder: `workspace/grids/<grid id>`.
+        settings: What it is of: `dataset, head, metric, policy, backbones, augmentations, views, seeds, parts,
+            majority, finished`.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The grid's name, which is its folder's."""
+        return self.folder.name
+
+    @property
+    def metric(self) -> str:
+        """The metric of all scores."""
+        return str(self.settings["metric"])
+
+    @property
+    def head(self) -> str:
+        """The head of every cell."""
+        return str(self.settings["head"])
+
+    @property
+    def backbones(self) -> list[str]:
+        """The rows."""
+        return list(self.settings["backbones"])
+
+    @property
+    def augmentations(self) -> list[str]:
+        """The columns."""
+        return list(self.settings["augmentations"])
+
+    @property
+    def parts(self) -> list[str]:
+        """Parts that are scored: validation, and test where it was opened."""
+        return list(self.settings["parts"])
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row a run: `backbone, augmentation, seed, run, <metric>, low, high, seconds, error`.
+
+        With an opened test set also `test_<metric>, test_low, test_high`. The interval is the run's own.
+        """
+        return self._table(CELLS)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """`part, backbone, augmentation, seeds, score, low, high, p_holm`; see `cell_scores.grid_scores`."""
+        return self._table(SCORES)
+
+    def matrix(self, part: str = "validation", value: str = "score", means: bool = False) -> pd.DataFrame:
+        """Backbones by augmentations: the mean over seeds, or an end of its interval.
+
+        Args:
+            part: One of `parts`.
+            value: `score`, `low` or `high`.
+            means: Also the means of rows and columns, named `mean`.
+        """
+        rows = self.scores[self.scores["part"] == part]
+        more = [MEAN] if means else []
+        table = rows.pivot(index="backbone", columns="augmentation", values=value)
+        return table.loc[[*self.backbones, *more], [*self.augmentations, *more]].rename_axis(columns=None)
+
+    @property
+    def best(self) -> tuple[str, str] | None:
+        """Backbone and augmentation of the best cell on validation; None where no cell has all its seeds."""
+        matrix = self.matrix()
+        if matrix.isna().all(axis=None):
+            return None
+        values = matrix.to_numpy() if METRICS[self.metric].higher_is_better else -matrix.to_numpy()
+        row, column = np.unravel_index(np.nanargmax(values), values.shape)
+        return self.backbones[int(row)], self.augmentations[int(column)]
+
+    def apart(self, part: str = "validation", level: float = 0.05) -> int:
+        """How many cells differ from the best one by more than chance: their `p_holm` is below `level`."""
+        rows = self.scores[self.scores["part"] == part]
+        return int((rows["p_holm"] < level).sum())
+
+    def _table(self, name: str) -> pd.DataFrame:
+        text = {"backbone": "str", "augmentation": "str", "part": "str", "run": "str", "error": "str"}
+        ends = ("low", "high", "test_low", "test_high")
+        numbers = [self.metric, f"test_{self.metric}", *ends, "score", "p_holm", "seconds"]
+        return pd.read_csv(
+            self.folder / name,
+            dtype=text,
+            keep_default_na=False,
+            na_values={number: [""] for number in numbers},
+            float_precision="round_trip",
+        )
+
+
+def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Path) -> Grid:
+    """Score a grid that was run, and keep it, heat map included.
+
+    Args:
+        cells: What `plan_grid` gave.
+        outcomes: What became of them, in their order; at least one is a run.
+        workspace: Gets `grids/<grid id>/`.
+    """
+    config = cells[0].experiment.config
+    metric = config.objective
+    runs = [outcome.run for outcome in outcomes if outcome.run is not None]
+    parts = ["validation", "test"] if all("test" in run.metrics for run in runs) else ["validation"]
+    scored = [(cell.backbone, cell.augmentation, outcome.run) for cell, outcome in zip(cells, outcomes, strict=True)]
+    of_seed = {cell.seed: o.run for cell, o in zip(cells, outcomes, strict=True) if o.run is not None}
+    grid = Grid(
+        grids_folder(workspace) / _grid_id(cells, runs[0].provenance["summary"]["dataset"]),
+        {
+            "dataset": runs[0].provenance["summary"]["dataset"],
+            "head": cells[0].experiment.head,
+            "metric": metric,
+            "policy": runs[0].provenance["summary"]["policy"],
+            "backbones": list(dict.fromkeys(cell.backbone for cell in cells)),
+            "augmentations": list(dict.fromkeys(cell.augmentation for cell in cells)),
+            "views": {cell.augmentation: cell.views for cell in cells},
+            "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
+            "parts": parts,
+            "majority": {p: float(np.mean([r.baseline(p)[metric] for r in of_seed.values()])) for p in parts},
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+    _write_table(_cells_table(cells, outcomes, metric, parts), grid.folder / CELLS)
+    _write_table(_scores_table(scored, metric, parts), grid.folder / SCORES)
+    matrices = pd.concat({part: grid.matrix(part, means=True) for part in parts}, names=["part"])
+    _write_table(matrices.reset_index(), grid.folder / MATRIX)
+    from hamcache.pipeline.show.plots.grid import plot_grid  # imports matplotlib: only where something is drawn
+
+    plot_grid(grid, grid.folder / HEATMAP)
+    write_atomically(grid.folder / SETTINGS, json.dumps(grid.settings, indent=2, allow_nan=False) + "\n")
+    return grid
+
+
+def grids_folder(workspace: Path) -> Path:
+    """Where a workspace keeps its grids."""
+    return Path(workspace) / "grids"
+
+
+def read_grid(folder: Path) -> Grid:
+    """The grid in one folder.
+
+    Raises:
+        GridError: A file is missing or cannot be read.
+    """
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        absent = {"metric", "head", "backbones", "augmentations", "parts"} - settings.keys()
+        if absent:
+            raise ValueError(f"{SETTINGS} lacks {', '.join(sorted(absent))}")
+    except (OSError, ValueError, AttributeError) as error:
+        raise GridError(f"{folder} is not a whole grid ({error}); run `hamcache grid` again to replace it") from error
+    return Grid(folder, settings)
+
+
+def all_grids(workspace: Path) -> list[Grid]:
+    """Every grid, oldest first; folders that are none are passed over with a warning."""
+    grids = []
+    for folder in sorted(grids_folder(workspace).glob("*/")):
+        try:
+            grids.append(read_grid(folder))
+        except GridError as error:
+            _log.warning("%s", error)
+    return sorted(grids, key=lambda grid: (str(grid.settings.get("finished", "")), grid.id))
+
+
+def load_grid(name: str | Path, workspace: Path) -> Grid:
+    """The grid with this id, with an id that begins like this, or in this folder.
+
+    Raises:
+        GridNotFoundError: No grid fits, or several do.
+    """
+    folders = {folder.name: folder for folder in sorted(grids_folder(workspace).glob("*/"))}
+    if str(name) in folders:
+        return read_grid(folders[str(name)])
+    if (Path(name) / SETTINGS).is_file():
+        return read_grid(Path(name))
+    fitting = [folder for folder in folders if str(name) and folder.startswith(str(name))]
+    if len(fitting) == 1:
+        return read_grid(folders[fitting[0]])
+    found = f"{len(fitting)} grids begin with it: {', '.join(fitting[:5])}" if fitting else "no grid is named so"
+    raise GridNotFoundError(
+        f"expected the id of one grid in {grids_folder(workspace)}, or its folder, got {str(name)!r}: {found}. "
+        f"There are: {', '.join(folders) or 'none'}."
+    )
+
+
+def _grid_id(cells: Sequence[Cell], dataset: str) -> str:
+    """`<head>-<data set>-<rows>x<columns>-<6 digits>`; the same cells always get the same one."""
+    digest = hashlib.sha256("".join(sorted(cell.experiment.config.digest for cell in cells)).encode()).hexdigest()
+    rows, columns = (len({getattr(cell, name) for cell in cells}) for name in ("backbone", "augmentation"))
+    name = f"{cells[0].experiment.head}-{dataset}-{rows}x{columns}-{digest[:6]}"
+    return re.sub(r"[^A-Za-z0-9+._-]", "_", name)
+
+
+def _cells_table(cells: Sequence[Cell], outcomes: Sequence[Outcome], metric: str, parts: Sequence[str]) -> pd.DataFrame:
+    """The rows of `cells.csv`; each run's interval is that of `hamcache runs` and `zoo`."""
+    rows = [
+        (cell.backbone, cell.augmentation, cell.seed, "" if outcome.run is None else outcome.run.id, outcome.reason)
+        for cell, outcome in zip(cells, outcomes, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["backbone", "augmentation", "seed", "run", "error"])
+    runs = [outcome.run for outcome in outcomes if outcome.run is not None]
+    validation = leaderboard(runs, [metric], "validation").set_index("run")
+    table = table.join(validation[[metric, "low", "high", "seconds"]], on="run")
+    columns = ["backbone", "augmentation", "seed", "run", metric, "low", "high", "seconds", "error"]
+    if "test" in parts:
+        test = leaderboard(runs, [metric], "test").set_index("run")[[metric, "low", "high"]].add_prefix("test_")
+        table, columns = table.join(test, on="run"), [*columns, *test.columns]
+    return table[columns]
+
+
+def _scores_table(cells: Sequence[tuple[str, str, Run | None]], metric: str, parts: Sequence[str]) -> pd.DataFrame:
+    """The rows of `scores.csv`; on the test set, too, cells are compared with the best one on validation."""
+    tables: list[pd.DataFrame] = []
+    best = None
+    for part in parts:
+        scores = grid_scores(cells, metric, part, best=best)
+        tables.append(scores.assign(part=part))
+        of_cells = scores[(scores["backbone"] != MEAN) & (scores["augmentation"] != MEAN)].dropna(subset="score")
+        if best is None and len(of_cells):
+            values = of_cells["score"].to_numpy()
+            row = of_cells.iloc[int(values.argmax() if METRICS[metric].higher_is_better else values.argmin())]
+            best = (str(row["backbone"]), str(row["augmentation"]))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["part", *table.columns.drop("part")]]
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n"))

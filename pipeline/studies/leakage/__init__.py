@@ -1,0 +1,1 @@
+"""The leakage demonstration: what a careless split pretends."""

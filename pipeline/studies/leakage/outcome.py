@@ -1,0 +1,139 @@
+"""Finished leakage demonstrations on disk: written whole or not at all, loaded, and put into words."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+
+from hamcache.heads.metrics import get_metric
+from hamcache.pipeline.errors import LeakageError
+
+IMAGES = {
+    "all": "all test images",
+    "sibling": "test images with a sibling in the leaky train part",
+    "no sibling": "the other test images",
+    "own": "as practised: each kind of split on a test set of its own",
+}
+"""What the rows of the table are about; in "own" the honest score is the careful split's, the leaky the careless's."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeakageDemo:
+    """A finished demonstration.
+
+    Attributes:
+        folder: `workspace/leakage/<data set>-<digest>`, with `leakage.csv`, `leakage.json` and `leakage.png`.
+        table: One row a metric, set of images (`IMAGES`) and head: `metric, images, head, honest, honest_low,
+            honest_high, leaky, leaky_low, leaky_high, gap, gap_low, gap_high, p, p_holm`. Scores are means over the
+            seeds, intervals a bootstrap over lesions; `gap` is leaky less honest; `p_holm` is corrected for the heads.
+        summary: Settings, sizes, scores of each seed, and where it all comes from.
+        reused: Whether it was found finished.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    summary: dict[str, Any]
+    reused: bool = False
+
+    @property
+    def id(self) -> str:
+        """The demonstration's name, which is its folder's."""
+        return self.folder.name
+
+    @property
+    def metric(self) -> str:
+        """The experiment's objective, which comes first in everything."""
+        return str(self.summary["metric"])
+
+    @property
+    def sibling_share(self) -> float:
+        """Share of the test images that have a sibling in the leaky train part, as in a random split of images."""
+        sizes = self.summary["draws"]
+        return float(sum(one["test_with_sibling"] for one in sizes) / sum(one["test"] for one in sizes))
+
+    @property
+    def picture(self) -> Path:
+        """The plot."""
+        return self.folder / "leakage.png"
+
+    def rows(self, images: str = "all", metric: str = "") -> pd.DataFrame:
+        """The rows of the table about some images (`IMAGES`), by default in the objective, one a head."""
+        chosen = (self.table["images"] == images) & (self.table["metric"] == (metric or self.metric))
+        return self.table[chosen].drop(columns=["metric", "images"]).reset_index(drop=True)
+
+    def ranking(self, arm: str) -> list[str]:
+        """The heads by their score on all test images, the best first; `arm` is `honest` or `leaky`."""
+        ascending = not get_metric(self.metric).higher_is_better
+        return list(self.rows().sort_values(arm, ascending=ascending, kind="stable")["head"])
+
+
+def save_demo(table: pd.DataFrame, summary: dict[str, Any], target: Path) -> LeakageDemo:
+    """Write a demonstration, with its picture, into a hidden folder that gets its name when it is whole."""
+    from hamcache.pipeline.show.plots.leakage import plot_leakage  # imports matplotlib
+
+    folder = target.with_name(f".partial-{uuid4().hex[:12]}")
+    folder.mkdir(parents=True)
+    try:
+        table.to_csv(folder / "leakage.csv", index=False, lineterminator="\n")
+        content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        (folder / "leakage.json").write_text(content, encoding="utf-8")
+        plot_leakage(LeakageDemo(folder, table, summary), folder / "leakage.png")
+        shutil.rmtree(target, ignore_errors=True)  # what is there is not whole, or not the same
+        folder.rename(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return LeakageDemo(target, table, summary)
+
+
+def load_demo(name: str | Path, workspace: Path) -> LeakageDemo:
+    """The demonstration of this name, or in this folder.
+
+    Raises:
+        LeakageError: There is none, or it is not whole.
+    """
+    inside = Path(workspace) / "leakage" / name
+    folder = inside if inside.is_dir() else Path(name)
+    try:
+        summary = json.loads((folder / "leakage.json").read_text(encoding="utf-8"))
+        table = pd.read_csv(folder / "leakage.csv", float_precision="round_trip")
+        return LeakageDemo(folder, table, summary)
+    except (OSError, ValueError) as error:
+        names = ", ".join(path.name for path in _folders(workspace)) or "none"
+        raise LeakageError(
+            f"expected a finished demonstration at {inside}, but {error}. Those in {workspace}: {names}; "
+            "`hamcache leakage-demo` makes one."
+        ) from error
+
+
+def all_demos(workspace: Path) -> list[LeakageDemo]:
+    """Every finished demonstration, by name."""
+    return [load_demo(folder, workspace) for folder in _folders(workspace)]
+
+
+def in_words(demo: LeakageDemo) -> str:
+    """What was found, in a few sentences."""
+    rows, metric = demo.rows(), demo.metric
+    sizes = demo.summary["draws"]
+    images = round(np.mean([one["test"] for one in sizes]))
+    most = rows.iloc[int(np.argmax(rows["gap"].abs()))]
+    sentences = [
+        f"A random split of images puts another photograph of the same lesion into train for "
+        f"{100 * demo.sibling_share:.0f} % of its test images ({images:,} a seed, "
+        f"{len(sizes)} seed{'s' * (len(sizes) > 1)}).",
+        f"With them in train, {metric} on the same test images changes by {rows['gap'].min():+.3f} to "
+        f"{rows['gap'].max():+.3f}; most for {most['head']} ({most['honest']:.3f} to {most['leaky']:.3f}).",
+    ]
+    honest, leaky = demo.ranking("honest"), demo.ranking("leaky")
+    if honest != leaky:
+        sentences.append(f"The order of the heads changes: honest {', '.join(honest)}; leaky {', '.join(leaky)}.")
+    sentences += [f"{head} could not be trained: {reason}" for head, reason in demo.summary["failed"].items()]
+    return " ".join(sentences)
+
+
+def _folders(workspace: Path) -> list[Path]:
+    return sorted(path.parent for path in (Path(workspace) / "leakage").glob("[!.]*/leakage.json"))

@@ -1,0 +1,1 @@
+"""Sweeps: searches of an experiment's open values with Ray Tune."""

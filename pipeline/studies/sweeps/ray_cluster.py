@@ -1,0 +1,94 @@
+"""Ray, started for one sweep and gone after it, without telemetry and without files in the home folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from hamcache.pipeline.studies.sweeps.results import SweepError
+
+QUIET = {
+    "RAY_AUTH_MODE": "disabled",  # else a token is written into the home folder
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a GPU stays visible, to be shared by trials of a net
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files for each trial
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has no score
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # a sweep goes on from its own table
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+PREFIX = "hamcache-ray-"
+STORE_SPARE = 128 << 20
+
+
+@contextmanager
+def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iterator[Path]:
+    """Ray with so many processors and an object store for so many bytes; yields a folder that is gone afterwards.
+
+    Args:
+        cpus: Of this machine; an existing cluster has its own.
+        store_bytes: What will be put into the object store.
+        address: Of an existing cluster, `auto` for the one on this machine; None starts one.
+
+    Raises:
+        SweepError: There is no cluster at this address.
+    """
+    # Workers import what this process imports, wherever it was started from.
+    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
+    settings = QUIET | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update({name: value for name, value in settings.items() if name == "PYTHONPATH" or not before[name]})
+    sweep_up()
+    # Short, since sockets lie in it, whose paths are limited; outside the sweep's folder, since Ray pickles into it.
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    import ray
+
+    try:
+        if address is None:
+            ray.init(
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                object_store_memory=int(store_bytes * 1.1) + STORE_SPARE,
+                _temp_dir=str(folder / "ray"),
+            )
+        else:
+            _connect(address)
+        yield folder
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def sweep_up() -> None:
+    """Remove the folders of this user's sweeps that were killed. (Their processes end by themselves.)"""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except Exception as error:  # Ray raises many kinds
+        raise SweepError(
+            f"--ray-address: expected a Ray cluster at {address!r}, but cannot connect: {' '.join(str(error).split())}"
+        ) from error

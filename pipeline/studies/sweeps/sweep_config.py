@@ -1,0 +1,309 @@
+"""What a sweep is: an experiment, the values of it that are open, and how they are searched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hamcache.pipeline.config.messages import config_error
+from hamcache.pipeline.config.overrides import apply_override, parse_override, read_yaml
+from hamcache.pipeline.config.schema import ExperimentConfig, expand_short_forms, find_config, validate_config
+from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError, unknown_name
+from hamcache.pipeline.studies.sweeps.space import (
+    MOST_VALUES,
+    Dimension,
+    Point,
+    Space,
+    fits,
+    in_use,
+    is_below,
+    label,
+    merged,
+    with_point,
+)
+
+STRUCTURE = ("dataset", "dataset_name", "columns", "features", "split", "seed", "net.stored_side")
+"""Keys that decide what a trial reads. That is read once, before all trials, so their values must be few."""
+FIXED = ("dataset", "dataset_name", "columns", "objective", "positive")
+"""Keys that cannot be searched: trials with other values of these could not be compared."""
+SHORT = {"f1": "weighted_f1"}
+PROBES = 25
+
+
+class SweepConfig(BaseModel):
+    """One sweep."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        default="sweep", pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="what the sweep's folder begins with"
+    )
+    experiment: dict[str, Any] = Field(description="the experiment that is searched: a name, a file, or its values")
+    space: dict[str, Dimension] = Field(min_length=1, description="key of the experiment -> its possible values")
+    samples: int = Field(default=20, ge=1, description="trials; with search grid, at most so many")
+    search: Literal["optuna", "random", "grid"] = Field(
+        default="optuna", description="Optuna's TPE, random points, or all points one after the other"
+    )
+    scheduler: Literal["asha", "none"] = Field(
+        default="asha", description="asha stops trials early that are worse than most at the same epoch"
+    )
+    grace: int = Field(default=4, ge=1, description="asha: epochs that every trial gets")
+    reduction: int = Field(default=3, ge=2, description="asha: one in so many goes on at each rung")
+    seed: int = Field(default=0, ge=0, description="seed of the search; that of the experiment is its own")
+
+    @property
+    def dimensions(self) -> Space:
+        """The searched space."""
+        return Space(dimensions=self.space)
+
+    @property
+    def objective(self) -> str:
+        """The metric that is searched for, on validation."""
+        return str(self.experiment["objective"])
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all but the name and the number of trials: a sweep of equal digest can be gone on with."""
+        content = self.model_dump(mode="json", by_alias=True, exclude={"name", "samples"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def is_rung(self, epoch: int) -> bool:
+        """Whether trials are compared after this epoch: grace, grace x reduction, and so on."""
+        rung = self.grace
+        while rung < epoch:
+            rung *= self.reduction
+        return self.scheduler == "asha" and rung == epoch
+
+    def config_at(self, point: Point) -> ExperimentConfig:
+        """The experiment at one point.
+
+        Raises:
+            ConfigError: The values do not fit together, or what stops a training early is not the objective.
+        """
+        config = validate_config(with_point(self.experiment, point), "the sweep's experiment")
+        monitor = None if config.net is not None else config.head.params.get("monitor")
+        if monitor not in (None, self.objective):
+            raise ConfigError(
+                f"head.monitor: expected the sweep's objective, {self.objective}, got {monitor!r}: trials are stopped "
+                "and chosen by one and the same score; leave it out"
+            )
+        return config
+
+    def to_yaml(self) -> str:
+        """What `read_sweep_yaml` reads back to an equal sweep."""
+        content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        content["space"] = {
+            key: {name: value for name, value in dimension.items() if value != {}}
+            for key, dimension in content["space"].items()
+        }
+        content["experiment"] = self.experiment  # with its nulls
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def read_sweep_yaml(path: Path) -> SweepConfig:
+    """The settings that a sweep wrote into its folder.
+
+    Raises:
+        ConfigError: The file was changed to what is no sweep.
+    """
+    try:
+        return SweepConfig.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise config_error(error, SweepConfig, str(path)) from None
+
+
+def sweep_names() -> list[str]:
+    """Names of the packaged sweeps."""
+    folder = resources.files("hamcache.configs").joinpath("sweeps")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_sweep_config(
+    path_or_name: str | Path, overrides: Iterable[str] = (), *, changes: dict[str, Any] | None = None
+) -> SweepConfig:
+    """Read a sweep, set values of its experiment, and check the experiment at points all over the space.
+
+    Args:
+        path_or_name: A YAML file, or the name of a packaged sweep (`mlp`).
+        overrides: `key=value` of the experiment, as in `hamcache train --set`; a key that is set is not searched.
+        changes: Values of the sweep itself: `samples`, `search`, ...
+
+    Raises:
+        ConfigNotFoundError: There is no such file and no such packaged sweep.
+        ConfigError: Unknown keys (the nearest valid one is named), or values that do not fit.
+    """
+    path = find_sweep_config(path_or_name)
+    source = str(path_or_name)
+    content = {"name": path.stem, **read_yaml(path)}
+    content |= {key: value for key, value in (changes or {}).items() if value is not None}
+    content["experiment"] = _experiment(content.get("experiment"), source)
+    fixed: dict[str, Any] = {}
+    for override in overrides:
+        key, value = parse_override(override)
+        content["experiment"] = expand_short_forms(content["experiment"])
+        apply_override(content["experiment"], key, value)
+        fixed[".".join(key)] = value
+    space = content.get("space")
+    if isinstance(space, dict):
+        content["space"] = _open_dimensions(space, fixed)
+        if space and not content["space"]:
+            raise ConfigError(f"{source}: expected a key to search, but all of them are set: {', '.join(fixed)}")
+        for key, dimension in content["space"].items():
+            try:
+                Dimension.model_validate(dimension)
+            except ValidationError as error:
+                raise config_error(error, Dimension, source, prefix=f"space.{key}.") from None
+    objective = content["experiment"].get("objective", "mcc")
+    content["experiment"] = expand_short_forms(content["experiment"])
+    content["experiment"]["objective"] = SHORT.get(objective, objective)
+    try:
+        settings = SweepConfig.model_validate(content)
+        _ = settings.dimensions
+    except ValidationError as error:
+        raise config_error(error, SweepConfig, source) from None
+    check_space(settings, source)
+    return settings
+
+
+def find_sweep_config(path_or_name: str | Path) -> Path:
+    """The file a path or a packaged name stands for (`mlp`, `configs/sweeps/mlp.yaml`)."""
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    name = str(path_or_name).removeprefix("configs/").removeprefix("sweeps/").removesuffix(".yaml")
+    if name in sweep_names():
+        return Path(str(resources.files("hamcache.configs"))) / "sweeps" / f"{name}.yaml"
+    raise ConfigNotFoundError(
+        f"{path_or_name}: no such file, and {unknown_name('packaged sweep', name, sweep_names())}"
+    )
+
+
+def check_space(settings: SweepConfig, source: str) -> None:
+    """Every choice, and both ends of every range, give a valid experiment together with some of the other values.
+
+    Raises:
+        ConfigError: A key cannot be searched or is unknown, or a value fits nowhere.
+    """
+    for key, dimension in settings.space.items():
+        if is_below(key, FIXED):
+            raise ConfigError(f"{source}: space.{key}: expected a key whose values give comparable trials; set it once")
+        if _decides_structure(key) and dimension.values() is None:
+            raise ConfigError(
+                f"{source}: space.{key}: expected choice, grid or a short int, since features and parts are read "
+                "before the trials; got a range that cannot be counted through"
+            )
+    if settings.search == "grid" and not settings.dimensions.is_countable:
+        wide = [key for key, dimension in settings.space.items() if dimension.values() is None]
+        raise ConfigError(f"{source}: space.{wide[0]}: search grid counts through all values, but this is a range")
+    rng = np.random.default_rng(0)
+    points = [_random_point(settings.dimensions, rng) for _ in range(PROBES)]
+    if problem := _first_problem(settings, points):
+        raise ConfigError(f"{source}: no point of the space is a valid experiment, for example:\n{problem}")
+    for key, dimension in settings.space.items():
+        for value in dimension.values() or [*(dimension.int_ or dimension.uniform or dimension.loguniform or ())]:
+            tried = [_random_point(settings.dimensions, rng, {key: value}) for _ in range(PROBES)]
+            using = [point for point in tried if key in point]
+            if using and (problem := _first_problem(settings, using)):
+                raise ConfigError(f"{source}: space.{key}: {label(value)} fits nowhere, for example:\n{problem}")
+
+
+def structures(settings: SweepConfig) -> Iterator[ExperimentConfig]:
+    """One experiment for each combination of values that decide what is read.
+
+    Raises:
+        ConfigError: There are too many.
+    """
+    space = settings.dimensions.only(*filter(_decides_structure, settings.space))
+    number = int(np.prod([len(one.values() or []) for one in space.dimensions.values()]))
+    if number > MOST_VALUES:
+        raise ConfigError(
+            f"expected at most {MOST_VALUES} combinations of features, splits and seeds, got {number}: "
+            f"{', '.join(space.dimensions)}"
+        )
+    rng, problem = np.random.default_rng(0), None
+    found = False
+    for point in space.grid():
+        for _ in range(PROBES):  # other values may have to fit to these
+            try:
+                config = settings.config_at(_random_point(settings.dimensions, rng, point) | point)
+            except ConfigError as error:
+                problem = error
+            else:
+                found = True
+                yield config
+                break
+    if not found:
+        raise problem or ConfigError("no valid experiment")
+
+
+def _decides_structure(key: str) -> bool:
+    return is_below(key, STRUCTURE) or any(is_below(one, [key]) for one in STRUCTURE)
+
+
+def _first_problem(settings: SweepConfig, points: Iterable[Point]) -> ConfigError | None:
+    """What is wrong with the first of these points, unless one of them is right."""
+    first: ConfigError | None = None
+    for point in points:
+        try:
+            settings.config_at(point)
+        except ConfigError as error:
+            first = first or error
+        else:
+            return None
+    return first
+
+
+def _random_point(space: Space, rng: np.random.Generator, given: Point | None = None) -> Point:
+    """A point drawn without Optuna, whose import takes a while; some values may be given."""
+    point: Point = {}
+    for key, dimension in space.dimensions.items():
+        if not in_use(dimension, point):
+            continue
+        values = dimension.values()
+        if given is not None and key in given:
+            point[key] = given[key]
+        elif values is not None:
+            point[key] = values[int(rng.integers(len(values)))]
+        elif dimension.int_ is not None:
+            point[key] = int(rng.integers(dimension.int_[0], dimension.int_[1] + 1))
+        else:
+            low, high = dimension.uniform or dimension.loguniform or (0.0, 1.0)
+            point[key] = float(rng.uniform(low, high))
+    return point
+
+
+def _open_dimensions(space: dict[str, Any], fixed: dict[str, Any]) -> dict[str, Any]:
+    """The dimensions that are left when some keys are set; a `when` on one of these is decided."""
+    left = {}
+    for key, dimension in space.items():
+        if is_below(str(key), fixed):
+            continue
+        when = dimension.get("when") if isinstance(dimension, dict) else None
+        if isinstance(when, dict):
+            if any(other in fixed and not fits(fixed[other], wanted) for other, wanted in when.items()):
+                continue
+            dimension = dimension | {"when": {other: v for other, v in when.items() if other not in fixed}}
+        left[key] = dimension
+    return left
+
+
+def _experiment(value: Any, source: str) -> dict[str, Any]:
+    """The plain values of an experiment that is given by name, by its values, or by name and differences."""
+    if isinstance(value, str):
+        return expand_short_forms(read_yaml(find_config(value)))
+    if isinstance(value, dict):
+        named = value.get("config")
+        base = expand_short_forms(read_yaml(find_config(named))) if isinstance(named, str) else {}
+        return merged(base, expand_short_forms({key: one for key, one in value.items() if key != "config"}))
+    raise ConfigError(
+        f"{source}: experiment: expected the name of a configuration, or the values of an experiment (beside `config: "
+        f"NAME`, those that differ from it), got {value!r}"
+    )

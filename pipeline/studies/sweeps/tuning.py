@@ -1,0 +1,328 @@
+"""Run a sweep: open what it reads, hand it to Ray's workers, keep every trial as it ends, go on after a kill."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
+
+import joblib
+import numpy as np
+from ray import tune
+
+from hamcache.heads.metrics import get_metric
+from hamcache.pipeline.errors import RunError
+from hamcache.pipeline.experiment.runner import RunLog, run_experiment
+from hamcache.pipeline.runs.records import Run, load_run
+from hamcache.pipeline.studies.parallel import DIED, jobs_that_fit
+from hamcache.pipeline.studies.sweeps.ray_cluster import ray_cluster
+from hamcache.pipeline.studies.sweeps.results import (
+    FAILED,
+    FINISHED,
+    LOG,
+    SETTINGS,
+    STOPPED,
+    SUMMARY,
+    Sweep,
+    SweepError,
+    Trial,
+    TrialTable,
+    all_sweeps,
+    being_run,
+    new_sweep,
+    read_sweep,
+    write_json,
+    write_text,
+)
+from hamcache.pipeline.studies.sweeps.search import LAST, SCORE, SweepSearch, points_source
+from hamcache.pipeline.studies.sweeps.shared import Opened, Shared, open_sweep, read_shared
+from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
+from hamcache.pipeline.studies.sweeps.trial import ray_trial
+from hamcache.pipeline.studies.sweeps.watch import Watcher
+
+FOREVER = 1_000_000
+"""More epochs than any trial has."""
+
+
+def run_sweep(
+    settings: SweepConfig,
+    workspace: str | Path,
+    *,
+    sweep: Sweep | None = None,
+    jobs: int | None = None,
+    ray_address: str | None = None,
+    features_root: str | Path | None = None,
+    watcher: Watcher | None = None,
+) -> Sweep:
+    """Run all trials of a sweep that have not been run, and return it.
+
+    A sweep of the same settings on the same data is gone on with: only trials that it lacks are run.
+
+    Args:
+        settings: The sweep.
+        workspace: Holds `features/`, and gets `sweeps/<sweep id>/`.
+        sweep: The sweep to go on with; None: the one of equal settings, or a new one.
+        jobs: Trials at a time; None: one a core, as far as memory reaches (of an existing cluster: its cores).
+        ray_address: An existing Ray cluster, whose machines see the workspace if trials train on images.
+        features_root: Where the feature stores lie, if not in the workspace.
+        watcher: Is told of all that happens.
+
+    Raises:
+        MissingFeaturesError: The cache lacks features; names the commands that make them.
+        SweepError: All trials failed; or the sweep is finalised, of other data, or being run.
+    """
+    watcher = watcher or Watcher()
+    opened = open_sweep(settings, Path(workspace), features_root)
+    if sweep is None:
+        sweep = _same(settings, opened, Path(workspace)) or new_sweep(settings, Path(workspace))
+    if sweep.summary and sweep.summary.get("data") != opened.fingerprint:
+        raise SweepError(
+            f"sweep {sweep.id} was begun on other images or features, so its trials cannot be compared with further "
+            "ones; begin a new one with --config"
+        )
+    with being_run(sweep):
+        sweep = read_sweep(sweep.folder)  # another process may have gone on with it until just now
+        table = TrialTable(sweep)
+        missing = settings.samples - len(table.trials)
+        if missing <= 0 or sweep.summary.get("exhausted"):
+            if sweep.summary.get("state") != FINISHED:  # it was killed after its last trial
+                Recorder(sweep, table, opened.fingerprint, watcher).summarize(FINISHED)
+            return _checked(read_sweep(sweep.folder))
+        if sweep.final_run is not None:
+            raise SweepError(
+                f"sweep {sweep.id} was finalised as run {sweep.final_run}: its test score must choose nothing any "
+                "more; begin a new sweep, e.g. with another --seed"
+            )
+        if settings.samples != sweep.settings.samples:
+            write_text(sweep.folder / SETTINGS, settings.to_yaml())
+        return _search(replace(sweep, settings=settings), opened, table, jobs, ray_address, watcher)
+
+
+def finalize(
+    sweep: Sweep, workspace: str | Path, *, features_root: str | Path | None = None, watcher: Watcher | None = None
+) -> Run:
+    """Train the best trial again as a run, score it on the test set, and note it in the sweep; done once.
+
+    Raises:
+        SweepError: No trial has finished, or trials are missing.
+    """
+    watcher = watcher or Watcher()
+    if sweep.final_run is not None:
+        return replace(load_run(sweep.final_run, Path(workspace)), reused=True)
+    if sweep.summary.get("state") != FINISHED:
+        raise SweepError(
+            f"sweep {sweep.id} is not finished, so its best trial is not known; "
+            f"first `hamcache sweep --resume {sweep.id}`"
+        )
+    with being_run(sweep):
+        best = sweep.best
+        config = sweep.best_config
+        run = run_experiment(config, workspace, test=True, features_root=features_root, on_progress=watcher.said)
+        found, expected = run.metrics["validation"][sweep.objective], float(best[sweep.objective])
+        if not np.isclose(found, expected, atol=1e-3):
+            watcher.said(
+                f"warning: the run scores {sweep.objective} {found:.4f} on validation, its trial {expected:.4f}: "
+                "were they computed on different machines?"
+            )
+        write_json(sweep.folder / SUMMARY, sweep.summary | {"final_run": run.id})
+    return run
+
+
+def _same(settings: SweepConfig, opened: Opened, workspace: Path) -> Sweep | None:
+    """The latest sweep of the same settings on the same data."""
+    fitting = [
+        sweep
+        for sweep in all_sweeps(workspace)
+        if sweep.settings.digest == settings.digest and sweep.summary.get("data") == opened.fingerprint
+    ]
+    return fitting[-1] if fitting else None
+
+
+def _search(
+    sweep: Sweep, opened: Opened, table: TrialTable, jobs: int | None, ray_address: str | None, watcher: Watcher
+) -> Sweep:
+    settings, missing = sweep.settings, sweep.settings.samples - len(table.trials)
+    log = RunLog(sweep.folder / LOG)
+    recorder = Recorder(sweep, table, opened.fingerprint, watcher)
+    recorder.summarize("running")
+    shared = read_shared(opened, watcher.said)
+    watcher.said(f"sweep {sweep.id}: {missing} of {settings.samples} trials to run")
+    jobs = min(jobs or jobs_that_fit(opened.bytes_a_trial, settings.samples), missing)
+    cpus = max(1, joblib.cpu_count() // jobs) if opened.configs[0].net is not None else 1
+    log(
+        f"{missing} of {settings.samples} trials to run, {jobs} at a time, objective {settings.objective}, "
+        f"search {settings.search}, scheduler {settings.scheduler}"
+    )
+    with ray_cluster(jobs * cpus, shared.bytes, ray_address) as folder:
+        trainable = tune.with_resources(shared_trainable(shared), {"cpu": cpus})
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                num_samples=missing,
+                search_alg=SweepSearch(points_source(settings, table.known()), table.free_numbers()),
+                scheduler=_scheduler(settings, table),
+                max_concurrent_trials=jobs if ray_address else None,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name="trials", storage_path=str(folder), callbacks=[recorder], verbose=0),
+        )
+        recorder.begin(jobs)
+        try:
+            tuner.fit()
+        finally:
+            recorder.summarize("interrupted")
+    recorder.summarize(FINISHED, exhausted=len(table.trials) < settings.samples)
+    return _checked(read_sweep(sweep.folder))
+
+
+def _checked(sweep: Sweep) -> Sweep:
+    """The sweep, unless all of its trials failed."""
+    failed = sweep.trials[sweep.trials["state"] == FAILED]
+    if len(failed) == len(sweep.trials):
+        first = failed.iloc[0]
+        raise SweepError(
+            f"expected at least one of {len(failed)} trials to finish, all failed; trial {first['trial']}: "
+            f"{first['error']} ({sweep.folder / LOG} has the whole of it)"
+        )
+    return sweep
+
+
+def shared_trainable(shared: Shared) -> Any:
+    """The trial with what all share, which goes into the object store once."""
+    import ray
+
+    return tune.with_parameters(ray_trial, held=[ray.put(shared)])
+
+
+def _scheduler(settings: SweepConfig, table: TrialTable) -> Any:
+    """ASHA that knows how earlier trials stood at its rungs; or none."""
+    if settings.scheduler == "none":
+        return None
+    asha = tune.schedulers.ASHAScheduler(
+        time_attr="epoch",
+        metric=SCORE,
+        mode="max",
+        max_t=FOREVER,
+        grace_period=settings.grace,
+        reduction_factor=settings.reduction,
+    )
+    controller: Any = None  # it is not asked for anything
+    for number in dict.fromkeys(number for number, _, _ in table.epochs):
+        before: Any = SimpleNamespace(trial_id=f"before-{number}")
+        asha.on_trial_add(controller, before)
+        for other, epoch, score in table.epochs:
+            if other == number:
+                asha.on_trial_result(controller, before, {"epoch": epoch, SCORE: score})
+    return asha
+
+
+class Recorder(tune.Callback):
+    """Keeps every trial as it ends, and tells the watcher. Lives in the process that runs the sweep."""
+
+    def __init__(self, sweep: Sweep, table: TrialTable, fingerprint: str, watcher: Watcher) -> None:
+        self._sweep, self._table, self._fingerprint = sweep, table, fingerprint
+        self._watcher, self._log = watcher, RunLog(sweep.folder / LOG)
+        self._sign = 1 if get_metric(sweep.objective).higher_is_better else -1
+        self._epochs: dict[int, list[tuple[int, float]]] = {}
+        self._sessions: list[dict[str, Any]] = list(sweep.summary.get("sessions", []))
+        self._jobs: int | None = sweep.summary.get("jobs")
+        self._began: float | None = None
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._trials = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray's copy of it is not used
+
+    def begin(self, jobs: int) -> None:
+        """The clock starts: all is read, and Ray is there."""
+        self._began, self._jobs = perf_counter(), jobs
+        self._watcher.began(self._table.trials, self._sweep.settings.samples)
+
+    def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """A worker has got a trial."""
+        self._watcher.started(trial.config["number"], trial.config["point"])
+
+    def on_trial_result(self, iteration: int, trials: Sequence[Any], trial: Any, result: Any, **info: Any) -> None:
+        """Some epochs have ended, or the trial."""
+        if not result.get(LAST) and SCORE in result:
+            number, epoch, score = int(trial.config["number"]), int(result["epoch"]), float(result[SCORE])
+            self._epochs.setdefault(number, []).append((epoch, score))
+            self._watcher.epoch(number, epoch, score)
+
+    def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """A trial has ended or was stopped."""
+        result = trial.last_result
+        failed = bool(result.get("error"))
+        state = FAILED if failed else FINISHED if result.get(LAST) else STOPPED
+        if failed:
+            self._log(f"trial {trial.config['number']} failed:\n{result.get('traceback', '')}")
+        self._keep(trial, state, result, str(result.get("error") or ""))
+
+    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """A worker has died (an exception in a trial is one of its results)."""
+        error = trial.get_error() or RunError(DIED)
+        text = "".join(traceback.format_exception(error))
+        self._log(f"trial {trial.config['number']} failed:\n{text}")
+        self._keep(
+            trial, FAILED, trial.last_result or {}, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        )
+
+    def _keep(self, trial: Any, state: str, result: dict[str, Any], error: str) -> None:
+        number = int(trial.config["number"])
+        kept = Trial(
+            number,
+            trial.config["point"],
+            state,
+            None if state == FAILED else self._sign * float(result[SCORE]),
+            int(result.get("epoch", 0)),
+            float(result.get("seconds", 0.0)),
+            result.get("overhead"),
+            error,
+        )
+        self._table.add(kept, self._epochs.pop(number, []))
+        self._trials += 1
+        self.summarize("running")
+        self._watcher.ended(kept)
+
+    def summarize(self, state: str, exhausted: bool = False) -> None:
+        """Write the summary: how far the sweep is, its best trial, and what it took."""
+        session = {
+            "started": self._started,
+            "seconds": 0.0 if self._began is None else round(perf_counter() - self._began, 2),
+            "trials": self._trials,
+        }
+        sessions = [*self._sessions, session]
+        trials = self._table.trials
+        finished = [one for one in trials if one.state == FINISHED and one.score is not None]
+        best = max(finished, key=lambda one: (self._sign * float(one.score or 0), -one.number), default=None)
+        ran = sum(one["trials"] for one in sessions)
+        seconds = sum(one["seconds"] for one in sessions)
+        beyond = [one.overhead for one in trials if one.overhead is not None]
+        content = {
+            "state": state,
+            "data": self._fingerprint,
+            "objective": self._sweep.objective,
+            "trials": len(trials),
+            **{name: sum(one.state == name for one in trials) for name in (FINISHED, STOPPED, FAILED)},
+            "exhausted": exhausted,
+            "best": None if best is None else {"trial": best.number, self._sweep.objective: best.score},
+            "jobs": self._jobs,
+            "sessions": sessions,
+            "seconds": round(seconds, 2),
+            "seconds_a_trial": round(seconds / ran, 3) if ran else None,
+            "overhead": {
+                "trials": len(beyond),
+                "median": round(float(np.median(beyond)), 4),
+                "mean": round(float(np.mean(beyond)), 4),
+                "most": round(float(np.max(beyond)), 4),
+            }
+            if beyond
+            else None,
+            "final_run": self._sweep.final_run,
+        }
+        write_json(self._sweep.folder / SUMMARY, content)

@@ -1,1 +1,0 @@
-"""Sweeps: many trials of one experiment, its open values searched by Optuna and run by Ray Tune."""

@@ -1,0 +1,1 @@
+"""Runs as ONNX files with a model card."""

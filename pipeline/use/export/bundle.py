@@ -1,0 +1,250 @@
+"""Export a run: write the ONNX file and its model card, after asking the file itself and the run the same questions."""
+
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hamcache.data.errors import DataError
+from hamcache.data.files import write_atomically
+from hamcache.data.ham10000 import CITATION, CLASS_NAMES, LICENCE, is_ham10000
+from hamcache.data.readers.imported import Terms
+from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
+from hamcache.data.table import ImageTable
+from hamcache.extract.decode import decode_image
+from hamcache.extract.errors import BadImageError
+from hamcache.pipeline.errors import ExportError
+from hamcache.pipeline.evaluate import DISCLAIMER
+from hamcache.pipeline.evaluate.conformal import PredictionSets
+from hamcache.pipeline.evaluate.intervals import RESAMPLES
+from hamcache.pipeline.runs.records import Run
+from hamcache.pipeline.use.export.card_figures import part_figures
+from hamcache.pipeline.use.export.model_card import model_card
+from hamcache.pipeline.use.export.onnx_file import IMAGES, PROBABILITIES, SETS, add_metadata, build_model
+from hamcache.pipeline.use.export.portable import Portable, precision_of
+from hamcache.pipeline.use.predict.predictor import COVERAGE, Predictor
+from hamcache.pipeline.use.share.exchange import terms_of
+
+MODEL, CARD = "model.onnx", "model_card.md"
+CHECKED = 16
+"""Images that the file and the run are both asked about."""
+WORST = 1e-2
+"""Larger differences of a probability are an error, where run and file compute in the same precision: more than
+rounding, less than a decision tree's leaf (a number on a threshold may fall to its other side)."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What the file says of some images beside what the run says of them.
+
+    Attributes:
+        images: How many images.
+        of: What they are.
+        largest: Largest difference of a probability.
+        mean: Mean difference.
+        same_class: Images that both give the same class.
+        same_set: Images that both give the same set.
+    """
+
+    images: int
+    of: str
+    largest: float
+    mean: float
+    same_class: int
+    same_set: int
+
+    def __str__(self) -> str:
+        return (
+            f"on {self.images} {self.of} its probabilities differ from the run's by {self.largest:.1e} at most, "
+            f"{self.mean:.1e} on average; {self.same_class} have the same class, {self.same_set} the same set"
+        )
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        model: The ONNX file.
+        card: The model card.
+        parity: How the file compares to the run.
+    """
+
+    model: Path
+    card: Path
+    parity: Parity
+
+
+def export_run(
+    predictor: Predictor,
+    workspace: Path,
+    out: Path | None = None,
+    *,
+    coverage: float = COVERAGE,
+    score: str = "lac",
+    class_conditional: bool = False,
+    terms: Terms = Terms(),  # noqa: B008 (frozen)
+    checked: int = CHECKED,
+    resamples: int = RESAMPLES,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Write a run as one ONNX file, from raw pixels to calibrated probabilities, and its model card.
+
+    The same run gives the same bytes. Nothing is written before the file has been compared with the run.
+
+    Args:
+        predictor: The run, loaded with `device="cpu"`.
+        workspace: Holds the data set, if it is a synthetic or downloaded one; default place of the files.
+        out: `NAME.onnx` (the card is then `NAME.md`), or a folder (`model.onnx`, `model_card.md`); default:
+            `workspace/exports/<run id>`.
+        coverage: Chance that a set holds the true class.
+        score: See `evaluate.conformal.fit_sets`.
+        class_conditional: The same.
+        terms: Licence and citation of the data, where they are not known.
+        checked: Images for the comparison.
+        resamples: Of the intervals in the card.
+        force: Write over files that are there.
+        say: Takes a line as each stage begins.
+
+    Raises:
+        ExportError: The run has parts that no graph can hold, files are in the way, or the file differs from the run.
+    """
+    model_path, card_path = targets(predictor.run, workspace, out, force=force)
+    sets = predictor.sets(coverage, score, class_conditional)
+    say("Building the graph ...")
+    model = build_model(Portable(predictor, sets), len(predictor.classes))
+    say("Comparing it with the run ...")
+    content = model.SerializeToString(deterministic=True)
+    pictures, of = check_images(predictor.run, workspace, checked)
+    parity = compared(content, predictor, sets, pictures, of)
+    if precision_of(predictor) == "fp32" and parity.largest > WORST:
+        raise ExportError(f"Expected a file that says what run {predictor.run.id} says, but {parity}.")
+    say("Writing the card ...")
+    terms = _terms(predictor.run, workspace, terms)
+    parts = [part for part in ("validation", "test") if part in predictor.run.metrics]
+    figures = [part_figures(predictor, part, resamples) for part in parts]
+    card = model_card(predictor, sets, figures, terms, str(parity), model_path.name, len(content))
+    add_metadata(model, _metadata(predictor, sets, terms, card), f"{predictor.run.id}. {DISCLAIMER}")
+    model_path.parent.mkdir(parents=True, exist_ok=True)
+    partial = model_path.with_name(f".partial-{uuid.uuid4().hex[:12]}")
+    try:
+        partial.write_bytes(model.SerializeToString(deterministic=True))
+        partial.replace(model_path)
+    finally:
+        partial.unlink(missing_ok=True)
+    write_atomically(card_path, card)
+    return Exported(model_path, card_path, parity)
+
+
+def targets(run: Run, workspace: Path, out: Path | None, *, force: bool = False) -> tuple[Path, Path]:
+    """Where the model and the card go.
+
+    Raises:
+        ExportError: One of them is there, and `force` was not said.
+    """
+    if out is not None and out.suffix == ".onnx" and not out.is_dir():
+        model, card = out, out.with_suffix(".md")
+    else:
+        folder = workspace / "exports" / run.id if out is None else out
+        if folder.exists() and not folder.is_dir():
+            raise ExportError(f"Expected --out to be a folder or a file named *.onnx, but {folder} is another file.")
+        model, card = folder / MODEL, folder / CARD
+    there = [path for path in (model, card) if path.exists()]
+    if there and not force:
+        raise ExportError(f"{' and '.join(map(str, there))} is there already: choose another --out, or say --force.")
+    return model, card
+
+
+def check_images(run: Run, workspace: Path, count: int) -> tuple[list[Image.Image], str]:
+    """Images to compare with: validation images, evenly spaced; where they are not here, pictures of smooth noise."""
+    ids = list(run.part("validation")["image_id"])
+    wanted = ids[:: max(1, len(ids) // count)][:count]
+    table = _table(run, workspace)
+    paths = {} if table is None else dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
+    images = []
+    for image_id in wanted:
+        try:
+            pixels = decode_image(Path(paths[image_id]).read_bytes())
+        except (KeyError, OSError, BadImageError):
+            continue
+        images.append(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
+    if images:
+        return images, "validation images"
+    rng = np.random.default_rng(0)
+    sizes = [(200, 150), (450, 600), (97, 64)]
+    small = [rng.integers(0, 256, (6, 8, 3), dtype=np.uint8) for _ in range(count)]
+    drawn = [Image.fromarray(p).resize(sizes[n % 3], Image.Resampling.BICUBIC) for n, p in enumerate(small)]
+    return drawn, "pictures of noise (the data set's images are not here)"
+
+
+def compared(
+    content: bytes, predictor: Predictor, sets: PredictionSets, images: Sequence[Image.Image], of: str
+) -> Parity:
+    """Ask the ONNX file and the run about the same images."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    answers: list[Any] = [session.run([PROBABILITIES, SETS], {IMAGES: np.asarray(image)[None]}) for image in images]
+    ours, inside = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+    predictions = predictor.predict(
+        images, coverage=sets.coverage, sets=sets.score, class_conditional=sets.class_conditional, neighbours=0
+    )
+    theirs = np.array([list(prediction.probabilities.values()) for prediction in predictions])
+    expected = np.array([[c in p.prediction_set for c in predictor.classes] for p in predictions])
+    return Parity(
+        images=len(images),
+        of=of,
+        largest=float(np.abs(ours - theirs).max()),
+        mean=float(np.abs(ours - theirs).mean()),
+        same_class=int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum()),
+        same_set=int((inside == expected).all(axis=1).sum()),
+    )
+
+
+def _metadata(predictor: Predictor, sets: PredictionSets, terms: Terms, card: str) -> dict[str, str]:
+    run = predictor.run
+    return {
+        "run": run.id,
+        "classes": json.dumps(list(run.classes)),
+        "class_names": json.dumps({label: CLASS_NAMES.get(label, label) for label in run.classes}),
+        "input": "images: uint8 [n, height, width, 3], RGB, upright, at least 8 pixels a side; resized in the graph",
+        "outputs": "probabilities: float32 [n, classes], calibrated; prediction_set: bool [n, classes]",
+        "temperature": repr(predictor.temperature.value),
+        "coverage": repr(sets.coverage),
+        "class_conditional": json.dumps(sets.class_conditional),
+        "dataset": run.provenance["summary"]["dataset"],
+        "data_licence": terms.licence or "not stated",
+        "data_citation": terms.citation or "not stated",
+        "fingerprint": run.provenance["fingerprint"],
+        "disclaimer": DISCLAIMER,
+        "model_card": card,
+    }
+
+
+def _table(run: Run, workspace: Path) -> ImageTable | None:
+    """The run's image table, if its data set is here."""
+    config = run.config
+    if config.dataset == SYNTHETIC and not (workspace / "datasets" / SYNTHETIC).is_dir():
+        return None  # it would be drawn now
+    try:
+        return read_dataset(
+            config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name
+        )
+    except (DataError, OSError):
+        return None
+
+
+def _terms(run: Run, workspace: Path, given: Terms) -> Terms:
+    """Licence and citation of the data: those given, else what is known of it."""
+    table = _table(run, workspace)
+    if table is not None:
+        return terms_of(table, run.config.dataset, given.licence, given.citation)
+    known = ImageTable("", run.predictions, run.classes)
+    found = Terms(LICENCE, CITATION) if is_ham10000(known) else Terms()
+    return Terms(given.licence or found.licence, given.citation or found.citation)

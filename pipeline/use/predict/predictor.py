@@ -1,0 +1,234 @@
+"""Load a finished run and ask it about new images."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hamcache.cache.storage import Root
+from hamcache.extract.precision import has_bf16
+from hamcache.pipeline.errors import PredictionError
+from hamcache.pipeline.evaluate.calibration import Temperature, fit_temperature
+from hamcache.pipeline.evaluate.conformal import PredictionSets, fewest_images, fit_sets
+from hamcache.pipeline.experiment.extraction import resolve_device
+from hamcache.pipeline.runs.records import Run, load_run
+from hamcache.pipeline.use.predict.image_sources import Source, find_sources
+from hamcache.pipeline.use.predict.scoring import Scored, Scorer, scorer_of
+from hamcache.pipeline.use.predict.seen import Neighbour, TrainingImages, training_images
+
+COVERAGE = 0.9
+UNLIKE = 0.01
+NEIGHBOURS = 5
+AT_A_TIME = 1024
+"""Images whose features are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says of one image.
+
+    Attributes:
+        image: The image's file, or what it is called.
+        label: The most probable class; None where the image could not be used.
+        probabilities: Class -> probability, in the order of the classes.
+        prediction_set: Classes that together hold the true one with the chance `coverage`, the most probable first.
+        coverage: That chance.
+        unlike: Whether the image is unlike the training images; None where they are not available.
+        unlike_p: The share of validation images that are at least as far from the training images.
+        neighbours: The most similar training images.
+        error: Why the image could not be used; None where it could.
+    """
+
+    image: str
+    label: str | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
+    prediction_set: tuple[str, ...] = ()
+    coverage: float = COVERAGE
+    unlike: bool | None = None
+    unlike_p: float | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+    error: str | None = None
+
+
+def load_predictor(run: str | Path, workspace: str | Path = "workspace", **options: object) -> "Predictor":
+    """The predictor of the run with this id (or a beginning of it) in a workspace, or of the run in this folder.
+
+    Takes the options of `Predictor`.
+    """
+    return Predictor(load_run(run, Path(workspace)), workspace, **options)  # type: ignore[arg-type]
+
+
+class Predictor:
+    """A finished run, ready to be asked about images.
+
+    Its probabilities are those that the run itself would have given: same networks, views and arithmetic. They are then
+    calibrated on the run's validation predictions, which prediction sets come from, too.
+
+    Args:
+        run: Any finished run.
+        workspace: Where `features/` may lie; with the stores that the run was trained on, neighbours and the flag
+            `unlike` are available.
+        features_root: Where the feature stores lie, if not in the workspace.
+        weights: File of weights for some backbones, by name, if they were extracted with such.
+        recipes_file: Augmentation recipes, if they were extracted with such and the stores are gone.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        PredictionError: A network or recipe here is not that of the run.
+        HeadFileError: The run's head is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        workspace: str | Path = "workspace",
+        *,
+        features_root: str | Path | None = None,
+        weights: Mapping[str, str] | None = None,
+        recipes_file: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.run = run
+        self.classes = run.classes
+        self.device = resolve_device(device)
+        self.scorer: Scorer = scorer_of(
+            run,
+            Root(features_root or Path(workspace) / "features"),
+            weights=weights,
+            recipes_file=recipes_file,
+            device=self.device,
+        )
+        self._proba, self._y = run.probabilities("validation"), run.labels("validation")
+        self.temperature: Temperature = fit_temperature(
+            self._proba, self._y, run.part("validation")["group"].to_numpy(object)
+        )
+        self._sets = lru_cache(maxsize=16)(self._fit_sets)
+
+    @cached_property
+    def _seen(self) -> TrainingImages | str:
+        if not self.scorer.sources:
+            return "a net trained from images keeps no features of them, and the cache has none that can be made here"
+        return training_images(self.run, self.scorer.sources)
+
+    def sets(
+        self, coverage: float = COVERAGE, score: str = "lac", class_conditional: bool = False, raw: bool = False
+    ) -> PredictionSets:
+        """The prediction sets fitted on validation (see `evaluate.conformal.fit_sets`)."""
+        return self._sets(coverage, score, class_conditional, raw)
+
+    def notes(self, sets: PredictionSets, unlike: float = UNLIKE) -> list[str]:
+        """What a reader of the predictions must know: what is not available, and what validation is too small for."""
+        notes = []
+        if any(source.spec.precision == "bf16" for source in self.scorer.sources) and not has_bf16(self.device):
+            notes.append("The features were made in bf16, which is not native here: the last digits may differ.")
+        if isinstance(self._seen, str):
+            notes.append(f"Nearest training images and the flag `unlike` are not available: {self._seen}.")
+        elif self.run.config.net is not None:
+            name = self.scorer.sources[0].spec.name
+            notes.append(f"Training images are looked up by the features of {name}, not by what the net itself sees.")
+        if isinstance(self._seen, TrainingImages) and self._seen.least_p() > unlike:
+            n = len(self._seen.held_out)
+            notes.append(f"Unlike means further from the training images than all {n} validation images.")
+        short = [label for label, endless in zip(self.classes, sets.unlimited, strict=True) if endless]
+        if short:
+            notes.append(
+                f"In every set, for want of validation images (a coverage of {sets.coverage:g} takes "
+                f"{fewest_images(sets.coverage)}{' a class' * sets.class_conditional}): {', '.join(short)}."
+            )
+        return notes
+
+    def predict(
+        self,
+        images: Iterable[str | Path | Image.Image],
+        *,
+        ids: Sequence[str] | None = None,
+        coverage: float = COVERAGE,
+        sets: str = "lac",
+        class_conditional: bool = False,
+        raw: bool = False,
+        neighbours: int = NEIGHBOURS,
+        unlike: float = UNLIKE,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[Prediction]:
+        """Predict images; one that can't be used costs only itself (its `error` says why).
+
+        Args:
+            images: Files, folders, patterns such as `photos/*.jpg`, or opened Pillow images.
+            ids: Their image ids, by which views of random recipes are drawn (default: a file's name without suffix).
+            coverage: The chance that a prediction set holds the true class.
+            sets: `lac` or `aps` (see `evaluate.conformal.fit_sets`).
+            class_conditional: Whether the chance is to hold for each class.
+            raw: Give the head's own probabilities instead of calibrated ones.
+            neighbours: How many of the most similar training images to name.
+            unlike: An image is flagged where the share of validation images as far away is at most this; in a small
+                validation part, where none is.
+            on_progress: Takes how many images are done, and how many there are.
+
+        Returns:
+            One prediction an image, in the order given.
+
+        Raises:
+            PredictionError: A coverage, a share or a kind of sets that does not exist.
+        """
+        if neighbours < 0:
+            raise PredictionError(f"Expected 0 neighbours or more, but got {neighbours}.")
+        if not 0 <= unlike <= 1:
+            raise PredictionError(f"Expected the share `unlike` to be from 0 to 1, but got {unlike:g}.")
+        fitted = self.sets(coverage, sets, class_conditional, raw)
+        sources = find_sources(images, ids)
+        predictions: list[Prediction] = []
+        for start in range(0, len(sources), AT_A_TIME):
+            some = sources[start : start + AT_A_TIME]
+            report = None if on_progress is None else _shifted(on_progress, start, len(sources))
+            predictions += self._predictions(some, self.scorer(some, report), fitted, raw, neighbours, unlike)
+        return predictions
+
+    def _predictions(
+        self,
+        sources: Sequence[Source],
+        scored: Scored,
+        sets: PredictionSets,
+        raw: bool,
+        neighbours: int,
+        unlike: float,
+    ) -> list[Prediction]:
+        found = [
+            Prediction(source.name, coverage=sets.coverage, error=scored.errors.get(number))
+            for number, source in enumerate(sources)
+        ]
+        rows = [number for number in range(len(sources)) if number not in scored.errors]
+        if not rows:
+            return found
+        proba = scored.proba[rows] if raw else self.temperature(scored.proba[rows])
+        inside = sets(proba)
+        near: Sequence[tuple[Neighbour, ...]] = [()] * len(rows)
+        p_values: Sequence[float | None] = [None] * len(rows)
+        least = unlike
+        if isinstance(self._seen, TrainingImages):
+            near, p = self._seen.look_up(scored.blocks, neighbours)
+            p_values, least = p.tolist(), max(unlike, self._seen.least_p())
+        for row, number in enumerate(rows):
+            order = np.argsort(-proba[row], kind="stable")
+            p_value = p_values[row]
+            found[number] = Prediction(
+                image=sources[number].name,
+                label=self.classes[order[0]],
+                probabilities={label: float(p) for label, p in zip(self.classes, proba[row], strict=True)},
+                prediction_set=tuple(self.classes[code] for code in order if inside[row, code]),
+                coverage=sets.coverage,
+                unlike=None if p_value is None else p_value <= least,
+                unlike_p=p_value,
+                neighbours=near[row],
+            )
+        return found
+
+    def _fit_sets(self, coverage: float, score: str, class_conditional: bool, raw: bool) -> PredictionSets:
+        proba = self._proba if raw else self.temperature(self._proba)
+        return fit_sets(proba, self._y, coverage, score, class_conditional)
+
+
+def _shifted(on_progress: Callable[[int, int], None], start: int, total: int) -> Callable[[int], None]:
+    return lambda done: on_progress(start + done, total)

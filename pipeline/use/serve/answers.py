@@ -1,0 +1,150 @@
+"""What `POST /api/predict` answers: a run's predictions as JSON, with all sets that the page can switch to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from starlette.exceptions import HTTPException
+
+from hamcache.extract.errors import BadImageError
+from hamcache.pipeline.evaluate import DISCLAIMER
+from hamcache.pipeline.use.serve.photographs import Gallery
+from hamcache.pipeline.use.serve.predictors import Predictors
+from hamcache.pipeline.use.serve.shelf import Shelf, class_names
+from hamcache.pipeline.use.serve.uploads import MOST_FILES, Form, Upload
+
+if TYPE_CHECKING:
+    from hamcache.pipeline.use.predict.predictor import Prediction, Predictor
+
+COVERAGES = (0.8, 0.9, 0.95)
+CHOICES = tuple((coverage, conditional) for conditional in (False, True) for coverage in COVERAGES)
+MOST_NEIGHBOURS = 20
+
+
+def choices(predictor: "Predictor") -> dict[str, Any]:
+    """What holds for all predictions of a run: its classes, the sets to choose from with their notes, calibration."""
+    temperature = predictor.temperature
+    return {
+        "run": predictor.run.id,
+        "classes": [{"label": label, "name": name} for label, name in class_names(predictor.run).items()],
+        "sets": [
+            {
+                "coverage": coverage,
+                "class_conditional": conditional,
+                "notes": predictor.notes(predictor.sets(coverage, class_conditional=conditional)),
+            }
+            for coverage, conditional in CHOICES
+        ],
+        "calibration": {
+            "temperature": temperature.value,
+            "images": temperature.images,
+            "ece_before": temperature.ece_before,
+            "ece_after": temperature.ece_after,
+        },
+    }
+
+
+def answer(form: Form, shelf: Shelf, gallery: Gallery, predictors: Predictors) -> dict[str, Any]:
+    """Predict what a form holds.
+
+    Raises:
+        HTTPException: 400 where a field is missing or has a value that it can't have.
+        RunNotFoundError, NoImageError, PredictionError, HeadFileError: As the names say.
+    """
+    if "run" not in form.fields:
+        raise HTTPException(400, "Expected the id of a run in the field 'run'.")
+    coverage = _number(form, "coverage", 0.9)
+    conditional = form.fields.get("class_conditional", "false").lower()
+    neighbours = _number(form, "neighbours", 5)
+    if not 0 < coverage < 1:
+        raise HTTPException(400, f"coverage: expected a number between 0 and 1, but got {coverage:g}.")
+    if conditional not in ("true", "false"):
+        raise HTTPException(400, f"class_conditional: expected true or false, but got {conditional!r}.")
+    if not 0 <= neighbours <= MOST_NEIGHBOURS or neighbours != int(neighbours):
+        raise HTTPException(400, f"neighbours: expected a whole number from 0 to {MOST_NEIGHBOURS}.")
+    run, image_id = shelf.get(form.fields["run"]), form.fields.get("image_id", "")
+    if bool(form.files) == bool(image_id):
+        raise HTTPException(400, f"Expected 1 to {MOST_FILES} image files, or the image_id of one image, but not both.")
+    path = gallery.path(run, image_id) if image_id else None
+    predictor = predictors.get(run)
+    started = perf_counter()
+
+    def ask(images: Sequence[Path | Image.Image], ids: Sequence[str]) -> list["Prediction"]:
+        return predictor.predict(
+            images,
+            ids=ids,
+            coverage=coverage,
+            class_conditional=conditional == "true",
+            neighbours=int(neighbours),
+        )
+
+    if path is not None:
+        found = [_as_json(ask([path], [image_id])[0], image_id, predictor, gallery.label(run, image_id))]
+    else:
+        found = _of_files(form.files, predictor, ask)
+    seconds = perf_counter() - started
+    general = choices(predictor)
+    notes = predictor.notes(predictor.sets(coverage, class_conditional=conditional == "true"))
+    return {
+        **general,
+        "disclaimer": DISCLAIMER,
+        "coverage": coverage,
+        "class_conditional": conditional == "true",
+        "notes": notes,
+        "seconds": round(seconds, 4),
+        "predictions": found,
+    }
+
+
+def _of_files(files: Sequence[Upload], predictor: "Predictor", ask: Any) -> list[dict[str, Any]]:
+    """One answer a file, in order; those that are no images have their error."""
+    images: list[Image.Image | BadImageError] = []
+    for upload in files:
+        try:
+            images.append(upload.image())
+        except BadImageError as error:
+            images.append(error)
+    good = [number for number, image in enumerate(images) if isinstance(image, Image.Image)]
+    predictions = iter(ask([images[number] for number in good], [files[number].stem for number in good]))
+    return [
+        _as_json(next(predictions), upload.name, predictor)
+        if isinstance(image, Image.Image)
+        else {"image": upload.name, "error": str(image)}
+        for upload, image in zip(files, images, strict=True)
+    ]
+
+
+def _as_json(
+    prediction: "Prediction", name: str, predictor: "Predictor", true_label: str | None = None
+) -> dict[str, Any]:
+    if prediction.error is not None:
+        return {"image": name, "error": prediction.error}
+    proba = np.array([list(prediction.probabilities.values())])
+    order = np.argsort(-proba[0], kind="stable")
+    inside = [predictor.sets(coverage, class_conditional=conditional)(proba)[0] for coverage, conditional in CHOICES]
+    return {
+        "image": name,
+        "label": prediction.label,
+        "probabilities": prediction.probabilities,
+        "prediction_set": prediction.prediction_set,
+        "sets": [[predictor.classes[code] for code in order if one[code]] for one in inside],
+        "unlike": prediction.unlike,
+        "unlike_p": prediction.unlike_p,
+        "neighbours": [
+            {"image_id": near.image_id, "label": near.label, "similarity": near.similarity}
+            for near in prediction.neighbours
+        ],
+        "true_label": true_label,
+        "error": None,
+    }
+
+
+def _number(form: Form, name: str, default: float) -> float:
+    text = form.fields.get(name, "")
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise HTTPException(400, f"{name}: expected a number, but got {text!r}.") from None

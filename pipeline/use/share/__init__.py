@@ -1,0 +1,1 @@
+"""Features handed to people who then need neither images nor networks."""

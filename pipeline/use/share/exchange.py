@@ -1,0 +1,248 @@
+"""Share features: stores and the table of their images in one file, for people who then need neither images nor nets.
+
+What lies in the file beside the stores (`sharing.archive`): the whole image table, so that splits are the same
+elsewhere (`data.readers.imported`); which images are quarantined; the licence, and how to use it all, in words.
+"""
+
+import json
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.errors import FeatureArchiveError, MissingFeaturesError
+from hamcache.cache.quarantine import BadImage, Quarantine
+from hamcache.cache.sharing.archive import Archive, OnProgress, StoreEntry, write_archive
+from hamcache.cache.sharing.importing import ImportedStore, import_stores
+from hamcache.cache.storage import Root
+from hamcache.cache.store import FeatureStore
+from hamcache.data.errors import DataError, some_of
+from hamcache.data.ham10000 import CITATION, LICENCE, is_ham10000
+from hamcache.data.readers.imported import (
+    MARKER,
+    TABLE,
+    Terms,
+    is_imported,
+    joined,
+    read_imported,
+    read_terms,
+    table_files,
+    write_imported,
+)
+from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.table import ImageTable
+from hamcache.pipeline.errors import FeaturesError
+
+README = "README.txt"
+QUARANTINE = "quarantine.json"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        dataset: folder to give as `--dataset`.
+        table: its images.
+        stores: what became of each store.
+        terms: licence and citation.
+        example: a command that trains a head on one of the stores.
+    """
+
+    dataset: Path
+    table: ImageTable
+    stores: list[ImportedStore]
+    terms: Terms
+    example: str
+
+
+def chosen_stores(catalogue: Catalogue, names: Sequence[str]) -> list[FeatureStore]:
+    """Stores by their folders or keys, and all stores of a data set (`NAME`) or of a backbone (`DATA_SET/BACKBONE`).
+
+    Raises:
+        MissingFeaturesError: nothing fits a name.
+        AmbiguousStoreError: the first digits of a key fit several stores.
+    """
+    found: dict[str, FeatureStore] = {}
+    for name in names:
+        inside = [folder for folder in catalogue.folders() if folder.startswith(name.rstrip("/") + "/")]
+        stores = [FeatureStore.open(catalogue.root, folder) for folder in inside] or [catalogue.by_prefix(name)]
+        found |= {store.folder: store for store in stores}
+    if not found:
+        raise MissingFeaturesError(f"No store was named; {catalogue.root.url} holds {len(catalogue.folders())}.")
+    return [found[folder] for folder in sorted(found)]
+
+
+def source_of(stores: Sequence[FeatureStore]) -> str:
+    """What was given as `--dataset` when the stores were extracted."""
+    return str(stores[0].provenance.get("dataset", ""))
+
+
+def table_of(
+    stores: Sequence[FeatureStore], source: str, workspace: Path, columns: Mapping[str, str] | None = None
+) -> ImageTable:
+    """The image table that stores are about.
+
+    Args:
+        stores: of one data set.
+        source: the data set, as `--dataset` takes it.
+        workspace: where the synthetic one lies.
+        columns: for a CSV, see `data.readers.csv_table`.
+
+    Raises:
+        FeaturesError: that data set is not there any more, or lacks images that the stores hold.
+    """
+    name = stores[0].key.dataset
+    advice = "Say where the data set is with --dataset (and --column, as for `hamcache extract`)."
+    try:
+        table = read_dataset(source, workspace=workspace, columns=columns, name=name)
+    except DataError as error:
+        raise FeaturesError(f"expected the data set {name!r} at {source!r}, but: {error} {advice}") from error
+    known = set(table.frame["image_id"])
+    strangers = [image_id for store in stores for image_id in store.image_ids if image_id not in known]
+    if strangers:
+        raise FeaturesError(
+            f"expected the images that the stores of {name!r} hold, but {source} lacks {len(set(strangers))} of them "
+            f"({some_of(strangers, 3)}). {advice}"
+        )
+    return table
+
+
+def terms_of(table: ImageTable, source: str, licence: str = "", citation: str = "") -> Terms:
+    """Licence and citation of a data set: those given, those it came with, or HAM10000's if it is that."""
+    known = Terms(LICENCE, CITATION) if is_ham10000(table) else Terms()
+    if is_imported(Path(source)):
+        known = read_terms(Path(source))
+    return Terms(licence or known.licence, citation or known.citation)
+
+
+def export_features(
+    stores: Sequence[FeatureStore],
+    table: ImageTable,
+    file: Path,
+    terms: Terms,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Write stores and their image table into one archive.
+
+    Args:
+        stores: of one data set.
+        table: its whole table.
+        file: the archive; written whole or not at all.
+        terms: licence and citation.
+        on_progress: called after each file of the stores.
+
+    Raises:
+        FeaturesError: the stores were made from different versions of an image.
+        FeatureArchiveError, CorruptStoreError, CacheInUseError: see `cache.sharing.archive.write_archive`.
+    """
+    quarantine = Quarantine(stores[0].root, table.name)
+    digests = file_digests_of(stores)
+    bad = [i for i in quarantine.images() if i.image_id in set(table.frame["image_id"]) - digests.keys()]
+    digests |= {image.image_id: image.digest for image in bad}
+    beside = {**table_files(table, digests, terms), README: _readme(stores, table, terms)}
+    beside[QUARANTINE] = json.dumps([asdict(image) for image in bad], indent=1) + "\n"
+    write_archive(file, stores, {name: text.encode() for name, text in beside.items()}, on_progress)
+
+
+def file_digests_of(stores: Sequence[FeatureStore]) -> dict[str, str]:
+    """The sha256 of the file that each image's features were made from.
+
+    Raises:
+        FeaturesError: not all of them were made from the same file.
+    """
+    found: dict[str, str] = {}
+    differing: set[str] = set()
+    for store in stores:
+        for view in range(store.n_views):
+            for image_id, digest in store.made_from(view).items():
+                if found.setdefault(image_id, digest) != digest:
+                    differing.add(image_id)
+    if differing:
+        raise FeaturesError(
+            f"expected all features of an image made from one file, but those of {some_of(sorted(differing))} are of "
+            "several versions of it: run the `hamcache extract` commands that made the stores again"
+        )
+    return found
+
+
+def import_features(file: Path, workspace: Path, root: Root, on_progress: OnProgress | None = None) -> Imported:
+    """Put an archive's stores into the cache, and its image table into `workspace/datasets/<name>-imported`.
+
+    All of the archive is checked before anything is changed. Doing it twice changes nothing.
+
+    Args:
+        file: the archive.
+        workspace: gets the table.
+        root: features root.
+        on_progress: called as the stores are checked, with the chunks done and their number.
+
+    Raises:
+        FeatureArchiveError: no archive, or a damaged one.
+        StoreConflictError: see `cache.sharing.importing.import_stores`.
+        TableError: the table contradicts the one of an earlier import.
+    """
+    with Archive.open(file) as archive:
+        folder = workspace / "datasets" / f"{archive.dataset}-imported"
+        theirs, terms = _table_in(archive)
+        table = joined(read_imported(folder), theirs) if is_imported(folder) else theirs
+        bad = _quarantined_in(archive)
+        about = {"dataset": str(folder), "archive": archive.digest}
+        stores = import_stores(archive, root, about, on_progress)
+        example = _example(folder, archive.stores[0])
+    quarantine = Quarantine(root, theirs.name)
+    known = {image.image_id for image in quarantine.images()}
+    quarantine.add(*(image for image in bad if image.image_id not in known))
+    write_imported(folder, table, terms)
+    return Imported(folder, read_imported(folder), stores, terms, example)
+
+
+def _example(dataset: Path, entry: StoreEntry) -> str:
+    words = ["hamcache", "train", "--dataset", str(dataset), "--features", entry.key.features_name]
+    if entry.key.augmentation_name != "none":
+        words += ["--augmentation", entry.key.augmentation_name, "--views", str(entry.n_views)]
+    return shlex.join(words)
+
+
+def _table_in(archive: Archive) -> tuple[ImageTable, Terms]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (TABLE, MARKER):
+            content = archive.beside(name)
+            if content is None:
+                raise FeatureArchiveError(f"{archive.path} can't be used: it has no {name}.")
+            (Path(folder) / name).write_bytes(content)
+        table, terms = read_imported(Path(folder)), read_terms(Path(folder))
+    if table.name != archive.dataset:
+        raise FeatureArchiveError(f"{archive.path} can't be used: its table is of {table.name!r}.")
+    return table, terms
+
+
+def _quarantined_in(archive: Archive) -> list[BadImage]:
+    try:
+        bad = [BadImage(**image) for image in json.loads(archive.beside(QUARANTINE) or b"[]")]
+    except (ValueError, TypeError) as error:
+        raise FeatureArchiveError(f"{archive.path} can't be used: its {QUARANTINE} is wrong ({error}).") from error
+    if not all(isinstance(value, str) for image in bad for value in asdict(image).values()):
+        raise FeatureArchiveError(f"{archive.path} can't be used: its {QUARANTINE} is wrong.")
+    return bad
+
+
+def _readme(stores: Sequence[FeatureStore], table: ImageTable, terms: Terms) -> str:
+    """What a person finds who looks into the archive."""
+    lines = [f"Features of the {len(table):,} images of the data set {table.name}, without the images.", ""]
+    lines += [
+        f"- {store.key.features_name}, augmentation {store.key.augmentation_name}, {store.n_views} views, "
+        f"{store.dim} numbers each, {store.key.precision}"
+        for store in stores
+    ]
+    lines += ["", f"Licence of the data: {terms.licence or 'not stated; ask whoever gave you this file'}"]
+    lines += [f"Cite: {terms.citation}"] * bool(terms.citation)
+    lines += [
+        "",
+        "With hamcache:    hamcache cache import THIS_FILE",
+        "Without:          unzip it; zarr.open_group('features/...zarr')['features'] is [image, view, dim], and",
+        "                  its attributes have the image id of each row; table.csv has their labels.",
+    ]
+    return "\n".join(lines) + "\n"

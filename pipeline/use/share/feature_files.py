@@ -1,0 +1,127 @@
+"""One feature store as a file that other tools read: NumPy's `.npz`, or Parquet.
+
+    with np.load("features.npz") as file:
+        X, ids, y = file["features"], file["image_id"], file["label"]   # X: float32 [image, view, dim]
+
+    rows = pyarrow.parquet.read_table("features.parquet")   # or pandas.read_parquet: one row an image and view
+    X = rows["features"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+
+Images come in the order of their ids; one that lacks a view is left out. What the numbers are is said by `key` (in
+Parquet's metadata `key`), JSON: backbone, digest of its weights, preprocessing, augmentation, precision.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+
+from hamcache.cache.store import FeatureStore
+from hamcache.data.readers.imported import Terms
+from hamcache.data.table import ImageTable
+from hamcache.pipeline.errors import FeaturesError
+
+ROWS = 1024
+"""Images in one row group of a Parquet file."""
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """What was written: images, and how many of the store's were left out because they lack a view."""
+
+    n_images: int
+    n_left_out: int
+
+
+def write_feature_file(
+    store: FeatureStore,
+    table: ImageTable,
+    path: Path,
+    terms: Terms,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> FeatureFile:
+    """Write a store with its images' labels and groups; the form goes by the suffix, `.npz` or `.parquet`.
+
+    Args:
+        store: the features.
+        table: labels and groups.
+        path: the file; written whole or not at all.
+        terms: licence and citation, kept in the file.
+        on_progress: called with the images done and their number (Parquet).
+
+    Raises:
+        FeaturesError: not one image has all views, or the suffix is another.
+    """
+    writers = {".npz": _write_npz, ".parquet": _write_parquet}
+    if path.suffix not in writers:
+        raise FeaturesError(f"expected a file whose name ends in {' or '.join(writers)}, got {path.name}")
+    whole = set.intersection(*(set(store.made_from(view)) for view in range(store.n_views))) if store.n_views else set()
+    frame = table.frame[table.frame["image_id"].isin(whole)].reset_index(drop=True)
+    if frame.empty:
+        raise FeaturesError(f"expected images with all {store.n_views} views in {store.folder}, but there is none")
+    about = {
+        "key": json.dumps(store.key.to_dict(), sort_keys=True),
+        "classes": json.dumps(list(table.classes)),
+        "licence": terms.licence,
+        "citation": terms.citation,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{uuid4().hex[:12]}.partial")
+    try:
+        writers[path.suffix](store, frame, about, partial, on_progress)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return FeatureFile(len(frame), len(store.image_ids) - len(frame))
+
+
+def _write_npz(
+    store: FeatureStore,
+    frame: pd.DataFrame,
+    about: dict[str, str],
+    path: Path,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    columns = {name: frame[name].to_numpy(dtype=np.str_) for name in ("image_id", "label", "group")}
+    features = store.read(list(frame["image_id"]), range(store.n_views))
+    arrays: dict[str, Any] = {"features": features, **columns, **{k: np.array(text) for k, text in about.items()}}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    if on_progress:
+        on_progress(len(frame), len(frame))
+
+
+def _write_parquet(
+    store: FeatureStore,
+    frame: pd.DataFrame,
+    about: dict[str, str],
+    path: Path,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = [("image_id", pa.string()), ("view", pa.int32()), ("label", pa.string()), ("group", pa.string())]
+    schema = pa.schema([*fields, ("features", pa.list_(pa.float32(), store.dim))])
+    schema = schema.with_metadata({f"hamcache.{name}": text for name, text in about.items()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for done, rows, features in _pieces(store, frame):
+            images = np.repeat(np.arange(len(rows)), store.n_views)
+            columns = [pa.array(rows[name].to_numpy(dtype=object)[images]) for name in ("image_id", "label", "group")]
+            views = pa.array(np.tile(np.arange(store.n_views, dtype=np.int32), len(rows)))
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), store.dim)
+            file.write_table(pa.Table.from_arrays([columns[0], views, *columns[1:], vectors], schema=schema))
+            if on_progress:
+                on_progress(done, len(frame))
+
+
+def _pieces(store: FeatureStore, frame: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame, np.ndarray]]:
+    """Images done, rows of the table and features `[rows, view, dim]`, some at a time."""
+    features = store.read(list(frame["image_id"]), range(store.n_views))
+    for start in range(0, len(frame), ROWS):
+        rows = frame.iloc[start : start + ROWS]
+        yield start + len(rows), rows, features[start : start + ROWS]
