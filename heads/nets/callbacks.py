@@ -2,47 +2,22 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 
 from hamcache.heads.nets.checkpoint import Checkpoint, restore_optimizer, save_checkpoint
+from hamcache.heads.nets.job import Phase, Progress, Training
 from hamcache.heads.training import EpochRecord
-
-if TYPE_CHECKING:
-    from hamcache.heads.nets.loop import Phase, Training
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is; epochs count over all phases, from 1."""
-
-    phase: str
-    epoch: int
-    epochs: int
-    images: int
-    images_an_epoch: int
-    seconds: float
-
-    @property
-    def images_per_second(self) -> float:
-        """Images of this epoch a second, scoring not counted."""
-        return self.images / self.seconds if self.seconds else 0.0
-
-    @property
-    def share(self) -> float:
-        """What is done of all epochs, 0 to 1."""
-        return (self.epoch - 1 + self.images / self.images_an_epoch) / self.epochs
 
 
 class ImageEpochRecord(EpochRecord):
     """Scores the validation images after each epoch; epochs count over all phases."""
 
-    def __init__(self, training: "Training", state: Checkpoint, phase: "Phase", done: int):
+    def __init__(self, training: Training, state: Checkpoint, phase: Phase, done: int):
         super().__init__(None, dict([training.metric]))
         self.training = training
         self.state = state
@@ -72,7 +47,7 @@ class Keeper(Callback):
     """Keeps the best weights, writes the checkpoint, tells of the progress, and stops when patience is at its end."""
 
     def __init__(
-        self, training: "Training", state: Checkpoint, phase: "Phase", done: int, total: int, schedule: Callback | None
+        self, training: Training, state: Checkpoint, phase: Phase, done: int, total: int, schedule: Callback | None
     ):
         self.training = training
         self.state = state

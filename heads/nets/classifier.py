@@ -17,12 +17,12 @@ from hamcache.extract.precision import resolve_precision
 from hamcache.heads.base import Scorer
 from hamcache.heads.errors import ClassAbsentError, HeadFileError, HeadParamsError
 from hamcache.heads.losses import Loss, build_loss
-from hamcache.heads.nets.callbacks import Progress
 from hamcache.heads.nets.decoded import DecodedImages
 from hamcache.heads.nets.finetune import FineTuned, build_finetune
 from hamcache.heads.nets.image_batches import ViewSource
 from hamcache.heads.nets.image_network import ImageNetwork
-from hamcache.heads.nets.loop import Part, Phase, Training
+from hamcache.heads.nets.job import Part, Phase, Progress, Training
+from hamcache.heads.nets.loop import train
 from hamcache.heads.nets.net_params import FinetuneParams, NetParams, SimpleCNNParams, net_params
 from hamcache.heads.nets.predicting import mean_probabilities, predict_logits
 from hamcache.heads.nets.simple_cnn import build_simple_cnn
@@ -148,7 +148,7 @@ class NetClassifier:
             on_progress=on_progress,
             callbacks=callbacks,
         )
-        self.history_ = training.run(self.phases, score_start=None if last_layer is None else "cache")
+        self.history_ = train(training, self.phases, score_start=None if last_layer is None else "cache")
         return self
 
     @property

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED, Trial
-from hamcache.pipeline.studies.sweeps.space import words
+from hamcache.pipeline.studies.sweeps.space import Point, words
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.watch import Watcher
 

@@ -12,11 +12,11 @@ from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.data.digests import MISSING
 from hamcache.heads.errors import WarmStartError
-from hamcache.heads.nets.callbacks import Progress
 from hamcache.heads.nets.classifier import NetClassifier
 from hamcache.heads.nets.decoded import decode_all
 from hamcache.heads.nets.finetune import FineTuned
 from hamcache.heads.nets.image_network import ImageNetwork
+from hamcache.heads.nets.job import Progress
 from hamcache.heads.nets.net_params import NETS, FinetuneParams, NetParams
 from hamcache.heads.nets.warm_start import LastLayer, last_layer
 from hamcache.pipeline.config.schema import ExperimentConfig

@@ -1,0 +1,118 @@
+"""What is trained from images, on what, and who is told: the nouns that the loop and its callbacks share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hamcache.heads.base import Scorer
+from hamcache.heads.losses import Loss
+from hamcache.heads.nets.checkpoint import Checkpoint
+from hamcache.heads.nets.image_batches import ViewSource
+from hamcache.heads.nets.image_network import ImageNetwork
+from hamcache.heads.nets.net_params import NetParams
+from hamcache.heads.nets.predicting import mean_probabilities, predict_logits
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is; epochs count over all phases, from 1."""
+
+    phase: str
+    epoch: int
+    epochs: int
+    images: int
+    images_an_epoch: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of this epoch a second, scoring not counted."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def share(self) -> float:
+        """What is done of all epochs, 0 to 1."""
+        return (self.epoch - 1 + self.images / self.images_an_epoch) / self.epochs
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one optimiser: `name` decides which layers are trained."""
+
+    name: str
+    epochs: int
+    lr: float
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images with their codes.
+
+    Attributes:
+        source: makes the views.
+        y: int64 codes `[n]` of `source.ids`.
+        views: views an image whose probabilities are averaged (not used in training).
+    """
+
+    source: ViewSource
+    y: NDArray[np.int64]
+    views: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What is trained, on what, and who is told.
+
+    Attributes:
+        network, loss: on the device where they are trained.
+        params: optimiser, schedule, sampler and so on.
+        train, validation: the images; without validation the last epoch counts as the best.
+        metric: name and function of what the best epoch is chosen by, higher is better.
+        seed: of order, sampling and dropout.
+        folder: where the checkpoint lives; None for none.
+        log: takes one line an epoch.
+        on_progress: called after each batch.
+        callbacks: further skorch callbacks.
+    """
+
+    network: ImageNetwork
+    loss: Loss
+    params: NetParams
+    train: Part
+    validation: Part | None
+    metric: tuple[str, Scorer]
+    seed: int
+    folder: Path | None = None
+    log: Callable[[str], None] = lambda line: None
+    on_progress: Callable[[Progress], None] | None = None
+    callbacks: Sequence[Any] = ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.network.last.weight.device
+
+    def scores(self, part: Part, metrics: Mapping[str, Scorer]) -> dict[str, float]:
+        """Loss (over all views) and metrics (of the averaged probabilities) of a part."""
+        logits = predict_logits(self.network, part.source, part.views).to(self.device)
+        y = torch.from_numpy(part.y).to(self.device)
+        scores = {"valid_loss": float(self.loss(logits.flatten(0, 1), y.repeat_interleave(part.views)))}
+        probabilities = mean_probabilities(self.loss, logits)
+        for name, metric in metrics.items():
+            scores[f"valid_{name}"] = float(metric(part.y, probabilities))
+        return scores
+
+    def keep_if_best(self, state: Checkpoint) -> None:
+        """Remember the network as it is if the last row of the history is the best one so far."""
+        standing, row = state.standing, state.standing.rows[-1]
+        score = float(np.nan_to_num(row.get(f"valid_{self.metric[0]}", 0.0), nan=-np.inf))
+        if standing.best_score is None or score > standing.best_score or self.validation is None:
+            standing.best_epoch, standing.best_score, standing.misses = row["epoch"], score, 0
+            state.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        else:
+            standing.misses += 1
