@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hamcache.data.workspace import Workspace
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -48,7 +50,7 @@ class Lab:
         workspace: Where everything made lies (default: see `find_workspace`).
         columns: For a CSV: `image_id`, `path`, `label`, `group` -> what the file calls them, where that differs.
         name: Name of the data set (default: from its folder or file).
-        features_root: Where the feature stores lie, if not in the workspace (a folder or an fsspec URL).
+        features_url: Where the feature stores lie, if not in the workspace (a folder or an fsspec URL).
     """
 
     def __init__(
@@ -58,15 +60,15 @@ class Lab:
         *,
         columns: Mapping[str, str] | None = None,
         name: str | None = None,
-        features_root: str | Path = "",
+        features_url: str | None = None,
     ) -> None:
         self.dataset = str(dataset)
-        self.workspace = Path(workspace) if workspace is not None else find_workspace()
-        self.features_root = str(features_root)
+        path = Path(workspace) if workspace is not None else find_workspace()
+        self.workspace = Workspace(path, features_url)
         self._columns, self._name = dict(columns or {}), name
 
     def __repr__(self) -> str:
-        return f"Lab({self.dataset!r}, workspace={str(self.workspace)!r})"
+        return f"Lab({self.dataset!r}, workspace={str(self.workspace.path)!r})"
 
     # -- the images
 
@@ -118,14 +120,14 @@ class Lab:
         from hamcache.pipeline.experiment.extraction import extract_features
 
         names = split_list(backbones) if isinstance(backbones, str) else list(backbones)
-        known: dict[str, Any] = {"source": self.dataset, "features_root": self.features_root}
+        known: dict[str, Any] = {"source": self.dataset}
         return extract_features(self.table, self.workspace, names, [augmentation], views, **known, **options)
 
     def stores(self) -> list[FeatureStore]:
         """The feature stores of this data set."""
         from hamcache.cache.catalogue import Catalogue
 
-        return Catalogue(self.features_root or self.workspace / "features").stores(self.table.name)
+        return Catalogue(self.workspace.features).stores(self.table.name)
 
     def features(
         self, backbone: str, augmentation: str = "none", views: int = 1, *, image_ids: Sequence[str] | None = None
@@ -139,7 +141,7 @@ class Lab:
 
         ids = list(self.table.frame["image_id"]) if image_ids is None else list(image_ids)
         config = self.config(backbone, augmentation, views)
-        inputs = open_inputs(config, self.workspace, table=self.table, features_root=self.features_root or None)
+        inputs = open_inputs(config, self.workspace, table=self.table)
         (block,) = inputs.load(config.features, ids)
         return block.arrays(ids).views
 
@@ -189,7 +191,7 @@ class Lab:
         from hamcache.pipeline.experiment.runner import run_experiment
 
         experiment = self.config(features, augmentation, views, head, config=config, seed=seed, settings=settings)
-        known = {"table": self.table, "features_root": self.features_root or None}
+        known = {"table": self.table}
         return run_experiment(experiment, self.workspace, **{**known, **options})
 
     def zoo(
@@ -224,7 +226,7 @@ class Lab:
             overrides=_overrides(self._chosen(seed)),
             settings=_overrides(settings or {}),
         )
-        outcomes = run_all(experiments, self.workspace, test=test, jobs=jobs, features_root=self.features_root or None)
+        outcomes = run_all(experiments, self.workspace, test=test, jobs=jobs)
         for outcome in outcomes:
             if outcome.error is not None:
                 raise outcome.error
@@ -264,13 +266,13 @@ class Lab:
         fixed = {**self._chosen(seed, features, augmentation, views), **(settings or {})}
         changes = {"space": space, "samples": samples, "seed": seed}
         wanted = load_sweep_config(config, _overrides(fixed), changes=changes)
-        return run_sweep(wanted, self.workspace, **{"features_root": self.features_root or None, **options})
+        return run_sweep(wanted, self.workspace, **options)
 
     def finalize(self, sweep: Sweep) -> Run:
         """Train a sweep's best trial again as a run, and score it on the test set: once, at the very end."""
         from hamcache.pipeline.studies.sweeps.tuning import finalize
 
-        return finalize(sweep, self.workspace, features_root=self.features_root or None)
+        return finalize(sweep, self.workspace)
 
     # -- results
 
@@ -295,7 +297,7 @@ class Lab:
         from hamcache.pipeline.use.predict.predictor import Predictor
 
         (loaded,) = self._loaded([run])
-        return Predictor(loaded, self.workspace, **{"features_root": self.features_root or None, **options})
+        return Predictor(loaded, self.workspace, **options)
 
     def leaderboard(self, *runs: Run | str, metrics: Sequence[str] = METRICS, part: str = "validation") -> pd.DataFrame:
         """Scores of runs, the best first, with an interval of the first metric; last the majority-class baseline."""
@@ -342,9 +344,8 @@ class Lab:
 
     def _digests(self) -> dict[str, str]:
         from hamcache.data.digests import file_digests
-        from hamcache.pipeline.experiment.inputs import digest_memory
 
-        return file_digests(self.table, digest_memory(self.workspace, self.table))
+        return file_digests(self.table, self.workspace.digests(self.table.name))
 
 
 def find_workspace() -> Path:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from hamcache.data import ham10000
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 
 settings.register_profile("hamcache", deadline=None)  # machines are shared: no test may depend on the clock
 settings.load_profile("hamcache")
@@ -80,11 +81,11 @@ def ham10000_table(ham10000_folder: Path) -> ImageTable:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
+def workspace(tmp_path: Path) -> Workspace:
     """An empty workspace of this test's own."""
     folder = tmp_path / "workspace"
     folder.mkdir()
-    return folder
+    return Workspace(folder)
 
 
 @pytest.fixture(scope="session")

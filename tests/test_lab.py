@@ -17,7 +17,7 @@ from hamcache.extract.augmentations import get_recipe
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import apply_view, draw_view
 from hamcache.lab import Lab, find_workspace
-from hamcache.pipeline.cli import app
+from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ConfigError, RunNotFoundError
 
 NET = "random/test_resnet.r160_in1k"
@@ -207,4 +207,4 @@ def test_the_workspace_is_that_of_the_environment_or_lies_beside_the_notebooks(
         monkeypatch.chdir(folder)
         assert find_workspace().resolve() == (tmp_path / "workspace").resolve()
     monkeypatch.setenv("HAMCACHE_WORKSPACE", str(tmp_path / "elsewhere"))
-    assert find_workspace() == Lab().workspace == tmp_path / "elsewhere"
+    assert find_workspace() == Lab().workspace.path == tmp_path / "elsewhere"

@@ -125,10 +125,7 @@ def test_it_runs_on_the_data_set_its_one_variable_names(
         config=kernels,
         resources={"metadata": {"path": str(tmp_path)}},
     )
-    python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    client.execute(
-        env={**os.environ, "HAMCACHE_WORKSPACE": str(workspace), "PYTHONPATH": python_path, "LOKY_MAX_CPU_COUNT": "1"}
-    )
+    client.execute(env={**os.environ, "HAMCACHE_WORKSPACE": str(workspace), "LOKY_MAX_CPU_COUNT": "1"})
 
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []

@@ -7,7 +7,6 @@ runs and then ended.
 """
 
 import io
-import os
 import re
 import shlex
 import shutil
@@ -129,9 +128,7 @@ def run(words: list[str]) -> str:
 def serve(words: list[str]) -> str:
     """Start the page as a process of its own, ask it for its list of runs, and end it as Ctrl-C does."""
     program = [sys.executable, "-m", "hamcache.pipeline.cli.app", *words[1:], "--port", "0"]
-    with subprocess.Popen(
-        program, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    ) as page:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as page:
         assert page.stdout is not None
         printed = page.stdout.readline()
         try:

@@ -12,6 +12,7 @@ from hamcache.data.files import find_images
 from hamcache.data.readers.csv_table import ids_from_paths, read_csv_table
 from hamcache.data.readers.imported import is_imported, read_imported
 from hamcache.data.table import ImageTable, build_table, safe_name
+from hamcache.data.workspace import Workspace
 
 SYNTHETIC = "synthetic"
 FORMS = (
@@ -26,7 +27,7 @@ _PART_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test",
 def read_dataset(
     dataset: str,
     *,
-    workspace: Path,
+    workspace: Workspace,
     columns: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> ImageTable:
@@ -42,9 +43,9 @@ def read_dataset(
     """
     if dataset == SYNTHETIC:
         _refuse_columns(columns, "the synthetic data set")
-        return ham10000.read_table(_synthetic(Path(workspace)), name or SYNTHETIC)
+        return ham10000.read_table(_synthetic(workspace), name or SYNTHETIC)
     path = Path(dataset).expanduser().absolute()
-    of_workspace = Path(workspace).absolute() / "datasets" / dataset
+    of_workspace = workspace.datasets.absolute() / dataset
     if not path.exists() and Path(dataset).name == dataset and of_workspace.is_dir():
         path = of_workspace
     if path.is_file():
@@ -97,9 +98,9 @@ def _read_file(path: Path, columns: Mapping[str, str] | None, name: str | None) 
     return read_csv_table(path, name=name or safe_name(path.stem), columns=columns)
 
 
-def _synthetic(workspace: Path) -> Path:
+def _synthetic(workspace: Workspace) -> Path:
     """The folder of the synthetic data set; draws it where it is absent or was not finished."""
-    folder = workspace / "datasets" / SYNTHETIC
+    folder = workspace.datasets / SYNTHETIC
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The lock keeps two commands that start together from drawing into one folder.
     with FileLock(folder.with_suffix(".lock")):

@@ -38,14 +38,15 @@ def audit(
     merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
     name: options.Name = "",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Find images of different lesions that look the same, labels that are likely wrong, and images unlike the rest.
 
     Works on cached features (best: augmentation dihedral with 4 views) and compares candidates at their pixels. Writes
     tables, sheets to look at, and two proposals, exclude.csv and merge_groups.csv, for you to edit.
     """
+    place = options.place(workspace, features_url)
     from hamcache.data.curation import read_curation
     from hamcache.data.splits import POLICIES
     from hamcache.pipeline.cli.console import progress_bar
@@ -53,7 +54,7 @@ def audit(
     from hamcache.pipeline.inspect.audit.audit import audit as make_audit
 
     options.one_of(policy, POLICIES, "--policy")
-    table = options.read_table(dataset, workspace, column, name)
+    table = options.read_table(dataset, place, column, name)
     settings = AuditSettings(
         backbones=tuple(part.strip() for part in backbones.split(",") if part.strip()),
         top=top,
@@ -65,14 +66,13 @@ def audit(
     )
     found = make_audit(
         table,
-        workspace,
+        place,
         settings,
         curation=read_curation(table, exclude, merge_groups),
-        features_root=features_url or None,
         source=dataset,
         bar=progress_bar,
     )
-    folder = workspace / "audit" / table.name
+    folder = place / "audit" / table.name
     kept = write_audit(found, folder)
     pictures = draw(found, folder)
     show(found, folder, pictures, kept)

@@ -17,13 +17,14 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 @app.command()
 def ls(
     dataset: Annotated[str, typer.Option(help="Only stores of the data set of this name.")] = "*",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """List every store: what it holds, how full it is, its size."""
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, errors, human_bytes, show_table
 
-    catalogue = options.catalogue(workspace, features_url)
+    catalogue = options.catalogue(place)
     rows, total = [], 0
     for store in catalogue.stores(dataset):
         size = sum(catalogue.root.files(store.folder).values())
@@ -40,12 +41,13 @@ def ls(
 
 @app.command()
 def info(
-    store: Store, workspace: options.Workspace = options.DEFAULT_WORKSPACE, features_url: options.FeaturesUrl = ""
+    store: Store, workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE, features_url: options.FeaturesUrl = None
 ) -> None:
     """Show one store's key, provenance and contents as JSON."""
+    place = options.place(workspace, features_url)
     from hamcache.cache.quarantine import Quarantine
 
-    catalogue = options.catalogue(workspace, features_url)
+    catalogue = options.catalogue(place)
     found = catalogue.by_prefix(store)
     about = {
         "folder": found.folder,
@@ -65,13 +67,14 @@ def info(
 @app.command()
 def verify(
     stores: Annotated[list[str] | None, typer.Argument(help="Stores (default: all).")] = None,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Read every chunk and check it. Exits with 1 when anything is wrong; the same `extract` command mends it."""
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, progress_bar, show_table
 
-    catalogue = options.catalogue(workspace, features_url)
+    catalogue = options.catalogue(place)
     chosen = [catalogue.by_prefix(name) for name in stores] if stores else catalogue.stores()
     rows: list[tuple[str, object, object, str]] = []
     if not stores:
@@ -91,14 +94,15 @@ def verify(
 def explain(
     ours: Annotated[str, typer.Argument(help="A store.")],
     theirs: Annotated[str, typer.Argument(help="Another store.")],
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Say which fields make two stores' keys differ."""
+    place = options.place(workspace, features_url)
     from hamcache.cache.keys import explain as differing
     from hamcache.pipeline.cli.console import console, show_table
 
-    catalogue = options.catalogue(workspace, features_url)
+    catalogue = options.catalogue(place)
     left, right = catalogue.by_prefix(ours), catalogue.by_prefix(theirs)
     fields = differing(left.key, right.key)
     if not fields:
@@ -112,13 +116,14 @@ def explain(
 def rm(
     stores: Annotated[list[str], typer.Argument(help="Stores: folders, or the first digits of keys.")],
     yes: Yes = False,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Remove stores, after asking."""
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, human_bytes
 
-    catalogue = options.catalogue(workspace, features_url)
+    catalogue = options.catalogue(place)
     folders = [name if name in catalogue.folders() else catalogue.by_prefix(name).folder for name in stores]
     for folder in folders:
         console.print(f"{folder}  {human_bytes(sum(catalogue.root.files(folder).values()))}")
@@ -138,21 +143,22 @@ def gc(
     everything: Annotated[
         bool, typer.Option("--all", help="Also decoded images and checkpoints, which only save time.")
     ] = False,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Sweep up what killed processes left behind: partial files, unfinished stores and runs, orphaned chunks."""
+    place = options.place(workspace, features_url)
     from contextlib import ExitStack
 
     from hamcache.cache.lock import writing
     from hamcache.pipeline.cli.console import console, human_bytes, show_table
     from hamcache.pipeline.runs.housekeeping import remove_leftover, workspace_leftovers
 
-    catalogue = options.catalogue(workspace, features_url)
+    catalogue = options.catalogue(place)
     with ExitStack() as locks:
         for dataset in catalogue.datasets():
             locks.enter_context(writing(catalogue.root, dataset))  # a partial file may be somebody's work under way
-        in_stores, beside = catalogue.leftovers(), workspace_leftovers(workspace, everything=everything)
+        in_stores, beside = catalogue.leftovers(), workspace_leftovers(place, everything=everything)
         found = [*in_stores, *beside]
         if not found:
             console.print("Nothing to free.")
@@ -164,5 +170,5 @@ def gc(
         for leftover in in_stores:
             catalogue.root.remove(leftover.path)
         for leftover in beside:
-            remove_leftover(workspace, leftover)
+            remove_leftover(place, leftover)
         console.print(f"Freed {total}.")

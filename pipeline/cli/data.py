@@ -21,16 +21,16 @@ def summary(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     column: options.Columns = [],  # noqa: B006
     name: options.Name = "",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Sizes, class distribution for all images and for one a lesion, images per lesion, missing files."""
+    place = options.place(workspace)
     from hamcache.data.digests import file_digests
     from hamcache.data.summary import summarise
     from hamcache.pipeline.cli.console import console, show_table
-    from hamcache.pipeline.experiment.inputs import digest_memory
 
-    table = options.read_table(dataset, workspace, column, name)
-    found = summarise(table, file_digests(table, digest_memory(workspace, table)))
+    table = options.read_table(dataset, place, column, name)
+    found = summarise(table, file_digests(table, place.digests(table.name)))
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2))
         return
@@ -69,14 +69,15 @@ def split(
     out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("split.csv"),
     column: options.Columns = [],  # noqa: B006
     name: options.Name = "",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Make a split, check it for leaks, and save it as a CSV."""
+    place = options.place(workspace)
     from hamcache.data.curation import read_curation
     from hamcache.data.splits import PARTS, make_split
     from hamcache.pipeline.cli.console import console, show_table
 
-    table = options.read_table(dataset, workspace, column, name)
+    table = options.read_table(dataset, place, column, name)
     made = make_split(
         table,
         policy,
@@ -104,13 +105,14 @@ def synthesize(
     difficulty: Annotated[float, typer.Option(min=0, max=1, help="0: classes differ plainly; 1: hardly.")] = 0.5,
     width: Annotated[int, typer.Option(min=32, help="Pixels.")] = 600,
     height: Annotated[int, typer.Option(min=32, help="Pixels.")] = 450,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Draw a HAM10000-shaped data set of synthetic dermatoscopic lesions."""
+    place = options.place(workspace)
     from hamcache.data.synthetic.collection import synthesize as draw
     from hamcache.pipeline.cli.console import console, progress_bar
 
-    folder = folder or workspace / "datasets" / "synthetic"
+    folder = folder or place.datasets / "synthetic"
     with progress_bar("drawing", None, "images") as advance_to:
         draw(folder, lesions=lesions, seed=seed, difficulty=difficulty, size=(width, height), progress=advance_to)
     console.print(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
@@ -124,13 +126,14 @@ def subset(
     out: Annotated[Path, typer.Option(help="The CSV to write; its name becomes the data set's.")] = Path("subset.csv"),
     column: options.Columns = [],  # noqa: B006
     name: options.Name = "",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Take fewer images in the same mix of classes, whole lesions only, as a CSV that every --dataset takes."""
+    place = options.place(workspace)
     from hamcache.data.subset import stratified_subset, write_csv
     from hamcache.pipeline.cli.console import console, show_table
 
-    table = options.read_table(dataset, workspace, column, name)
+    table = options.read_table(dataset, place, column, name)
     smaller = stratified_subset(table, images, seed)
     write_csv(smaller, out)
     counts, of = (one.frame["label"].value_counts() for one in (smaller, table))
@@ -165,15 +168,16 @@ def download(
     folder: Annotated[Path | None, typer.Option(help="Where to (default: WORKSPACE/datasets/ham10000).")] = None,
     keep_archive: Annotated[bool, typer.Option(help="Keep what was downloaded, beside the images.")] = False,
     images: Annotated[int, typer.Option(min=1, help="How many images to expect: fewer for an excerpt.")] = 10_015,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Get HAM10000, and check that it is whole. The same command goes on with a download that was broken off."""
+    place = options.place(workspace)
     from hamcache.data.fetch.download import download_ham10000
     from hamcache.data.ham10000 import CITATION, LICENCE, NAME
     from hamcache.pipeline.cli.console import ConsoleReport, console
 
     where = _source([*(source or []), *map(str, more or [])])
-    target = folder or workspace / "datasets" / NAME
+    target = folder or place.datasets / NAME
     table = download_ham10000(target, where, images=images, keep_archives=keep_archive, report=ConsoleReport())
     console.print(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {target}")
     console.print(f"Cite: {CITATION}\nLicence: {LICENCE}", highlight=False, soft_wrap=True)

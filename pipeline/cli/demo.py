@@ -12,8 +12,9 @@ EXPECTED = "0.55 to 0.85"
 """Validation MCC of the heads below on the demo's data set."""
 
 
-def demo(workspace: options.Workspace = options.DEFAULT_WORKSPACE) -> None:
+def demo(workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE) -> None:
     """Draw a small data set, run two backbones over it once, train heads and a hybrid, and run it again for nothing."""
+    place = options.place(workspace)
     from hamcache.data.synthetic.collection import synthesize
     from hamcache.pipeline.cli.console import console, progress_bar, show_table
     from hamcache.pipeline.config.schema import blocks_from, validate_config
@@ -21,16 +22,16 @@ def demo(workspace: options.Workspace = options.DEFAULT_WORKSPACE) -> None:
     from hamcache.pipeline.experiment.runner import run_experiment
 
     started = time.perf_counter()
-    folder = workspace / "datasets" / f"demo-{LESIONS}"
+    folder = place.datasets / f"demo-{LESIONS}"
     console.rule("1. A data set of drawn lesions, shaped like HAM10000", align="left")
     if not (folder / "HAM10000_metadata.csv").exists():
         with progress_bar("drawing", None, "images") as advance_to:
             synthesize(folder, lesions=LESIONS, progress=advance_to)
-    table = options.read_table(str(folder), workspace)
+    table = options.read_table(str(folder), place)
     console.print(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {folder}")
 
     console.rule("2. Every frozen backbone runs once", align="left")
-    first = extract_features(table, workspace, BACKBONES, [AUGMENTATION], VIEWS, source=str(folder))
+    first = extract_features(table, place, BACKBONES, [AUGMENTATION], VIEWS, source=str(folder))
     show_summary(first)
 
     console.rule("3. Heads train on cached features", align="left")
@@ -46,7 +47,7 @@ def demo(workspace: options.Workspace = options.DEFAULT_WORKSPACE) -> None:
                     "head": head,
                 }
             )
-            run = run_experiment(config, workspace, table=table)
+            run = run_experiment(config, place, table=table)
             runs.append(run)
             scores, seconds = run.metrics["validation"], run.provenance["seconds"]["total"]
             rows.append(
@@ -62,7 +63,7 @@ def demo(workspace: options.Workspace = options.DEFAULT_WORKSPACE) -> None:
     )
 
     console.rule("4. The same extraction again", align="left")
-    again = extract_features(table, workspace, BACKBONES, [AUGMENTATION], VIEWS, source=str(folder))
+    again = extract_features(table, place, BACKBONES, [AUGMENTATION], VIEWS, source=str(folder))
     show_summary(again)
     console.print(f"Decoded {again.n_decoded} images: everything was in the cache.")
-    console.print(f"Done in {time.perf_counter() - started:.0f} s. Runs: `hamcache runs --workspace {workspace}`")
+    console.print(f"Done in {time.perf_counter() - started:.0f} s. Runs: `hamcache runs --workspace {place}`")

@@ -31,14 +31,15 @@ def export(
     recipes: Annotated[
         Path | None, typer.Option(exists=True, help="The YAML file of recipes that the features were extracted with.")
     ] = None,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Write a run as one ONNX file, from raw pixels to calibrated probabilities and prediction sets, with a model card.
 
     Resizing, symmetries of the image, networks, head, logit adjustment and temperature are all in the file, so it needs
     nothing but an ONNX runtime. It is compared with the run before it is written, and the card says how it compares.
     """
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, human_bytes
     from hamcache.pipeline.errors import ExportError
     from hamcache.pipeline.evaluate import DISCLAIMER
@@ -56,18 +57,17 @@ def export(
     from hamcache.pipeline.runs.records import load_run
     from hamcache.pipeline.use.export.bundle import export_run, targets
 
-    targets(load_run(run, workspace), workspace, out, force=force)  # told before networks are loaded
+    targets(load_run(run, place), place, out, force=force)  # told before networks are loaded
     predictor = load_predictor(
         run,
-        workspace,
-        features_root=features_url or None,
+        place,
         weights=options.pairs(weights, "--weights"),
         recipes_file=recipes,
         device="cpu",
     )
     done = export_run(
         predictor,
-        workspace,
+        place,
         out,
         coverage=coverage,
         score=sets,

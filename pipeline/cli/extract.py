@@ -31,10 +31,11 @@ def extract(
     retry_quarantined: Annotated[bool, typer.Option(help="Try the quarantined images again.")] = False,
     column: options.Columns = [],  # noqa: B006
     name: options.Name = "",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Run frozen backbones over a data set, once: features of every augmentation view go into the cache."""
+    place = options.place(workspace, features_url)
     from hamcache.extract.names import split_list
     from hamcache.extract.preprocess import FITS
     from hamcache.pipeline.cli.console import console
@@ -47,15 +48,15 @@ def extract(
     recipe_names = [part.strip() for part in augmentations.split(",") if part.strip()]
     if not names or not recipe_names:
         raise typer.BadParameter("expected at least one backbone and one augmentation")
-    table = options.read_table(dataset, workspace, column, name)
+    table = options.read_table(dataset, place, column, name)
     if retry_quarantined:
         from hamcache.cache.quarantine import Quarantine
 
-        Quarantine(options.catalogue(workspace, features_url).root, table.name).release()
+        Quarantine(options.catalogue(place).root, table.name).release()
     try:
         summary = extract_features(
             table,
-            workspace,
+            place,
             names,
             recipe_names,
             views,
@@ -67,7 +68,6 @@ def extract(
             weights=files,
             fit=fit,
             source=dataset,
-            features_root=features_url,
             rehash=rehash,
             recipes_file=recipes,
         )
@@ -88,9 +88,10 @@ def show_views(
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("views.png"),
     column: options.Columns = [],  # noqa: B006
     name: options.Name = "",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Draw a sheet of views: what each augmentation does to some images."""
+    place = options.place(workspace)
     from PIL import Image
 
     from hamcache.extract.augmentations import get_recipe, load_recipes
@@ -101,7 +102,7 @@ def show_views(
         raise typer.BadParameter(
             f"expected a picture's name, such as views.png, but got {str(out)!r}", param_hint="--out"
         )
-    table = options.read_table(dataset, workspace, column, name)
+    table = options.read_table(dataset, place, column, name)
     chosen = [part.strip() for part in augmentations.split(",") if part.strip()] or list(load_recipes(recipes))
     rows = table.frame if not image_id else table.subset([image_id]).frame
     table.require_images("Drawing views", list(rows["image_id"]))

@@ -33,10 +33,11 @@ def grid(
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Score every augmentation with every backbone: one matrix, with intervals. What is finished is not run again."""
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, errors
     from hamcache.pipeline.studies.grid.cells import plan_grid, run_grid, same_views
     from hamcache.pipeline.studies.grid.matrix import HEATMAP, save_grid
@@ -59,15 +60,14 @@ def grid(
         )
     outcomes = run_behind_bar(
         [cell.experiment for cell in cells],
-        workspace,
+        place,
         run_grid,
         test=test,
         extract=extract,
         jobs=jobs,
         plots=plots,
-        features_url=features_url,
     )
-    made = save_grid(cells, outcomes, workspace)
+    made = save_grid(cells, outcomes, place)
     for part in made.parts:
         _show(made, part)
     failed = [outcome for outcome in outcomes if outcome.run is None]

@@ -31,8 +31,8 @@ def leakage_demo(
         int | None, typer.Option(min=1, help="Trainings at a time (default: one a core, as far as memory reaches).")
     ] = None,
     column: options.Columns = [],  # noqa: B006
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Show how much better heads look when other photographs of the test lesions are in train.
 
@@ -41,6 +41,7 @@ def leakage_demo(
     split of images puts there. Lesions of the experiment's own test set take no part. A finished demonstration is
     found, not run again.
     """
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, progress_bar
     from hamcache.pipeline.studies.experiments import all_features, plan
     from hamcache.pipeline.studies.leakage.measure import demonstrate
@@ -53,18 +54,17 @@ def leakage_demo(
         overrides=options.overrides(dataset, column, None),
         settings=set_,
     )
-    options.announce_drawing(experiments[0].config.dataset, workspace)
+    options.announce_drawing(experiments[0].config.dataset, place)
     if extract:
         from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
 
-        extract_for(all_features(experiments), workspace, features_root=features_url)
+        extract_for(all_features(experiments), place)
     with progress_bar("training", None, "heads") as advance_to:
         try:
             demo = demonstrate(
                 experiments,
-                workspace,
+                place,
                 seeds=seeds,
-                features_root=features_url or None,
                 jobs=jobs,
                 on_progress=advance_to,
             )

@@ -12,18 +12,21 @@ import typer
 if TYPE_CHECKING:
     from hamcache.cache.catalogue import Catalogue
     from hamcache.data.table import ImageTable
+    from hamcache.data.workspace import Workspace
 
 Dataset = Annotated[
     str,
     typer.Option(help="A folder in Kaggle's layout, a CSV, a folder of class folders, or 'synthetic'."),
 ]
-Workspace = Annotated[
+WorkspacePath = Annotated[
     Path, typer.Option(envvar="HAMCACHE_WORKSPACE", help="Where everything downloaded or made lies.", show_default=True)
 ]
 
 
-def _check_url(url: str) -> str:
+def _check_url(url: str | None) -> str | None:
     """Refuse a URL whose file system is unknown or not installed."""
+    if url is None:
+        return None
     protocol, separator, _ = url.partition("://")
     if separator:
         from fsspec import get_filesystem_class
@@ -36,7 +39,7 @@ def _check_url(url: str) -> str:
 
 
 FeaturesUrl = Annotated[
-    str,
+    str | None,
     typer.Option(
         callback=_check_url,
         envvar="HAMCACHE_FEATURES",
@@ -68,7 +71,14 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Processes at a time (defa
 DEFAULT_WORKSPACE = Path("workspace")
 
 
-def read_table(dataset: str, workspace: Path, columns: Sequence[str] = (), name: str = "") -> ImageTable:
+def place(workspace: Path, features_url: str | None = None) -> Workspace:
+    """The workspace that the options `--workspace` and `--features-url` name."""
+    from hamcache.data.workspace import Workspace
+
+    return Workspace(workspace, features_url or None)
+
+
+def read_table(dataset: str, workspace: Workspace, columns: Sequence[str] = (), name: str = "") -> ImageTable:
     """The image table that the shared options describe."""
     from hamcache.data.readers.resolve import read_dataset
 
@@ -76,13 +86,13 @@ def read_table(dataset: str, workspace: Path, columns: Sequence[str] = (), name:
     return read_dataset(dataset, workspace=workspace, columns=pairs(columns, "--column") or None, name=name or None)
 
 
-def announce_drawing(dataset: str, workspace: Path) -> None:
+def announce_drawing(dataset: str, workspace: Workspace) -> None:
     """Say so before the synthetic data set is drawn on its first use, which takes a while."""
     from hamcache.data.ham10000 import METADATA
     from hamcache.data.readers.resolve import SYNTHETIC
     from hamcache.pipeline.cli.console import errors
 
-    folder = workspace / "datasets" / SYNTHETIC
+    folder = workspace.datasets / SYNTHETIC
     if dataset == SYNTHETIC and not (folder / METADATA).is_file():
         errors.print(f"Drawing the synthetic data set into {folder}, once ...", highlight=False)
 
@@ -104,16 +114,11 @@ def pairs(settings: Sequence[str], option: str) -> dict[str, str]:
     return {key: value for key, _, value in (s.partition("=") for s in settings)}
 
 
-def features_root(workspace: Path, features_url: str = "") -> str:
-    """Where the feature stores lie."""
-    return features_url or str(workspace / "features")
-
-
-def catalogue(workspace: Path, features_url: str = "") -> Catalogue:
-    """The catalogue of the feature stores."""
+def catalogue(workspace: Workspace) -> Catalogue:
+    """The catalogue of a workspace's feature stores."""
     from hamcache.cache.catalogue import Catalogue
 
-    return Catalogue(features_root(workspace, features_url))
+    return Catalogue(workspace.features)
 
 
 def overrides(

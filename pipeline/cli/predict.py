@@ -48,8 +48,8 @@ def predict(
     recipes: Annotated[
         Path | None, typer.Option(exists=True, help="The YAML file of recipes that the features were extracted with.")
     ] = None,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Predict images with any finished run: probabilities, a set of plausible classes, the most similar known images.
 
@@ -57,6 +57,7 @@ def predict(
     with the chance stated (split conformal prediction). An image that is unlike all training images is flagged. For
     research only: this is not a medical device.
     """
+    place = options.place(workspace, features_url)
     form = _form(form, out)  # wrong usage is told before anything heavy is loaded
 
     from hamcache.pipeline.cli.console import console, errors, progress_bar
@@ -71,8 +72,7 @@ def predict(
     options.one_of(device, DEVICES, "--device")
     predictor = load_predictor(
         run,
-        workspace,
-        features_root=features_url or None,
+        place,
         weights=options.pairs(weights, "--weights"),
         recipes_file=recipes,
         device=device,

@@ -27,10 +27,11 @@ def report(
         int, typer.Option(min=0, max=50, help="Mistakes shown of each pair of classes; 0: no images in the page.")
     ] = 4,
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Write one self-contained HTML page: leaderboard, plots, hybrids, cost, sweeps, grids, mistakes, provenance."""
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, errors, human_bytes, progress_bar
     from hamcache.pipeline.show.report.build import build_report
 
@@ -38,13 +39,12 @@ def report(
     with progress_bar("reading", None, "runs") as advance_to:
         made = build_report(
             names or (),
-            workspace,
+            place,
             out,
             part=part,
             metric=metric,
             gallery=gallery,
             title=title,
-            features_root=features_url or None,
             on_progress=lambda what, done, total: advance_to(done, total),
         )
     for name, why in list(made.left_out.items())[:SAID]:

@@ -21,9 +21,10 @@ def runs(
     match: Annotated[str, typer.Option("--filter", help="Only runs whose row contains this text.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table, every metric, to this file.")] = None,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """List runs: heads on features and nets from images in one table."""
+    place = options.place(workspace)
     if context.invoked_subcommand:
         return
     from hamcache.heads.metrics import METRICS
@@ -32,9 +33,9 @@ def runs(
     from hamcache.pipeline.runs.records import PARTS, list_runs
 
     options.one_of(part, PARTS, "--part")
-    table = list_runs(workspace)
+    table = list_runs(place)
     if table.empty:
-        console.print(f"No runs in {workspace}. Make one: `hamcache train --features tf_efficientnet_lite0`.")
+        console.print(f"No runs in {place}. Make one: `hamcache train --features tf_efficientnet_lite0`.")
         return
     if match:
         text = table[["run", "head", "features", "dataset", "policy"]].astype(str).agg(" ".join, axis=1)
@@ -62,13 +63,14 @@ def runs(
 @app.command()
 def show(
     run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")],
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Show one run: every score, where it comes from, and its files."""
+    place = options.place(workspace)
     from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.runs.records import load_run
 
-    found = load_run(run, workspace)
+    found = load_run(run, place)
     parts = list(found.metrics)
     chance = found.baseline("validation")
     names = list(dict.fromkeys(name for values in found.metrics.values() for name in values))
@@ -86,16 +88,17 @@ def plot(
     runs: Annotated[
         list[str] | None, typer.Argument(help="Runs: ids, or beginnings of them (default: all that lack plots).")
     ] = None,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Draw the pictures of runs: curves, confusion, ROC, precision and recall, reliability, scores of each class."""
+    place = options.place(workspace)
     from hamcache.pipeline.cli.console import console, errors, progress_bar
     from hamcache.pipeline.runs.records import all_runs, load_run, plots_folder
     from hamcache.pipeline.show.plots.runs import lacks_plots, plot_run
 
-    chosen = [load_run(run, workspace) for run in runs or []]
+    chosen = [load_run(run, place) for run in runs or []]
     if not runs:
-        chosen = [run for run in all_runs(workspace) if lacks_plots(run)]
+        chosen = [run for run in all_runs(place) if lacks_plots(run)]
     failed = 0
     with progress_bar("drawing", len(chosen), "runs") as advance_to:
         for number, run in enumerate(chosen, start=1):
@@ -118,17 +121,18 @@ def compare(
     reference: Annotated[str, typer.Option(help="Compare the others with this run only.")] = "",
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of lesions.")] = 2000,
     csv: Annotated[Path | None, typer.Option(help="Write the pairs to this file.")] = None,
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
 ) -> None:
     """Compare runs on the same images: paired bootstrap over lesions, Holm's correction for many pairs."""
+    place = options.place(workspace)
     from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.evaluate.compare import compare_runs
     from hamcache.pipeline.runs.records import PARTS, load_run
 
     if part:
         options.one_of(part, PARTS, "--part")
-    loaded = [load_run(run, workspace) for run in runs]
-    against = load_run(reference, workspace).id if reference else None
+    loaded = [load_run(run, place) for run in runs]
+    against = load_run(reference, place).id if reference else None
     found = compare_runs(loaded, metric, part or None, reference=against, resamples=resamples)
     for title, frame in (("Scores", found.scores), ("Differences", found.pairs)):
         rows = [tuple(_plain(value) for value in row) for row in frame.itertuples(index=False)]

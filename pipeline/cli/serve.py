@@ -31,17 +31,18 @@ def serve(
         Path | None, typer.Option(exists=True, help="The YAML file of recipes that the features were extracted with.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Serve a local web page: drop an image, see what a run says of it; browse all runs. Ctrl-C ends it.
 
     Only this machine can reach the page. Uploaded images stay in memory and are not kept. For research only: this is
     not a medical device.
     """
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, errors
     from hamcache.pipeline.errors import MissingExtraError, ServingError
-    from hamcache.pipeline.runs.records import load_run, runs_folder
+    from hamcache.pipeline.runs.records import load_run
 
     files = options.pairs(weights, "--weights")
     options.one_of(device, DEVICES, "--device")
@@ -61,9 +62,9 @@ def serve(
             "use this machine. If that is meant, add --allow-network",
             param_hint="--host",
         )
-    first = load_run(run, workspace) if run else None
-    if first is not None and first.folder.parent.resolve() != runs_folder(workspace).resolve():
-        raise ServingError(f"Expected a run of the workspace {workspace}, but {first.folder} lies elsewhere.")
+    first = load_run(run, place) if run else None
+    if first is not None and first.folder.parent.resolve() != place.runs.resolve():
+        raise ServingError(f"Expected a run of the place {place}, but {first.folder} lies elsewhere.")
     made = listen(host, port)
     if not is_loopback(host):
         errors.print(
@@ -72,15 +73,14 @@ def serve(
             style="yellow",
             highlight=False,
         )
-    sentence = f"Serving the runs of {workspace} at {address_of(made)}  (Ctrl-C ends)"
+    sentence = f"Serving the runs of {place} at {address_of(made)}  (Ctrl-C ends)"
     console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     still_computing = serve(
         made,
-        workspace,
+        place,
         run=first.id if first else "",
         host=host,
         browser=open_,
-        features_root=features_url or None,
         weights=files,
         recipes_file=recipes,
         device=device,

@@ -34,8 +34,8 @@ def export(
     citation: Annotated[str, typer.Option(help="Whom users of the data have to cite (known for HAM10000).")] = "",
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     column: options.Columns = [],  # noqa: B006
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Write feature stores, with labels and groups but without images, into one file to share.
 
@@ -43,6 +43,7 @@ def export(
     Read the other forms with `np.load(FILE)["features"]` (float32 [image, view, dim]; also image_id, label, group, key)
     or `pandas.read_parquet(FILE)` (one row an image and view).
     """
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, human_bytes, progress_bar
     from hamcache.pipeline.use.share.exchange import chosen_stores, export_features, source_of, table_of, terms_of
     from hamcache.pipeline.use.share.feature_files import write_feature_file
@@ -52,11 +53,11 @@ def export(
         raise typer.BadParameter(f"expected a file named *.{form}, but got {str(file)!r}", param_hint="FILE")
     if file.exists() and not force:
         raise typer.BadParameter(f"{file} is there already: choose another name, or say --force", param_hint="FILE")
-    chosen = chosen_stores(options.catalogue(workspace, features_url), stores)
+    chosen = chosen_stores(options.catalogue(place), stores)
     if form != "archive" and len(chosen) > 1:
         raise typer.BadParameter(f"expected one store for {form}, but these are {len(chosen)}", param_hint="STORE")
     source = dataset or source_of(chosen)
-    table = table_of(chosen, source, workspace, options.pairs(column, "--column"))
+    table = table_of(chosen, source, place, options.pairs(column, "--column"))
     terms = terms_of(table, source, licence, citation)
     with progress_bar("exporting", None, "chunks" if form == "archive" else "images") as advance_to:
         if form == "archive":
@@ -74,19 +75,20 @@ def export(
 
 def import_(
     file: Annotated[Path, typer.Argument(help="What `cache export` wrote.", exists=True, dir_okay=False)],
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Take in an archive of features, after checking all of it; heads can then be trained without the images.
 
     Stores of a new key are added, stores that are here already get the vectors they lack; nothing here is overwritten.
     """
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, progress_bar, show_table
     from hamcache.pipeline.use.share.exchange import import_features
 
-    root = options.catalogue(workspace, features_url).root
+    root = options.catalogue(place).root
     with progress_bar("checking", None, "chunks") as advance_to:
-        imported = import_features(file, workspace, root, advance_to)
+        imported = import_features(file, place, root, advance_to)
     rows = [
         (store.folder, store.n_vectors, store.n_written, "new" if store.is_new else "was here")
         for store in imported.stores
@@ -100,6 +102,9 @@ def import_(
     say(f"Licence of the data: {imported.terms.licence or 'not stated in the archive'}")
     if imported.terms.citation:
         say(f"Cite: {imported.terms.citation}")
-    where = ["--workspace", str(workspace)] * (workspace != options.DEFAULT_WORKSPACE)
-    where += ["--features-url", features_url] * bool(features_url)
+    where = []
+    if place.path != options.DEFAULT_WORKSPACE:
+        where += ["--workspace", str(place)]
+    if place.features_url:
+        where += ["--features-url", place.features_url]
     say(" ".join(["Train with:", imported.example, *map(shlex.quote, where)]))

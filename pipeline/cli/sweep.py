@@ -13,6 +13,7 @@ import typer
 from hamcache.pipeline.cli import options
 
 if TYPE_CHECKING:
+    from hamcache.data.workspace import Workspace
     from hamcache.pipeline.studies.sweeps.results import Sweep
     from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 
@@ -52,10 +53,11 @@ def sweep(
         str, typer.Option(help="An existing Ray cluster (HOST:PORT, or auto).", metavar="ADDRESS")
     ] = "",
     column: options.Columns = [],  # noqa: B006
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Search an experiment's open values with many short trials; what was killed goes on where it was."""
+    place = options.place(workspace, features_url)
     if bool(config) == bool(resume):
         raise typer.BadParameter("expected either --config or --resume", param_hint="--config / --resume")
     changes: dict[str, Any] = {"samples": samples, "seed": seed}
@@ -73,12 +75,12 @@ def sweep(
     overrides = [*options.overrides(dataset, column, seed), *set_]
     if objective:
         overrides.append(f"objective={json.dumps(objective)}")
-    settings, known = _settings(config, resume, overrides, changes, workspace)
-    _run(settings, known, workspace, features_url, jobs, ray_address, extract, finalize)
+    settings, known = _settings(config, resume, overrides, changes, place)
+    _run(settings, known, place, jobs, ray_address, extract, finalize)
 
 
 def _settings(
-    config: str, resume: str, overrides: list[str], changes: dict[str, Any], workspace: Path
+    config: str, resume: str, overrides: list[str], changes: dict[str, Any], workspace: Workspace
 ) -> tuple[SweepConfig, Sweep | None]:
     from hamcache.pipeline.studies.sweeps.sweep_config import load_sweep_config
 
@@ -94,8 +96,7 @@ def _settings(
 def _run(
     settings: SweepConfig,
     known: Sweep | None,
-    workspace: Path,
-    features_url: str,
+    workspace: Workspace,
     jobs: int | None,
     ray_address: str,
     extract: bool,
@@ -113,7 +114,7 @@ def _run(
         from hamcache.pipeline.studies.sweeps.shared import joined
 
         for experiment in joined(list(structures(settings))):
-            extract_for(experiment, workspace, features_root=features_url)
+            extract_for(experiment, workspace)
     with LiveTable(settings, console) as live:
         try:
             done = run_sweep(
@@ -122,7 +123,6 @@ def _run(
                 sweep=known,
                 jobs=jobs,
                 ray_address=ray_address or None,
-                features_root=features_url or None,
                 watcher=live,
             )
         except KeyboardInterrupt:
@@ -134,9 +134,7 @@ def _run(
     if finalize:
         from hamcache.pipeline.cli.train import show_run
 
-        show_run(
-            finalize_sweep(done, workspace, features_root=features_url or None, watcher=LiveTable(settings, console))
-        )
+        show_run(finalize_sweep(done, workspace, watcher=LiveTable(settings, console)))
 
 
 def _drawn(sweep: Sweep) -> list[Path]:

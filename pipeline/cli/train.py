@@ -36,10 +36,11 @@ def train(
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Train a head on cached features (or a net from images), score it on train and validation, and keep the run."""
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, progress_bar
     from hamcache.pipeline.config.schema import blocks_from, load_config
     from hamcache.pipeline.experiment.extraction import extract_for
@@ -51,17 +52,16 @@ def train(
     if head:
         overrides.append(f"head={json.dumps(head)}")
     experiment = load_config(config or None, [*overrides, *set_])
-    options.announce_drawing(experiment.dataset, workspace)
+    options.announce_drawing(experiment.dataset, place)
     if extract:
-        extract_for(experiment, workspace, features_root=features_url)
+        extract_for(experiment, place)
     with progress_bar("training", None, "images") as advance_to:  # drawn by nets only: a head takes seconds
         run = run_experiment(
             experiment,
-            workspace,
+            place,
             test=test,
             force=force,
             plots=plots,
-            features_root=features_url or None,
             on_progress=console.print,
             on_batch=lambda p: advance_to(p.images_an_epoch * (p.epoch - 1) + p.images, p.images_an_epoch * p.epochs),
         )

@@ -13,6 +13,7 @@ from hamcache.pipeline.cli import options
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hamcache.data.workspace import Workspace
     from hamcache.pipeline.studies.experiments import Experiment, Outcome
 
 METRICS = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
@@ -53,10 +54,11 @@ def zoo(
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Train every head on every feature set, in parallel, into one leaderboard; finished heads are not run again."""
+    place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console
     from hamcache.pipeline.show.plots.boards import plot_zoo
     from hamcache.pipeline.studies.experiments import plan, run_all
@@ -72,16 +74,15 @@ def zoo(
     )
     outcomes = run_behind_bar(
         experiments,
-        workspace,
+        place,
         run_all,
         test=test,
         extract=extract,
         jobs=jobs,
         plots=plots,
-        features_url=features_url,
     )
     board, chance = _leaderboard(outcomes)
-    target = csv or _default_csv("zoo", experiments, workspace)
+    target = csv or _default_csv("zoo", experiments, place)
     _save(board, target)
     picture = target.with_suffix(".png")
     metric, title = experiments[0].config.objective, _title(experiments)
@@ -109,10 +110,11 @@ def hybrids(
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
     column: options.Columns = [],  # noqa: B006
-    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
-    features_url: options.FeaturesUrl = "",
+    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Score every subset of some backbones with one head, and show what each backbone adds to the whole."""
+    place = options.place(workspace, features_url)
     import pandas as pd
 
     from hamcache.pipeline.cli.console import console, show_table
@@ -132,19 +134,18 @@ def hybrids(
     )
     outcomes = run_behind_bar(
         experiments,
-        workspace,
+        place,
         run_all,
         test=test,
         extract=extract,
         jobs=jobs,
         plots=plots,
-        features_url=features_url,
     )
     board, chance = _leaderboard(outcomes)
     metric, title = experiments[0].config.objective, _title(experiments)
     runs = {outcome.experiment.features: outcome.run for outcome in outcomes if outcome.run is not None}
     adds = {part: what_each_adds(runs, names, metric, part) for part in ("validation", *["test"] * test)}
-    target = csv or _default_csv("hybrids", experiments, workspace)
+    target = csv or _default_csv("hybrids", experiments, place)
     picture, beside = target.with_suffix(".png"), target.with_name(f"{target.stem}-adds.csv")
     _save(board, target)
     _save(pd.concat(adds.values()), beside)
@@ -163,14 +164,13 @@ def hybrids(
 
 def run_behind_bar(
     experiments: list[Experiment],
-    workspace: Path,
+    workspace: Workspace,
     run: Callable[..., list[Outcome]],
     *,
     test: bool,
     extract: bool,
     jobs: int | None,
     plots: bool,
-    features_url: str,
 ) -> list[Outcome]:
     """Extract if asked to, and let `run` (`run_all`, or one like it) run experiments behind a bar, a line each."""
     from hamcache.pipeline.cli.console import console, progress_bar
@@ -182,7 +182,7 @@ def run_behind_bar(
         if extract:
             from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
 
-            extract_for(all_features(experiments), workspace, features_root=features_url)
+            extract_for(all_features(experiments), workspace)
         with progress_bar("training", len(experiments), "heads") as advance_to:
 
             def tell(outcome: Outcome) -> None:
@@ -196,7 +196,6 @@ def run_behind_bar(
                 workspace,
                 test=test,
                 jobs=jobs,
-                features_root=features_url or None,
                 plots=plots,
                 on_outcome=tell,
             )
@@ -272,7 +271,7 @@ def _title(experiments: list[Experiment]) -> str:
     return f"{what}, {dataset}, {config.split.policy}, seed {config.seed}, views {', '.join(kinds)}"
 
 
-def _default_csv(folder: str, experiments: list[Experiment], workspace: Path) -> Path:
+def _default_csv(folder: str, experiments: list[Experiment], workspace: Workspace) -> Path:
     from hamcache.pipeline.studies.experiments import name_of
 
     return workspace / folder / f"{name_of(experiments)}.csv"

@@ -8,13 +8,14 @@ from pathlib import Path
 from hamcache.data.digests import file_digests
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_recipe
 from hamcache.extract.fill import ExtractionSummary, run_extraction
 from hamcache.extract.names import full_name, split_kind
 from hamcache.pipeline.cli.console import console, progress_bar, show_table
 from hamcache.pipeline.config.schema import ExperimentConfig, FeaturesConfig
 from hamcache.pipeline.errors import PipelineError
-from hamcache.pipeline.experiment.inputs import digest_memory, stores_needed
+from hamcache.pipeline.experiment.inputs import stores_needed
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -25,7 +26,7 @@ class DeviceError(PipelineError, ValueError):
 
 def extract_features(
     table: ImageTable,
-    workspace: Path,
+    workspace: Workspace,
     backbones: Sequence[str],
     augmentations: Sequence[str] = ("none",),
     views: int = 1,
@@ -38,7 +39,6 @@ def extract_features(
     weights: Mapping[str, str] | None = None,
     fit: str = "crop",
     source: str = "",
-    features_root: str = "",
     rehash: bool = False,
     recipes_file: Path | None = None,
     show_progress: bool = True,
@@ -58,7 +58,6 @@ def extract_features(
         weights: file of weights for some backbones, by name.
         fit: `crop` or `squash` (see `extract.preprocess`).
         source: what the user calls the data set, for advice in errors.
-        features_root: a folder or fsspec URL instead of `workspace/features`.
         rehash: read all files again instead of trusting their size and time of change.
         recipes_file: recipes other than those in `configs/augmentations.yaml`.
         show_progress: whether to draw a bar.
@@ -72,13 +71,12 @@ def extract_features(
     files = {full_name(name): path for name, path in (weights or {}).items()}
     wanted = dict.fromkeys(split_kind(name) for name in backbones)
     specs = [(BackboneSpec(n, weights=files.get(n, ""), fit=fit, precision=resolved), kind) for n, kind in wanted]
-    digests = file_digests(table, digest_memory(workspace, table), rehash=rehash)
-    root = features_root or str(workspace / "features")
+    digests = file_digests(table, workspace.digests(table.name), rehash=rehash)
     with progress_bar("extracting", None, "images") as advance_to:
         return run_extraction(
             table,
             digests,
-            root,
+            workspace.features,
             specs,
             recipes,
             views,
@@ -116,7 +114,7 @@ def show_summary(summary: ExtractionSummary) -> None:
         show_table("Quarantined images", ("image", "reason"), rows, caption=f"and {more:,} more" if more else "")
 
 
-def extract_for(config: ExperimentConfig, workspace: Path, *, features_root: str = "") -> None:
+def extract_for(config: ExperimentConfig, workspace: Workspace) -> None:
     """Extract whatever the cache lacks of the features that an experiment reads, in as few passes as possible."""
     table = read_dataset(config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name)
     for backbones, augmentations, views in passes_for(config.features):
@@ -130,7 +128,6 @@ def extract_for(config: ExperimentConfig, workspace: Path, *, features_root: str
                 precision=config.features.precision,
                 seed=config.features.aug_seed,
                 source=config.dataset,
-                features_root=features_root,
             )
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.data.digests import MISSING
+from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import WarmStartError
 from hamcache.heads.nets.classifier import NetClassifier
 from hamcache.heads.nets.decoded import decode_all
@@ -30,9 +31,8 @@ FILE_MISSING = "file missing"
 def open_images(
     config: ExperimentConfig,
     inputs: Inputs,
-    workspace: Path,
+    workspace: Workspace,
     *,
-    features_root: str | Path | None = None,
     on_progress: Log | None = None,
 ) -> Inputs:
     """The inputs with all images of the table decoded (once; kept in `workspace/images/`).
@@ -49,10 +49,10 @@ def open_images(
     usable = {image_id: path for image_id, path in paths.items() if image_id not in left_out}
     if not usable:
         raise RunError(f"expected images to train on, but none of the {len(paths)} of {table.name} can be read")
-    folder = Path(workspace) / "images" / table.name
+    folder = workspace.decoded / table.name
     images = decode_all(usable, inputs.digests, folder, params.stored_side, _decoding(on_progress))
     if images.bad:
-        quarantine = Quarantine(Root(features_root or Path(workspace) / "features"), table.name)
+        quarantine = Quarantine(Root(workspace.features), table.name)
         quarantine.add(*(BadImage(image_id, inputs.digests[image_id], why) for image_id, why in images.bad.items()))
     return replace(inputs, left_out=left_out | images.bad, images=images)
 

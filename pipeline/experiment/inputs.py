@@ -8,7 +8,6 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hamcache.cache.catalogue import Catalogue
@@ -18,6 +17,7 @@ from hamcache.cache.store import FeatureStore
 from hamcache.data.digests import file_digests
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import Recipe, get_recipe
 from hamcache.extract.names import full_name
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig, ViewsConfig
@@ -77,11 +77,10 @@ class Inputs:
 
 def open_inputs(
     config: ExperimentConfig,
-    workspace: Path,
+    workspace: Workspace,
     *,
     table: ImageTable | None = None,
     inputs: Inputs | None = None,
-    features_root: str | Path | None = None,
 ) -> Inputs:
     """Read the table, leave out what is quarantined, and find the stores of a configuration; reads no features yet.
 
@@ -90,15 +89,14 @@ def open_inputs(
         workspace: Holds `features/` and `digests/`.
         table: The image table, if it was read before.
         inputs: Inputs of the same data set, to which this configuration's blocks are added.
-        features_root: Where the feature stores lie, if not in the workspace (a folder or an fsspec URL).
 
     Raises:
         MissingFeaturesError: The cache has no such features; names one command that makes them all.
     """
-    catalogue = Catalogue(features_root or Path(workspace) / "features")
+    catalogue = Catalogue(workspace.features)
     if inputs is None:
         table = table if table is not None else _read_table(config, workspace)
-        digests = file_digests(table, digest_memory(workspace, table))
+        digests = file_digests(table, workspace.digests(table.name))
         bad = Quarantine(catalogue.root, table.name).among(digests)
         inputs = Inputs(table, {image_id: image.reason for image_id, image in bad.items()}, digests)
     finder = _Finder(catalogue, inputs.table.name, config)
@@ -110,15 +108,8 @@ def open_inputs(
     return inputs
 
 
-def _read_table(config: ExperimentConfig, workspace: Path) -> ImageTable:
-    return read_dataset(
-        config.dataset, workspace=Path(workspace), columns=config.columns or None, name=config.dataset_name
-    )
-
-
-def digest_memory(workspace: Path, table: ImageTable) -> Path:
-    """Where the file digests of a data set are remembered."""
-    return Path(workspace) / "digests" / f"{table.name}.csv"
+def _read_table(config: ExperimentConfig, workspace: Workspace) -> ImageTable:
+    return read_dataset(config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name)
 
 
 def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:

@@ -16,6 +16,7 @@ from hamcache.data.curation import Curation, read_curation
 from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.data.splits import Split, make_folds, make_split
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import SPECIFICITIES, compute_metrics, specificity_threshold
 from hamcache.heads.persist import save_head
 from hamcache.pipeline.config.schema import ExperimentConfig
@@ -40,13 +41,12 @@ MELANOMA = "mel"
 
 def run_experiment(
     config: ExperimentConfig,
-    workspace: str | Path,
+    workspace: Workspace,
     *,
     test: bool = False,
     force: bool = False,
     inputs: Inputs | None = None,
     table: ImageTable | None = None,
-    features_root: str | Path | None = None,
     on_progress: Log | None = None,
     on_batch: Callable[[Any], None] | None = None,
     callbacks: Sequence[Any] = (),
@@ -64,7 +64,6 @@ def run_experiment(
         force: Run even if the same experiment has a finished run.
         inputs: What `open_inputs` gave, to share the features in memory between many runs.
         table: The image table, if it was read before.
-        features_root: Where the feature stores lie, if not in the workspace.
         on_progress: Takes the lines of the log as they are written.
         on_batch: Takes a `heads.nets.callbacks.Progress` after each batch of a net.
         callbacks: skorch callbacks for heads with epochs.
@@ -76,12 +75,12 @@ def run_experiment(
     Raises:
         MissingFeaturesError: The cache lacks features; the message names the command that makes them.
     """
-    workspace, started = Path(workspace), perf_counter()
-    inputs = open_inputs(config, workspace, table=table, inputs=inputs, features_root=features_root)
+    workspace, started = workspace, perf_counter()
+    inputs = open_inputs(config, workspace, table=table, inputs=inputs)
     if config.net is not None:
         from hamcache.pipeline.experiment.from_images import open_images  # imports torch and timm: only for nets
 
-        inputs = open_images(config, inputs, workspace, features_root=features_root, on_progress=on_progress)
+        inputs = open_images(config, inputs, workspace, on_progress=on_progress)
     splits = make_splits(config, inputs.table)
     names = ["train", "validation", "test"] if test else ["train", "validation"]
     folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in splits]
@@ -95,7 +94,7 @@ def run_experiment(
             on_progress(f"the same experiment was run before: {finished.id}")
         return replace(finished, reused=True)
 
-    checkpoints = workspace / "checkpoints" / identity["fingerprint"][:16]
+    checkpoints = workspace.checkpoints / identity["fingerprint"][:16]
     learner = learner_of(config, checkpoints, on_batch)
     with new_run_folder(workspace) as folder:
         log = RunLog(folder / "log.txt", on_progress)

@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 from hamcache.cache.catalogue import Leftover
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.runs.records import abandoned_runs, all_runs, lock_of
 
 
-def workspace_leftovers(workspace: Path, *, everything: bool = False) -> list[Leftover]:
+def workspace_leftovers(workspace: Workspace, *, everything: bool = False) -> list[Leftover]:
     """Folders that nothing needs any more.
 
     Args:
@@ -20,20 +21,20 @@ def workspace_leftovers(workspace: Path, *, everything: bool = False) -> list[Le
     """
     found = dict.fromkeys(abandoned_runs(workspace), "a run whose process died")
     finished = {str(run.provenance.get("fingerprint", ""))[:16] for run in all_runs(workspace)}
-    for folder in sorted((workspace / "checkpoints").glob("*/")):
+    for folder in sorted((workspace.checkpoints).glob("*/")):
         if folder.name in finished:
             found[folder] = "checkpoints of a training that was finished"
         elif everything:
             found[folder] = "checkpoints: a training that was killed would start anew"
     if everything:
-        for folder in sorted((workspace / "images").glob("*/")):
+        for folder in sorted((workspace.decoded).glob("*/")):
             found[folder] = "decoded images: made again when a net is trained"
-    return [Leftover(str(path.relative_to(workspace)), _size(path), why) for path, why in found.items()]
+    return [Leftover(str(path.relative_to(workspace.path)), _size(path), why) for path, why in found.items()]
 
 
-def remove_leftover(workspace: Path, leftover: Leftover) -> None:
+def remove_leftover(workspace: Workspace, leftover: Leftover) -> None:
     """Free one of them."""
-    folder = workspace / leftover.path
+    folder = workspace.path / leftover.path
     shutil.rmtree(folder, ignore_errors=True)
     lock_of(folder).unlink(missing_ok=True)
 

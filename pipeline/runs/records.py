@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import majority_baseline
 from hamcache.pipeline.config.overrides import read_yaml
 from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
@@ -122,12 +123,12 @@ def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[
 
 
 @contextmanager
-def new_run_folder(workspace: Path) -> Iterator[Path]:
+def new_run_folder(workspace: Workspace) -> Iterator[Path]:
     """An empty hidden folder to write a run into; removed at the end unless `finish_run` has renamed it.
 
     A lock beside it is held meanwhile, which the operating system frees when the process dies.
     """
-    folder = runs_folder(workspace) / f"{_PARTIAL}{uuid.uuid4().hex[:12]}"
+    folder = workspace.runs / f"{_PARTIAL}{uuid.uuid4().hex[:12]}"
     folder.mkdir(parents=True)
     lock = lock_of(folder)
     try:
@@ -202,11 +203,6 @@ def short_name(backbone: str) -> str:
     return name.removeprefix("tf_").replace("efficientnet", "effnet")
 
 
-def runs_folder(workspace: Path) -> Path:
-    """Where a workspace keeps its runs."""
-    return Path(workspace) / "runs"
-
-
 def plots_folder(run_folder: Path) -> Path:
     """Where the pictures of the run in a folder lie, if they were drawn."""
     return run_folder / "plots"
@@ -230,10 +226,10 @@ def read_run(folder: Path) -> Run:
         ) from error
 
 
-def all_runs(workspace: Path) -> list[Run]:
+def all_runs(workspace: Workspace) -> list[Run]:
     """Every finished run, oldest first; folders that are no run are passed over with a warning."""
     runs = []
-    for folder in sorted(runs_folder(workspace).glob("*/")):
+    for folder in sorted(workspace.runs.glob("*/")):
         if folder.name.startswith("."):
             continue
         try:
@@ -243,13 +239,13 @@ def all_runs(workspace: Path) -> list[Run]:
     return sorted(runs, key=lambda run: (str(run.provenance.get("finished", "")), run.id))
 
 
-def load_run(run: str | Path, workspace: Path) -> Run:
+def load_run(run: str | Path, workspace: Workspace) -> Run:
     """The run with this id, with an id that begins like this, or in this folder.
 
     Raises:
         RunNotFoundError: No run fits, or several do.
     """
-    folders = {folder.name: folder for folder in sorted(runs_folder(workspace).glob("*/")) if folder.name[0] != "."}
+    folders = {folder.name: folder for folder in sorted(workspace.runs.glob("*/")) if folder.name[0] != "."}
     name = str(run)
     if name in folders:
         return read_run(folders[name])
@@ -260,12 +256,12 @@ def load_run(run: str | Path, workspace: Path) -> Run:
         return read_run(folders[fitting[0]])
     found = f"{len(fitting)} runs begin with it: {', '.join(fitting[:5])}" if fitting else "no run is named so"
     raise RunNotFoundError(
-        f"expected the id of one run in {runs_folder(workspace)}, got {name!r}: {found}. "
+        f"expected the id of one run in {workspace.runs}, got {name!r}: {found}. "
         "`hamcache runs` lists them; a beginning that only one id has is enough."
     )
 
 
-def find_run(workspace: Path, fingerprint: str, *, test: bool = False) -> Run | None:
+def find_run(workspace: Workspace, fingerprint: str, *, test: bool = False) -> Run | None:
     """The latest run with this `provenance.fingerprint`; with `test`, the latest that opened the test set."""
     fitting = [
         run
@@ -275,7 +271,7 @@ def find_run(workspace: Path, fingerprint: str, *, test: bool = False) -> Run | 
     return fitting[-1] if fitting else None
 
 
-def list_runs(workspace: Path) -> pd.DataFrame:
+def list_runs(workspace: Workspace) -> pd.DataFrame:
     """One row a run, latest first: what it is, and each part's scores as `<part>_<metric>`."""
     rows = []
     for run in reversed(all_runs(workspace)):
@@ -289,12 +285,12 @@ def list_runs(workspace: Path) -> pd.DataFrame:
     return table.reindex(columns=[*columns, *(c for c in table.columns if c not in columns)])
 
 
-def partial_runs(workspace: Path) -> list[Path]:
+def partial_runs(workspace: Workspace) -> list[Path]:
     """Folders of runs that are being written, or were when their process died."""
-    return sorted(runs_folder(workspace).glob(f"{_PARTIAL}*/"))
+    return sorted(workspace.runs.glob(f"{_PARTIAL}*/"))
 
 
-def abandoned_runs(workspace: Path) -> list[Path]:
+def abandoned_runs(workspace: Workspace) -> list[Path]:
     """Those of `partial_runs` whose process died."""
     return [folder for folder in partial_runs(workspace) if not _is_locked(lock_of(folder))]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from hamcache.data.splits import Split
+from hamcache.data.workspace import Workspace
 from hamcache.heads.zoo import HEADS, head_params
 from hamcache.pipeline.config.overrides import read_yaml
 from hamcache.pipeline.config.schema import (
@@ -127,11 +128,10 @@ def all_features(experiments: Sequence[Experiment]) -> ExperimentConfig:
 
 def run_all(
     experiments: Sequence[Experiment],
-    workspace: Path,
+    workspace: Workspace,
     *,
     test: bool = False,
     jobs: int | None = None,
-    features_root: str | Path | None = None,
     plots: bool = True,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -145,7 +145,6 @@ def run_all(
         workspace: Holds `features/` and `runs/`.
         test: Open the test set.
         jobs: Processes at a time; None: one a core, as far as memory reaches.
-        features_root: Where the feature stores lie, if not in the workspace.
         plots: Draw each run's pictures, in the process that makes the run.
         on_outcome: Takes each outcome as it comes.
 
@@ -156,7 +155,7 @@ def run_all(
         hamcache.cache.errors.MissingFeaturesError: The cache lacks features; names the commands that make them all.
         RunError: Every experiment failed.
     """
-    inputs = open_inputs(all_features(experiments), workspace, features_root=features_root)
+    inputs = open_inputs(all_features(experiments), workspace)
     splits = _splits(experiments, inputs)
     outcomes: dict[int, Outcome] = {}
 
@@ -177,7 +176,7 @@ def run_all(
         configs = [experiments[number].config for number in todo]
         n_train = _load(configs, splits, inputs, test)
         need = COPIES * 4 * n_train * max(_width(config, inputs) for config in configs)
-        job = partial(_run, workspace=workspace, test=test, inputs=inputs, features_root=features_root, plots=plots)
+        job = partial(_run, workspace=workspace, test=test, inputs=inputs, plots=plots)
         for position, result in in_processes(job, configs, jobs or jobs_that_fit(need, len(todo))):
             record(todo[position], result)
     if all(outcome.run is None for outcome in outcomes.values()):
@@ -204,13 +203,12 @@ def zoo_leaderboard(runs: Sequence[Run], metrics: Sequence[str], resamples: int 
 def _run(
     config: ExperimentConfig,
     *,
-    workspace: Path,
+    workspace: Workspace,
     test: bool,
     inputs: Inputs,
-    features_root: str | Path | None,
     plots: bool,
 ) -> Run:
-    return run_experiment(config, workspace, test=test, inputs=inputs, features_root=features_root, plots=plots)
+    return run_experiment(config, workspace, test=test, inputs=inputs, plots=plots)
 
 
 def _splits(experiments: Sequence[Experiment], inputs: Inputs) -> Splits:
@@ -220,7 +218,7 @@ def _splits(experiments: Sequence[Experiment], inputs: Inputs) -> Splits:
 
 
 def _finished(
-    experiments: Sequence[Experiment], splits: Splits, workspace: Path, inputs: Inputs, test: bool
+    experiments: Sequence[Experiment], splits: Splits, workspace: Workspace, inputs: Inputs, test: bool
 ) -> dict[int, Run]:
     """The latest finished run of each experiment that has one."""
     known = {run.provenance.get("fingerprint"): run for run in all_runs(workspace) if not test or "test" in run.metrics}

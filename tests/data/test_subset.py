@@ -10,7 +10,8 @@ from hamcache.data.errors import TableError
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.subset import stratified_subset, write_csv
 from hamcache.data.table import ImageTable, build_table
-from hamcache.pipeline.cli import app
+from hamcache.data.workspace import Workspace
+from hamcache.pipeline.cli.app import app
 
 
 def table_of(sizes: dict[str, list[int]], folder: str = "/images") -> ImageTable:
@@ -80,12 +81,12 @@ def test_a_written_table_is_read_back_and_moves_with_its_images(tmp_path: Path) 
     inside, outside = tmp_path / "data" / "few.csv", tmp_path / "elsewhere" / "few.csv"
     for path in (inside, outside):
         write_csv(table, path)
-        read = read_dataset(str(path), workspace=tmp_path)
+        read = read_dataset(str(path), workspace=Workspace(tmp_path))
         assert read.name == "few" and read.fingerprint == table.fingerprint and read.missing_files() == []
         pd.testing.assert_frame_equal(read.frame, table.frame)
     (tmp_path / "data").rename(tmp_path / "moved")
-    assert read_dataset(str(tmp_path / "moved" / "few.csv"), workspace=tmp_path).missing_files() == []
-    assert len(read_dataset(str(outside), workspace=tmp_path).missing_files()) == 6
+    assert read_dataset(str(tmp_path / "moved" / "few.csv"), workspace=Workspace(tmp_path)).missing_files() == []
+    assert len(read_dataset(str(outside), workspace=Workspace(tmp_path)).missing_files()) == 6
 
 
 def test_the_command_writes_a_data_set(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_the_command_writes_a_data_set(tmp_path: Path) -> None:
     words = ["data", "subset", "--dataset", str(whole), "--workspace", str(tmp_path), "--out", str(out)]
     result = CliRunner().invoke(app, [*words, "--images", "20"])
     assert result.exit_code == 0, result.output
-    assert "20 of 50 images" in result.output and len(read_dataset(str(out), workspace=tmp_path)) == 20
+    assert "20 of 50 images" in result.output and len(read_dataset(str(out), workspace=Workspace(tmp_path))) == 20
     before = out.read_bytes()
     wrong = CliRunner().invoke(app, [*words, "--images", "60"])
     assert wrong.exit_code == 1 and isinstance(wrong.exception, TableError) and out.read_bytes() == before

@@ -4,19 +4,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+import yaml
 
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
 from hamcache.cache.store import BLOCK_ROWS, FeatureStore
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_recipe
 from hamcache.pipeline.config.schema import ExperimentConfig, load_config
 from hamcache.pipeline.experiment.runner import draw
+from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, load_sweep_config
 
 CLASSES = ("bkl", "mel", "nv")
 SHARES = (0.25, 0.15, 0.6)
@@ -27,7 +31,7 @@ DIM = 8
 class World:
     """A workspace, a CSV data set beside it, and the means its features are drawn around."""
 
-    workspace: Path
+    workspace: Workspace
     csv: Path
 
     def table(self) -> ImageTable:
@@ -104,19 +108,19 @@ def dataset_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def world(tmp_path: Path, dataset_csv: Path) -> World:
     """An empty workspace beside the shared data set."""
-    return World(tmp_path / "workspace", dataset_csv)
+    return World(Workspace(tmp_path / "workspace"), dataset_csv)
 
 
 @pytest.fixture
 def own_world(tmp_path: Path) -> World:
     """An empty workspace beside a data set of this test's own."""
-    return World(tmp_path / "workspace", write_dataset(tmp_path / "data"))
+    return World(Workspace(tmp_path / "workspace"), write_dataset(tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")
 def make_world(tmp_path_factory: pytest.TempPathFactory, dataset_csv: Path) -> Callable[[], World]:
     """A function that makes another workspace, for fixtures that live longer than a test."""
-    return lambda: World(tmp_path_factory.mktemp("workspace"), dataset_csv)
+    return lambda: World(Workspace(tmp_path_factory.mktemp("workspace")), dataset_csv)
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -130,3 +134,16 @@ def _no_plots() -> Iterator[None]:
 def plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets runs be drawn, as they are by default."""
     monkeypatch.setattr("hamcache.pipeline.experiment.runner.draw", draw)
+
+
+@pytest.fixture
+def sweep_of(tmp_path: Path, dataset_csv: Path) -> Callable[..., SweepConfig]:
+    """A function that loads a sweep of the small data set: its space, overrides, and other values."""
+
+    def load(space: dict[str, Any], *overrides: str, experiment: Any = None, **more: Any) -> SweepConfig:
+        content = {"experiment": {"dataset": str(dataset_csv), **(experiment or {})}, "space": space, **more}
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return load_sweep_config(path, overrides)
+
+    return load

@@ -19,8 +19,8 @@ from hamcache.data.errors import SplitError
 from hamcache.data.files import write_atomically
 from hamcache.data.splits import Split, make_split
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import AuditError
-from hamcache.pipeline.experiment.inputs import digest_memory
 from hamcache.pipeline.inspect.audit import findings
 from hamcache.pipeline.inspect.audit.alignment import Alignment
 from hamcache.pipeline.inspect.audit.candidates import choose_candidates, find_neighbours
@@ -118,11 +118,10 @@ class Audit:
 
 def audit(
     table: ImageTable,
-    workspace: Path,
+    workspace: Workspace,
     settings: AuditSettings = AuditSettings(),
     *,
     curation: Curation = NOTHING,
-    features_root: str | Path | None = None,
     source: str = "",
     bar: Bar = silent,
 ) -> Audit:
@@ -135,7 +134,6 @@ def audit(
         workspace: Holds `features/` and `digests/`.
         settings: How.
         curation: What is left out and merged already: it is not found again, and the proposals begin with it.
-        features_root: Where the feature stores lie, if not in the workspace.
         source: What the user gave as `--dataset`, for the advice in errors.
         bar: Shows progress.
 
@@ -144,8 +142,8 @@ def audit(
         AuditError: There are fewer than two groups.
     """
     clock = _Clock()
-    catalogue = Catalogue(features_root or Path(workspace) / "features")
-    digests = file_digests(table, digest_memory(workspace, table))
+    catalogue = Catalogue(workspace.features)
+    digests = file_digests(table, workspace.digests(table.name))
     bad = Quarantine(catalogue.root, table.name).among(digests)
     notes = [f"{len(bad)} quarantined images were left out"] if bad else []
     seen = curate(table, curation)

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from hamcache.data.files import write_atomically
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.intervals import RESAMPLES
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.report.board import Board, make_board
@@ -53,15 +54,14 @@ class Report:
 
 
 def build_report(
-    names: Sequence[str] = (),
-    workspace: str | Path = "workspace",
+    names: Sequence[str],
+    workspace: Workspace,
     out: str | Path | None = None,
     *,
     part: str = "validation",
     metric: str = "",
     gallery: int = DEFAULT_GALLERY,
     title: str = "",
-    features_root: str | Path | None = None,
     resamples: int = RESAMPLES,
     on_progress: Progress | None = None,
 ) -> Report:
@@ -76,7 +76,6 @@ def build_report(
         metric: What runs are ordered by; empty: the objective that most of them have.
         gallery: Mistakes shown of each pair of classes, 0 for no gallery (and no images in the page).
         title: Of the page.
-        features_root: Where the feature stores lie, if not in the workspace.
         resamples: Resamples of the bootstraps.
         on_progress: Told how far it is.
 
@@ -85,7 +84,7 @@ def build_report(
         RunError: None of the runs can be shown, for example because none has opened the test set.
         MetricError: Nobody has defined the metric.
     """
-    started, workspace = perf_counter(), Path(workspace)
+    started = perf_counter()
     tell = on_progress or (lambda what, done, total: None)
     chosen = choose(names, workspace)
     metric = metric or _objective(chosen.runs)
@@ -104,7 +103,6 @@ def build_report(
             board,
             gallery,
             datasets,
-            features_root=features_root,
             on_run=lambda n: tell("looking at mistakes", n, None),
         )
     page = render(
@@ -126,7 +124,7 @@ def build_report(
         command=_command(names, part, metric, gallery, title),
         made=datetime.now().strftime("%-d %B %Y, %H:%M"),
     )
-    path = Path(out) if out is not None else workspace / "report.html"
+    path = Path(out) if out is not None else workspace.path / "report.html"
     write_atomically(path, page)
     return Report(
         path, path.stat().st_size, len(board.rows), chosen.left_out | board.left_out, perf_counter() - started

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import PipelineError, RunError, RunNotFoundError
-from hamcache.pipeline.runs.records import Run, read_run, runs_folder
+from hamcache.pipeline.runs.records import Run, read_run
 
 if TYPE_CHECKING:
     from hamcache.pipeline.studies.grid.matrix import Grid
@@ -33,7 +34,7 @@ class Chosen:
     left_out: dict[str, str]
 
 
-def choose(names: Sequence[str], workspace: Path) -> Chosen:
+def choose(names: Sequence[str], workspace: Workspace) -> Chosen:
     """Find what was named: ids of runs, sweeps or grids, their folders, or beginnings of ids that only one has.
 
     Without names, everything in the workspace is chosen.
@@ -53,7 +54,7 @@ def choose(names: Sequence[str], workspace: Path) -> Chosen:
     grids = {
         grid.id: grid for grid in all_grids(workspace) if _reads(grid.id, partial(_tables_of_grid, grid), left_out)
     }
-    folders = {path.name: path for path in sorted(runs_folder(workspace).glob("*/")) if path.name[0] != "."}
+    folders = {path.name: path for path in sorted(workspace.runs.glob("*/")) if path.name[0] != "."}
     if names:
         found = [_find(Path(name).name, [folders, sweeps, grids], workspace) for name in names]
         sweeps = {name: sweeps[name] for name in found if name in sweeps}
@@ -62,7 +63,7 @@ def choose(names: Sequence[str], workspace: Path) -> Chosen:
         wanted += [sweep.final_run for sweep in sweeps.values() if sweep.final_run]
         wanted += [str(run) for grid in grids.values() for run in grid.cells["run"] if str(run)]
         left_out = {name: why for name, why in left_out.items() if name in found}
-        folders = {name: folders.get(name, runs_folder(workspace) / name) for name in wanted}
+        folders = {name: folders.get(name, workspace.runs / name) for name in wanted}
     if not folders:
         raise RunNotFoundError(
             f"expected runs to report on in {workspace}, got none. Make one with `hamcache train`, or many with "
@@ -72,7 +73,7 @@ def choose(names: Sequence[str], workspace: Path) -> Chosen:
     return Chosen(runs, list(sweeps.values()), list(grids.values()), left_out)
 
 
-def _find(name: str, known: Sequence[Iterable[str]], workspace: Path) -> str:
+def _find(name: str, known: Sequence[Iterable[str]], workspace: Workspace) -> str:
     """The one id that a name stands for."""
     ids = [one for some in known for one in some]
     if name in ids:

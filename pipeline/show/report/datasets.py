@@ -15,6 +15,7 @@ from hamcache.data.errors import DataError
 from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
 from hamcache.data.summary import Summary, summarise
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.runs.records import PARTS, Run
@@ -33,7 +34,7 @@ class Datasets:
         workspace: Where `synthetic` and downloaded data sets lie.
     """
 
-    workspace: Path
+    workspace: Workspace
     _tables: dict[str, ImageTable | str] = field(default_factory=dict)
     _paths: dict[str, dict[str, str]] = field(default_factory=dict)
     _inputs: dict[str, Inputs] = field(default_factory=dict)
@@ -46,12 +47,12 @@ class Datasets:
             self._tables[key] = self._read(run)
         return self._tables[key]
 
-    def inputs(self, config: ExperimentConfig, run: Run, features_root: str | Path | None) -> Inputs:
+    def inputs(self, config: ExperimentConfig, run: Run) -> Inputs:
         """The features that `config`, which is of the same data set as `run`, reads; see `open_inputs`."""
         table = self.table(run)
         assert not isinstance(table, str)
         known = self._inputs.get(_key(run))
-        opened = open_inputs(config, self.workspace, table=table, inputs=known, features_root=features_root)
+        opened = open_inputs(config, self.workspace, table=table, inputs=known)
         self._inputs[_key(run)] = opened
         return opened
 
@@ -70,7 +71,7 @@ class Datasets:
 
     def _read(self, run: Run) -> ImageTable | str:
         config = run.config
-        if config.dataset == SYNTHETIC and not (self.workspace / "datasets" / SYNTHETIC / ham10000.METADATA).is_file():
+        if config.dataset == SYNTHETIC and not (self.workspace.datasets / SYNTHETIC / ham10000.METADATA).is_file():
             return "the synthetic data set is not drawn in this workspace"
         try:
             return read_dataset(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,7 @@ def mistakes(run: Run, part: str, most: int) -> list[Mistake]:
 
 
 def nearest_training_images(
-    run: Run, image_ids: Sequence[str], part: str, datasets: Datasets, features_root: str | Path | None
+    run: Run, image_ids: Sequence[str], part: str, datasets: Datasets
 ) -> list[tuple[Neighbour, ...]] | str:
     """The training images whose cached features are most like those of some images; a sentence where that cannot be.
 
@@ -79,7 +78,6 @@ def nearest_training_images(
         image_ids: Images of `part`.
         part: Part of the split.
         datasets: Knows the run's table.
-        features_root: Where the features lie, if not in the workspace.
     """
     if run.config.net is not None:
         return "this run is a network trained from the images: it has no cached features to compare"
@@ -88,7 +86,7 @@ def nearest_training_images(
     train, asked = run.part("train"), run.part(part).set_index("image_id").loc[list(image_ids)].reset_index()
     config = run.config.model_copy(update={"features": _one_view(run.config.features)})
     try:
-        inputs = datasets.inputs(config, run, features_root)
+        inputs = datasets.inputs(config, run)
         blocks = inputs.blocks_of(config.features)
         keys = {key for block in blocks for key in block.keys}
         if not keys <= set(run.provenance.get("stores", {}).values()):
@@ -121,7 +119,6 @@ def galleries(
     most: int,
     datasets: Datasets,
     *,
-    features_root: str | Path | None = None,
     on_run: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """All that the page's gallery shows, as plain values for JSON; each picture stands in it once.
@@ -130,7 +127,6 @@ def galleries(
         board: The runs.
         most: Mistakes shown of each pair of classes.
         datasets: Knows the tables and images.
-        features_root: Where the features lie, if not in the workspace.
         on_run: Takes the number of runs done.
 
     Returns:
@@ -146,7 +142,7 @@ def galleries(
 
     entries = []
     for row in chosen_rows(board):
-        entries.append(_entry(row, board, most, datasets, features_root, place))
+        entries.append(_entry(row, board, most, datasets, place))
         if on_run:
             on_run(len(entries))
     return {"pictures": list(places), "runs": entries}
@@ -157,12 +153,11 @@ def _entry(
     board: Board,
     most: int,
     datasets: Datasets,
-    features_root: str | Path | None,
     place: Callable[[Run, str, int], int | None],
 ) -> dict[str, Any]:
     run, part = row.run, board.part
     found = mistakes(run, part, most)
-    near = nearest_training_images(run, [one.image_id for one in found], part, datasets, features_root)
+    near = nearest_training_images(run, [one.image_id for one in found], part, datasets)
     note = f"No nearest training images: {near}" if isinstance(near, str) else ""
     table = datasets.table(run)
     if isinstance(table, str):

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 
+from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_recipe
 from hamcache.pipeline.errors import ConfigError, RunError
 from hamcache.pipeline.experiment.inputs import open_inputs
@@ -102,11 +102,10 @@ def same_views(augmentations: Mapping[str, int]) -> list[list[str]]:
 
 def run_grid(
     experiments: Sequence[Experiment],
-    workspace: Path,
+    workspace: Workspace,
     *,
     test: bool = False,
     jobs: int | None = None,
-    features_root: str | Path | None = None,
     plots: bool = True,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -118,7 +117,7 @@ def run_grid(
         hamcache.cache.errors.MissingFeaturesError: The cache lacks features; names the commands that make them all.
         RunError: Every experiment failed.
     """
-    open_inputs(all_features(experiments), workspace, features_root=features_root)  # all that lacks, before any work
+    open_inputs(all_features(experiments), workspace)  # all that lacks, before any work
     rows: dict[tuple[str, ...], list[Experiment]] = {}
     for one in experiments:
         rows.setdefault(tuple(block.backbone for block in one.config.features.blocks), []).append(one)
@@ -133,7 +132,7 @@ def run_grid(
                 on_outcome(outcome)
 
         try:
-            run_all(row, workspace, test=test, jobs=jobs, features_root=features_root, plots=plots, on_outcome=tell)
+            run_all(row, workspace, test=test, jobs=jobs, plots=plots, on_outcome=tell)
         except RunError as error:
             if len(seen) < len(row):  # not for failed cells
                 raise

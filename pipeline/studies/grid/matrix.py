@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from hamcache.data.files import write_atomically
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.errors import GridError, GridNotFoundError
 from hamcache.pipeline.evaluate.compare import leaderboard
@@ -129,7 +130,7 @@ class Grid:
         )
 
 
-def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Path) -> Grid:
+def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Workspace) -> Grid:
     """Score a grid that was run, and keep it, heat map included.
 
     Args:
@@ -144,7 +145,7 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Pat
     scored = [(cell.backbone, cell.augmentation, outcome.run) for cell, outcome in zip(cells, outcomes, strict=True)]
     of_seed = {cell.seed: o.run for cell, o in zip(cells, outcomes, strict=True) if o.run is not None}
     grid = Grid(
-        grids_folder(workspace) / _grid_id(cells, runs[0].provenance["summary"]["dataset"]),
+        workspace.grids / _grid_id(cells, runs[0].provenance["summary"]["dataset"]),
         {
             "dataset": runs[0].provenance["summary"]["dataset"],
             "head": cells[0].experiment.head,
@@ -170,11 +171,6 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Pat
     return grid
 
 
-def grids_folder(workspace: Path) -> Path:
-    """Where a workspace keeps its grids."""
-    return Path(workspace) / "grids"
-
-
 def read_grid(folder: Path) -> Grid:
     """The grid in one folder.
 
@@ -191,10 +187,10 @@ def read_grid(folder: Path) -> Grid:
     return Grid(folder, settings)
 
 
-def all_grids(workspace: Path) -> list[Grid]:
+def all_grids(workspace: Workspace) -> list[Grid]:
     """Every grid, oldest first; folders that are none are passed over with a warning."""
     grids = []
-    for folder in sorted(grids_folder(workspace).glob("*/")):
+    for folder in sorted(workspace.grids.glob("*/")):
         try:
             grids.append(read_grid(folder))
         except GridError as error:
@@ -202,13 +198,13 @@ def all_grids(workspace: Path) -> list[Grid]:
     return sorted(grids, key=lambda grid: (str(grid.settings.get("finished", "")), grid.id))
 
 
-def load_grid(name: str | Path, workspace: Path) -> Grid:
+def load_grid(name: str | Path, workspace: Workspace) -> Grid:
     """The grid with this id, with an id that begins like this, or in this folder.
 
     Raises:
         GridNotFoundError: No grid fits, or several do.
     """
-    folders = {folder.name: folder for folder in sorted(grids_folder(workspace).glob("*/"))}
+    folders = {folder.name: folder for folder in sorted(workspace.grids.glob("*/"))}
     if str(name) in folders:
         return read_grid(folders[str(name)])
     if (Path(name) / SETTINGS).is_file():
@@ -218,7 +214,7 @@ def load_grid(name: str | Path, workspace: Path) -> Grid:
         return read_grid(folders[fitting[0]])
     found = f"{len(fitting)} grids begin with it: {', '.join(fitting[:5])}" if fitting else "no grid is named so"
     raise GridNotFoundError(
-        f"expected the id of one grid in {grids_folder(workspace)}, or its folder, got {str(name)!r}: {found}. "
+        f"expected the id of one grid in {workspace.grids}, or its folder, got {str(name)!r}: {found}. "
         f"There are: {', '.join(folders) or 'none'}."
     )
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import LeakageError
@@ -49,11 +50,10 @@ def leakage_demo(
     augmentation: str = "none",
     views: int = 1,
     seeds: int = SEEDS,
-    workspace: str | Path = "workspace",
+    workspace: Workspace,
     extract: bool = False,
     overrides: Iterable[str] = (),
     settings: Iterable[str] = (),
-    features_root: str | Path | None = None,
     jobs: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LeakageDemo:
@@ -69,7 +69,6 @@ def leakage_demo(
         extract: First extract the features that the cache lacks.
         overrides: `key=value` settings of the experiment that come before features and head.
         settings: Those that come after them, e.g. `head.class_weight=none`; each head must know them.
-        features_root: Where the feature stores lie, if not in the workspace.
         jobs: Trainings at a time; None: one a core, as far as memory reaches.
         on_progress: Takes the number of trainings done, and of all.
 
@@ -91,18 +90,15 @@ def leakage_demo(
     if extract:
         from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
 
-        extract_for(all_features(experiments), Path(workspace), features_root=str(features_root or ""))
-    return demonstrate(
-        experiments, Path(workspace), seeds=seeds, features_root=features_root, jobs=jobs, on_progress=on_progress
-    )
+        extract_for(all_features(experiments), workspace)
+    return demonstrate(experiments, workspace, seeds=seeds, jobs=jobs, on_progress=on_progress)
 
 
 def demonstrate(
     experiments: Sequence[Experiment],
-    workspace: Path,
+    workspace: Workspace,
     *,
     seeds: int = SEEDS,
-    features_root: str | Path | None = None,
     jobs: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LeakageDemo:
@@ -110,14 +106,14 @@ def demonstrate(
 
     Args:
         experiments: One a head.
-        workspace, seeds, features_root, jobs, on_progress: As in `leakage_demo`.
+        workspace, seeds, jobs, on_progress: As in `leakage_demo`.
 
     Raises:
         LeakageError, hamcache.cache.errors.MissingFeaturesError: As `leakage_demo`.
     """
     if seeds < 1:
         raise LeakageError(f"expected 1 seed or more, but got {seeds}.")
-    inputs = open_inputs(all_features(experiments), workspace, features_root=features_root)
+    inputs = open_inputs(all_features(experiments), workspace)
     return _Demonstration(experiments, inputs, seeds, workspace).run(jobs, on_progress)
 
 
@@ -135,7 +131,7 @@ class _Task:
 class _Demonstration:
     """Draws, trains, scores and saves."""
 
-    def __init__(self, experiments: Sequence[Experiment], inputs: Inputs, seeds: int, workspace: Path) -> None:
+    def __init__(self, experiments: Sequence[Experiment], inputs: Inputs, seeds: int, workspace: Workspace) -> None:
         self.experiments, self.inputs, self.workspace = list(experiments), inputs, workspace
         self.config = experiments[0].config
         (self.split, *_) = make_splits(self.config, inputs.table)
@@ -228,7 +224,7 @@ class _Demonstration:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def _folder(self, fingerprint: str) -> Path:
-        return self.workspace / "leakage" / f"{self.inputs.table.name}-{fingerprint[:8]}"
+        return self.workspace.leakage / f"{self.inputs.table.name}-{fingerprint[:8]}"
 
     def _find(self, experiments: Sequence[Experiment]) -> LeakageDemo | None:
         fingerprint = self._fingerprint(experiments)

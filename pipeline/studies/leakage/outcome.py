@@ -10,6 +10,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import LeakageError
 
@@ -90,13 +91,13 @@ def save_demo(table: pd.DataFrame, summary: dict[str, Any], target: Path) -> Lea
     return LeakageDemo(target, table, summary)
 
 
-def load_demo(name: str | Path, workspace: Path) -> LeakageDemo:
+def load_demo(name: str | Path, workspace: Workspace) -> LeakageDemo:
     """The demonstration of this name, or in this folder.
 
     Raises:
         LeakageError: There is none, or it is not whole.
     """
-    inside = Path(workspace) / "leakage" / name
+    inside = workspace.leakage / name
     folder = inside if inside.is_dir() else Path(name)
     try:
         summary = json.loads((folder / "leakage.json").read_text(encoding="utf-8"))
@@ -110,7 +111,7 @@ def load_demo(name: str | Path, workspace: Path) -> LeakageDemo:
         ) from error
 
 
-def all_demos(workspace: Path) -> list[LeakageDemo]:
+def all_demos(workspace: Workspace) -> list[LeakageDemo]:
     """Every finished demonstration, by name."""
     return [load_demo(folder, workspace) for folder in _folders(workspace)]
 
@@ -135,5 +136,5 @@ def in_words(demo: LeakageDemo) -> str:
     return " ".join(sentences)
 
 
-def _folders(workspace: Path) -> list[Path]:
-    return sorted(path.parent for path in (Path(workspace) / "leakage").glob("[!.]*/leakage.json"))
+def _folders(workspace: Workspace) -> list[Path]:
+    return sorted(path.parent for path in (workspace.leakage).glob("[!.]*/leakage.json"))

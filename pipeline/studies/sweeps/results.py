@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import PipelineError
@@ -232,16 +233,11 @@ class TrialTable:
             number += 1
 
 
-def sweeps_folder(workspace: Path) -> Path:
-    """Where a workspace keeps its sweeps."""
-    return Path(workspace) / "sweeps"
-
-
-def new_sweep(settings: SweepConfig, workspace: Path, when: datetime | None = None) -> Sweep:
+def new_sweep(settings: SweepConfig, workspace: Workspace, when: datetime | None = None) -> Sweep:
     """An empty sweep with a folder of its own: `<name>-<yyyymmdd-hhmmss>-<4 hex digits of the settings>`."""
     stamp = (when or datetime.now()).strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1000):
-        folder = sweeps_folder(workspace) / (
+        folder = workspace.sweeps / (
             f"{settings.name}-{stamp}-{settings.digest[:4]}" + (f"-{number}" if number > 1 else "")
         )
         try:
@@ -250,7 +246,7 @@ def new_sweep(settings: SweepConfig, workspace: Path, when: datetime | None = No
             continue
         write_text(folder / SETTINGS, settings.to_yaml())
         return Sweep(folder, settings)
-    raise SweepError(f"{sweeps_folder(workspace)} holds a thousand sweeps named {settings.name}; remove some")
+    raise SweepError(f"{workspace.sweeps} holds a thousand sweeps named {settings.name}; remove some")
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -268,10 +264,10 @@ def read_sweep(folder: Path) -> Sweep:
     return Sweep(folder, settings, summary)
 
 
-def all_sweeps(workspace: Path) -> list[Sweep]:
+def all_sweeps(workspace: Workspace) -> list[Sweep]:
     """Every sweep, oldest first; folders that are none are passed over with a warning."""
     sweeps = []
-    for folder in sorted(sweeps_folder(workspace).glob("*/")):
+    for folder in sorted(workspace.sweeps.glob("*/")):
         try:
             sweeps.append(read_sweep(folder))
         except SweepError as error:
@@ -279,13 +275,13 @@ def all_sweeps(workspace: Path) -> list[Sweep]:
     return sorted(sweeps, key=lambda sweep: (re.findall(r"\d{8}-\d{6}", sweep.id)[-1:], sweep.id))
 
 
-def load_sweep(name: str | Path, workspace: Path) -> Sweep:
+def load_sweep(name: str | Path, workspace: Workspace) -> Sweep:
     """The sweep with this id, with an id that begins like this, or in this folder.
 
     Raises:
         SweepNotFoundError: No sweep fits, or several do.
     """
-    folders = {folder.name: folder for folder in sorted(sweeps_folder(workspace).glob("*/"))}
+    folders = {folder.name: folder for folder in sorted(workspace.sweeps.glob("*/"))}
     if str(name) in folders:
         return read_sweep(folders[str(name)])
     if (Path(name) / SETTINGS).is_file():
@@ -295,7 +291,7 @@ def load_sweep(name: str | Path, workspace: Path) -> Sweep:
         return read_sweep(folders[fitting[0]])
     found = f"{len(fitting)} sweeps begin with it: {', '.join(fitting[:5])}" if fitting else "no sweep is named so"
     raise SweepNotFoundError(
-        f"expected the id of one sweep in {sweeps_folder(workspace)}, or its folder, got {str(name)!r}: {found}. "
+        f"expected the id of one sweep in {workspace.sweeps}, or its folder, got {str(name)!r}: {found}. "
         f"There are: {', '.join(folders) or 'none'}"
     )
 

@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from hamcache.data.splits import Split
+from hamcache.data.workspace import Workspace
 from hamcache.heads.views import BlockArrays
 from hamcache.pipeline.config.schema import ExperimentConfig, SplitConfig
 from hamcache.pipeline.errors import FeaturesError
@@ -99,14 +99,13 @@ class Shared:
         settings: The sweep.
         inputs: Table and blocks; the images of a net are opened where they are needed.
         folds: The parts of each fold, for every way images are dealt.
-        workspace, features_root: Where a net's images lie.
+        workspace: Where a net's images lie.
     """
 
     settings: SweepConfig
     inputs: Inputs
     folds: dict[Deal, list[dict[str, Part]]]
-    workspace: Path
-    features_root: str | None
+    workspace: Workspace
     net_inputs: dict[int | None, Inputs] = field(default_factory=dict, repr=False)
 
     def inputs_of(self, config: ExperimentConfig) -> Inputs:
@@ -117,7 +116,7 @@ class Shared:
 
         side = config.net.params["stored_side"]
         if side not in self.net_inputs:
-            self.net_inputs[side] = open_images(config, self.inputs, self.workspace, features_root=self.features_root)
+            self.net_inputs[side] = open_images(config, self.inputs, self.workspace)
         return self.net_inputs[side]
 
     def folds_of(self, config: ExperimentConfig) -> list[dict[str, Part]]:
@@ -150,8 +149,7 @@ class Opened:
     configs: list[ExperimentConfig]
     inputs: Inputs
     fingerprint: str
-    workspace: Path
-    features_root: str | None
+    workspace: Workspace
     splits: dict[tuple[int, SplitConfig], list[Split]]
 
     @property
@@ -168,7 +166,7 @@ class Opened:
         return widest
 
 
-def open_sweep(settings: SweepConfig, workspace: Path, features_root: str | Path | None = None) -> Opened:
+def open_sweep(settings: SweepConfig, workspace: Workspace) -> Opened:
     """Read the table and find all stores that trials may read; reads no features yet.
 
     Raises:
@@ -177,14 +175,13 @@ def open_sweep(settings: SweepConfig, workspace: Path, features_root: str | Path
     configs = list(structures(settings))
     inputs: Inputs | None = None
     for config in joined(configs):
-        inputs = open_inputs(config, workspace, inputs=inputs, features_root=features_root)
+        inputs = open_inputs(config, workspace, inputs=inputs)
     assert inputs is not None
     deals = {(one.seed, one.split): one for one in configs}
     made = {key: make_splits(config, inputs.table) for key, config in deals.items()}
     prints = {identify(one, inputs, made[one.seed, one.split])["fingerprint"] for one in configs}
     digest = hashlib.sha256(json.dumps(sorted(prints)).encode()).hexdigest()
-    root = None if features_root is None else str(features_root)
-    return Opened(settings, configs, inputs, digest, Path(workspace), root, made)
+    return Opened(settings, configs, inputs, digest, workspace, made)
 
 
 def joined(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:
@@ -203,7 +200,7 @@ def joined(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:
 def read_shared(opened: Opened, log: Log) -> Shared:
     """Read the features (or decode the images) of train and validation, and lay them out part by part."""
     inputs = opened.inputs
-    shared = Shared(opened.settings, inputs, {}, opened.workspace, opened.features_root)
+    shared = Shared(opened.settings, inputs, {}, opened.workspace)
     for config in opened.configs:
         if deal_of(config) not in shared.folds:
             left_out = shared.inputs_of(config).left_out

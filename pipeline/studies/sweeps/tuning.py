@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ import joblib
 import numpy as np
 from ray import tune
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.runner import RunLog, run_experiment
@@ -51,12 +51,11 @@ FOREVER = 1_000_000
 
 def run_sweep(
     settings: SweepConfig,
-    workspace: str | Path,
+    workspace: Workspace,
     *,
     sweep: Sweep | None = None,
     jobs: int | None = None,
     ray_address: str | None = None,
-    features_root: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> Sweep:
     """Run all trials of a sweep that have not been run, and return it.
@@ -69,7 +68,6 @@ def run_sweep(
         sweep: The sweep to go on with; None: the one of equal settings, or a new one.
         jobs: Trials at a time; None: one a core, as far as memory reaches (of an existing cluster: its cores).
         ray_address: An existing Ray cluster, whose machines see the workspace if trials train on images.
-        features_root: Where the feature stores lie, if not in the workspace.
         watcher: Is told of all that happens.
 
     Raises:
@@ -77,9 +75,9 @@ def run_sweep(
         SweepError: All trials failed; or the sweep is finalised, of other data, or being run.
     """
     watcher = watcher or Watcher()
-    opened = open_sweep(settings, Path(workspace), features_root)
+    opened = open_sweep(settings, workspace)
     if sweep is None:
-        sweep = _same(settings, opened, Path(workspace)) or new_sweep(settings, Path(workspace))
+        sweep = _same(settings, opened, workspace) or new_sweep(settings, workspace)
     if sweep.summary and sweep.summary.get("data") != opened.fingerprint:
         raise SweepError(
             f"sweep {sweep.id} was begun on other images or features, so its trials cannot be compared with further "
@@ -103,9 +101,7 @@ def run_sweep(
         return _search(replace(sweep, settings=settings), opened, table, jobs, ray_address, watcher)
 
 
-def finalize(
-    sweep: Sweep, workspace: str | Path, *, features_root: str | Path | None = None, watcher: Watcher | None = None
-) -> Run:
+def finalize(sweep: Sweep, workspace: Workspace, *, watcher: Watcher | None = None) -> Run:
     """Train the best trial again as a run, score it on the test set, and note it in the sweep; done once.
 
     Raises:
@@ -113,7 +109,7 @@ def finalize(
     """
     watcher = watcher or Watcher()
     if sweep.final_run is not None:
-        return replace(load_run(sweep.final_run, Path(workspace)), reused=True)
+        return replace(load_run(sweep.final_run, workspace), reused=True)
     if sweep.summary.get("state") != FINISHED:
         raise SweepError(
             f"sweep {sweep.id} is not finished, so its best trial is not known; "
@@ -122,7 +118,7 @@ def finalize(
     with being_run(sweep):
         best = sweep.best
         config = sweep.best_config
-        run = run_experiment(config, workspace, test=True, features_root=features_root, on_progress=watcher.said)
+        run = run_experiment(config, workspace, test=True, on_progress=watcher.said)
         found, expected = run.metrics["validation"][sweep.objective], float(best[sweep.objective])
         if not np.isclose(found, expected, atol=1e-3):
             watcher.said(
@@ -133,7 +129,7 @@ def finalize(
     return run
 
 
-def _same(settings: SweepConfig, opened: Opened, workspace: Path) -> Sweep | None:
+def _same(settings: SweepConfig, opened: Opened, workspace: Workspace) -> Sweep | None:
     """The latest sweep of the same settings on the same data."""
     fitting = [
         sweep

@@ -16,6 +16,7 @@ from hamcache.data.ham10000 import CITATION, CLASS_NAMES, LICENCE, is_ham10000
 from hamcache.data.readers.imported import Terms
 from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.extract.decode import decode_image
 from hamcache.extract.errors import BadImageError
 from hamcache.pipeline.errors import ExportError
@@ -82,7 +83,7 @@ class Exported:
 
 def export_run(
     predictor: Predictor,
-    workspace: Path,
+    workspace: Workspace,
     out: Path | None = None,
     *,
     coverage: float = COVERAGE,
@@ -142,7 +143,7 @@ def export_run(
     return Exported(model_path, card_path, parity)
 
 
-def targets(run: Run, workspace: Path, out: Path | None, *, force: bool = False) -> tuple[Path, Path]:
+def targets(run: Run, workspace: Workspace, out: Path | None, *, force: bool = False) -> tuple[Path, Path]:
     """Where the model and the card go.
 
     Raises:
@@ -161,7 +162,7 @@ def targets(run: Run, workspace: Path, out: Path | None, *, force: bool = False)
     return model, card
 
 
-def check_images(run: Run, workspace: Path, count: int) -> tuple[list[Image.Image], str]:
+def check_images(run: Run, workspace: Workspace, count: int) -> tuple[list[Image.Image], str]:
     """Images to compare with: validation images, evenly spaced; where they are not here, pictures of smooth noise."""
     ids = list(run.part("validation")["image_id"])
     wanted = ids[:: max(1, len(ids) // count)][:count]
@@ -227,10 +228,10 @@ def _metadata(predictor: Predictor, sets: PredictionSets, terms: Terms, card: st
     }
 
 
-def _table(run: Run, workspace: Path) -> ImageTable | None:
+def _table(run: Run, workspace: Workspace) -> ImageTable | None:
     """The run's image table, if its data set is here."""
     config = run.config
-    if config.dataset == SYNTHETIC and not (workspace / "datasets" / SYNTHETIC).is_dir():
+    if config.dataset == SYNTHETIC and not (workspace.datasets / SYNTHETIC).is_dir():
         return None  # it would be drawn now
     try:
         return read_dataset(
@@ -240,7 +241,7 @@ def _table(run: Run, workspace: Path) -> ImageTable | None:
         return None
 
 
-def _terms(run: Run, workspace: Path, given: Terms) -> Terms:
+def _terms(run: Run, workspace: Workspace, given: Terms) -> Terms:
     """Licence and citation of the data: those given, else what is known of it."""
     table = _table(run, workspace)
     if table is not None:

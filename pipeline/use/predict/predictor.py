@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hamcache.cache.storage import Root
+from hamcache.data.workspace import Workspace
 from hamcache.extract.precision import has_bf16
 from hamcache.pipeline.errors import PredictionError
 from hamcache.pipeline.evaluate.calibration import Temperature, fit_temperature
@@ -53,12 +54,12 @@ class Prediction:
     error: str | None = None
 
 
-def load_predictor(run: str | Path, workspace: str | Path = "workspace", **options: object) -> "Predictor":
+def load_predictor(run: str | Path, workspace: Workspace, **options: object) -> "Predictor":
     """The predictor of the run with this id (or a beginning of it) in a workspace, or of the run in this folder.
 
     Takes the options of `Predictor`.
     """
-    return Predictor(load_run(run, Path(workspace)), workspace, **options)  # type: ignore[arg-type]
+    return Predictor(load_run(run, workspace), workspace, **options)  # type: ignore[arg-type]
 
 
 class Predictor:
@@ -71,7 +72,6 @@ class Predictor:
         run: Any finished run.
         workspace: Where `features/` may lie; with the stores that the run was trained on, neighbours and the flag
             `unlike` are available.
-        features_root: Where the feature stores lie, if not in the workspace.
         weights: File of weights for some backbones, by name, if they were extracted with such.
         recipes_file: Augmentation recipes, if they were extracted with such and the stores are gone.
         device: `auto`, `cpu` or `cuda`.
@@ -84,9 +84,8 @@ class Predictor:
     def __init__(
         self,
         run: Run,
-        workspace: str | Path = "workspace",
+        workspace: Workspace,
         *,
-        features_root: str | Path | None = None,
         weights: Mapping[str, str] | None = None,
         recipes_file: Path | None = None,
         device: str = "auto",
@@ -96,7 +95,7 @@ class Predictor:
         self.device = resolve_device(device)
         self.scorer: Scorer = scorer_of(
             run,
-            Root(features_root or Path(workspace) / "features"),
+            Root(workspace.features),
             weights=weights,
             recipes_file=recipes_file,
             device=self.device,

@@ -36,7 +36,6 @@ header beyond those that every client sends:
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -46,6 +45,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from hamcache.data.errors import DataError
+from hamcache.data.workspace import Workspace
 from hamcache.extract.errors import ExtractError
 from hamcache.heads.errors import HeadError
 from hamcache.pipeline.errors import PipelineError, RunNotFoundError
@@ -62,7 +62,7 @@ STATUS: Mapping[type[Exception], int] = {RunNotFoundError: 404, NoImageError: 40
 
 
 def create_app(
-    workspace: Path, *, run: str = "", host: str = "127.0.0.1", worker: Worker | None = None, **options: object
+    workspace: Workspace, *, run: str = "", host: str = "127.0.0.1", worker: Worker | None = None, **options: object
 ) -> ASGIApp:
     """The application, guarded (see `use.serve.guard`).
 

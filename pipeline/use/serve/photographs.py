@@ -10,6 +10,7 @@ from PIL import Image
 from hamcache.data.errors import DataError
 from hamcache.data.ham10000 import METADATA
 from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ServingError
 from hamcache.pipeline.runs.records import Run
 
@@ -30,8 +31,8 @@ class Gallery:
         workspace: Where data sets that are named by a word lie.
     """
 
-    def __init__(self, workspace: Path) -> None:
-        self._workspace = Path(workspace)
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         self._tables = lru_cache(maxsize=4)(self._read)
         self._small = lru_cache(maxsize=1024)(_thumbnail)
 
@@ -101,7 +102,7 @@ class Gallery:
     def _read(
         self, dataset: str, name: str | None, columns: tuple[tuple[str, str], ...]
     ) -> tuple[str, dict[str, tuple[str, str]]]:
-        if dataset == SYNTHETIC and not (self._workspace / "datasets" / SYNTHETIC / METADATA).is_file():
+        if dataset == SYNTHETIC and not (self._workspace.datasets / SYNTHETIC / METADATA).is_file():
             raise FileNotFoundError(dataset)  # reading it would draw it
         table = read_dataset(dataset, workspace=self._workspace, columns=dict(columns) or None, name=name)
         rows = zip(table.frame["image_id"], table.frame["path"], table.frame["label"], strict=True)

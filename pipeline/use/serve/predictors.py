@@ -4,10 +4,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ServingError
 from hamcache.pipeline.runs.records import Run
 
@@ -83,7 +83,7 @@ class Predictors:
         options: Options of `Predictor`.
     """
 
-    def __init__(self, workspace: Path, **options: object) -> None:
+    def __init__(self, workspace: Workspace, **options: object) -> None:
         self._workspace, self._options = workspace, options
         self._kept: OrderedDict[str, Predictor] = OrderedDict()
         self._lock = Lock()

@@ -6,10 +6,10 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import uvicorn
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ServingError
 from hamcache.pipeline.use.serve.api import create_app
 from hamcache.pipeline.use.serve.predictors import Worker
@@ -72,7 +72,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    workspace: Path,
+    workspace: Workspace,
     run: str,
     host: str,
     worker: Worker,
@@ -101,7 +101,7 @@ def make_server(
 
 def serve(
     made: socket.socket,
-    workspace: Path,
+    workspace: Workspace,
     *,
     run: str = "",
     host: str = "127.0.0.1",

@@ -8,10 +8,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.errors import RunNotFoundError
 from hamcache.pipeline.evaluate.intervals import Interval, bootstrap
-from hamcache.pipeline.runs.records import Run, all_runs, runs_folder
+from hamcache.pipeline.runs.records import Run, all_runs
 
 HEADLINE = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
 """Scores that lists show."""
@@ -27,8 +28,8 @@ class Shelf:
         workspace: Holds `runs/`.
     """
 
-    def __init__(self, workspace: Path) -> None:
-        self.workspace = Path(workspace)
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
         self._lock, self._scoring = Lock(), Lock()
         self._stamp: dict[str, int] = {}
         self._runs: dict[str, Run] = {}
@@ -37,7 +38,7 @@ class Shelf:
     def all(self) -> list[Run]:
         """Every finished run, latest first."""
         with self._lock:
-            folder = runs_folder(self.workspace)
+            folder = self.workspace.runs
             stamp = {path.name: path.stat().st_mtime_ns for path in folder.glob("*/") if path.name[0] != "."}
             if stamp != self._stamp:
                 same = {name: run for name, run in self._runs.items() if stamp.get(name) == self._stamp.get(name)}

@@ -33,6 +33,7 @@ from hamcache.data.readers.imported import (
 )
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import FeaturesError
 
 README = "README.txt"
@@ -81,7 +82,7 @@ def source_of(stores: Sequence[FeatureStore]) -> str:
 
 
 def table_of(
-    stores: Sequence[FeatureStore], source: str, workspace: Path, columns: Mapping[str, str] | None = None
+    stores: Sequence[FeatureStore], source: str, workspace: Workspace, columns: Mapping[str, str] | None = None
 ) -> ImageTable:
     """The image table that stores are about.
 
@@ -168,7 +169,7 @@ def file_digests_of(stores: Sequence[FeatureStore]) -> dict[str, str]:
     return found
 
 
-def import_features(file: Path, workspace: Path, root: Root, on_progress: OnProgress | None = None) -> Imported:
+def import_features(file: Path, workspace: Workspace, root: Root, on_progress: OnProgress | None = None) -> Imported:
     """Put an archive's stores into the cache, and its image table into `workspace/datasets/<name>-imported`.
 
     All of the archive is checked before anything is changed. Doing it twice changes nothing.
@@ -185,7 +186,7 @@ def import_features(file: Path, workspace: Path, root: Root, on_progress: OnProg
         TableError: the table contradicts the one of an earlier import.
     """
     with Archive.open(file) as archive:
-        folder = workspace / "datasets" / f"{archive.dataset}-imported"
+        folder = workspace.datasets / f"{archive.dataset}-imported"
         theirs, terms = _table_in(archive)
         table = joined(read_imported(folder), theirs) if is_imported(folder) else theirs
         bad = _quarantined_in(archive)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from hamcache.data import ham10000
 from hamcache.data.errors import DownloadError
 from hamcache.data.fetch.download import IMAGES, download_ham10000, is_complete, named_source
-from hamcache.pipeline.cli import app
+from hamcache.pipeline.cli.app import app
 
 
 def test_a_folder_is_complete_only_with_every_image(ham10000_folder: Path) -> None:

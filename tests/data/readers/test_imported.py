@@ -12,6 +12,7 @@ from hamcache.data.readers.imported import Terms, joined, read_imported, read_te
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.splits import make_split
 from hamcache.data.table import build_table
+from hamcache.data.workspace import Workspace
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def imported(ham10000_table, tmp_path):
 
 
 def test_a_table_without_images_is_the_same_table(ham10000_table, imported):
-    table = read_dataset(str(imported), workspace=imported)
+    table = read_dataset(str(imported), workspace=Workspace(imported))
     assert table.fingerprint == ham10000_table.fingerprint and table.name == ham10000_table.name
     assert file_digests(table) == file_digests(ham10000_table)
     assert make_split(table).fingerprint == make_split(ham10000_table).fingerprint
@@ -121,4 +122,4 @@ def test_ham10000_is_known_by_its_ids(ham10000_table):
 
 
 def test_the_real_ham10000_is_known(real_ham10000):
-    assert is_ham10000(read_dataset(str(real_ham10000), workspace=real_ham10000))
+    assert is_ham10000(read_dataset(str(real_ham10000), workspace=Workspace(real_ham10000)))

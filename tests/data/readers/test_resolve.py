@@ -6,6 +6,7 @@ import pytest
 import hamcache.data.synthetic.collection
 from hamcache.data.errors import DatasetNotFoundError, TableError
 from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.workspace import Workspace
 
 
 @pytest.fixture
@@ -17,21 +18,23 @@ def class_folders(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_kaggle_folder_is_recognised(ham10000_folder: Path, workspace: Path) -> None:
+def test_a_kaggle_folder_is_recognised(ham10000_folder: Path, workspace: Workspace) -> None:
     for given in (ham10000_folder, ham10000_folder / "HAM10000_metadata.csv"):
         table = read_dataset(str(given), workspace=workspace)
         assert table.name == "ham10000"
         assert table.missing_files() == []
 
 
-def test_a_relative_path_is_understood(ham10000_folder: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_understood(
+    ham10000_folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ham10000_folder)
     table = read_dataset(".", workspace=workspace, name="mine")
     assert table.name == "mine"
     assert table.missing_files() == []
 
 
-def test_a_csv_is_recognised(tmp_path: Path, workspace: Path) -> None:
+def test_a_csv_is_recognised(tmp_path: Path, workspace: Workspace) -> None:
     path = tmp_path / "my moles.csv"
     path.write_text("file,label\na.jpg,nv\n")
     table = read_dataset(str(path), workspace=workspace, columns={"path": "file"})
@@ -39,7 +42,7 @@ def test_a_csv_is_recognised(tmp_path: Path, workspace: Path) -> None:
     assert list(table.frame["path"]) == [str(tmp_path / "a.jpg")]
 
 
-def test_class_folders_are_recognised(class_folders: Path, workspace: Path) -> None:
+def test_class_folders_are_recognised(class_folders: Path, workspace: Workspace) -> None:
     table = read_dataset(str(class_folders), workspace=workspace)
     assert table.name == "moles"
     assert table.classes == ("melanoma", "nevus")
@@ -48,13 +51,13 @@ def test_class_folders_are_recognised(class_folders: Path, workspace: Path) -> N
     assert table.missing_files() == []
 
 
-def test_images_without_a_class_folder_are_named(class_folders: Path, workspace: Path) -> None:
+def test_images_without_a_class_folder_are_named(class_folders: Path, workspace: Workspace) -> None:
     (class_folders / "loose.jpg").touch()
     with pytest.raises(DatasetNotFoundError, match=r"1 images beside its folders \(loose\.jpg\)"):
         read_dataset(str(class_folders), workspace=workspace)
 
 
-def test_folders_that_are_parts_of_a_split_are_not_taken_for_classes(tmp_path: Path, workspace: Path) -> None:
+def test_folders_that_are_parts_of_a_split_are_not_taken_for_classes(tmp_path: Path, workspace: Workspace) -> None:
     for part in ("train", "Test"):
         (tmp_path / "set" / part / "nevus").mkdir(parents=True)
         (tmp_path / "set" / part / "nevus" / "1.jpg").touch()
@@ -72,7 +75,7 @@ def test_folders_that_are_parts_of_a_split_are_not_taken_for_classes(tmp_path: P
     ],
 )
 def test_a_folder_of_another_kind_is_refused_with_what_was_found(
-    tmp_path: Path, workspace: Path, files: list[str], found: str
+    tmp_path: Path, workspace: Workspace, files: list[str], found: str
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -83,7 +86,7 @@ def test_a_folder_of_another_kind_is_refused_with_what_was_found(
     assert "Kaggle layout" in str(caught.value)
 
 
-def test_a_data_set_that_is_not_there_offers_the_nearest(ham10000_folder: Path, workspace: Path) -> None:
+def test_a_data_set_that_is_not_there_offers_the_nearest(ham10000_folder: Path, workspace: Workspace) -> None:
     with pytest.raises(DatasetNotFoundError, match="did you mean 'synthetic'"):
         read_dataset("sinthetic", workspace=workspace)
     with pytest.raises(DatasetNotFoundError, match=r"did you mean '.*/ham10000'"):
@@ -92,13 +95,13 @@ def test_a_data_set_that_is_not_there_offers_the_nearest(ham10000_folder: Path, 
         read_dataset(str(ham10000_folder.parent / "no" / "such"), workspace=workspace)
 
 
-def test_other_files_are_refused(tmp_path: Path, workspace: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "ham.zip").touch()
     with pytest.raises(DatasetNotFoundError, match=r"not a CSV\. Unpack it first"):
         read_dataset(str(tmp_path / "ham.zip"), workspace=workspace)
 
 
-def test_columns_belong_to_a_csv(ham10000_folder: Path, class_folders: Path, workspace: Path) -> None:
+def test_columns_belong_to_a_csv(ham10000_folder: Path, class_folders: Path, workspace: Workspace) -> None:
     for given in (str(ham10000_folder), str(class_folders), "synthetic"):
         with pytest.raises(TableError, match=r"`columns` \(label\) are for a CSV file"):
             read_dataset(given, workspace=workspace, columns={"label": "dx"})
@@ -108,7 +111,7 @@ def test_columns_belong_to_a_csv(ham10000_folder: Path, class_folders: Path, wor
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders that were drawn; the drawings are small, to be quick."""
     folders: list[Path] = []
-    synthesize: Callable[..., Path] = hamcache.data.synthetic.collection
+    synthesize: Callable[..., Path] = hamcache.data.synthetic.collection.synthesize
 
     def small(folder: Path) -> Path:
         folders.append(folder)
@@ -118,7 +121,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return folders
 
 
-def test_the_synthetic_data_set_is_drawn_once(workspace: Path, drawn: list[Path]) -> None:
+def test_the_synthetic_data_set_is_drawn_once(workspace: Workspace, drawn: list[Path]) -> None:
     first = read_dataset("synthetic", workspace=workspace)
     again = read_dataset("synthetic", workspace=workspace)
     assert drawn == [workspace / "datasets" / "synthetic"]
@@ -127,7 +130,7 @@ def test_the_synthetic_data_set_is_drawn_once(workspace: Path, drawn: list[Path]
     assert first.fingerprint == again.fingerprint
 
 
-def test_an_unfinished_synthetic_data_set_is_drawn_anew(workspace: Path, drawn: list[Path]) -> None:
+def test_an_unfinished_synthetic_data_set_is_drawn_anew(workspace: Workspace, drawn: list[Path]) -> None:
     expected = read_dataset("synthetic", workspace=workspace)
     folder = workspace / "datasets" / "synthetic"
     (folder / "HAM10000_metadata.csv").unlink()

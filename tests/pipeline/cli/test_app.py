@@ -20,8 +20,7 @@ import typer
 from PIL import Image
 
 from hamcache.data.splits import Split
-from hamcache.pipeline.cli import app
-from hamcache.pipeline.cli.app import main
+from hamcache.pipeline.cli.app import app, main
 
 NET, OTHER = "random/test_resnet.r160_in1k", "random/test_vit.r160_in1k"
 HEAVY = ("torch", "pandas", "sklearn", "ray", "timm", "matplotlib", "zarr", "dask", "distributed", "kaggle", "skorch")

@@ -10,6 +10,7 @@ import torch
 
 from hamcache.data.digests import file_digests
 from hamcache.data.ham10000 import read_table
+from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_recipe
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.fill import run_extraction
@@ -52,7 +53,7 @@ def fine(folder: Path, *overrides: str, **more: Any) -> Any:
     return load_config(None, overrides, base=base)
 
 
-def test_a_simple_cnn_makes_a_run_like_any_other(folder: Path, workspace: Path) -> None:
+def test_a_simple_cnn_makes_a_run_like_any_other(folder: Path, workspace: Workspace) -> None:
     run = run_experiment(cnn(folder, "tau=auto"), workspace, test=True)
     assert {path.name for path in run.folder.iterdir()} == {
         *("config.yaml", "metrics.json", "predictions.csv", "history.csv", "provenance.json", "classes.json"),
@@ -68,7 +69,7 @@ def test_a_simple_cnn_makes_a_run_like_any_other(folder: Path, workspace: Path) 
     assert run_experiment(cnn(folder, "tau=auto"), workspace).reused
 
 
-def test_a_saved_net_predicts_what_the_run_says(folder: Path, workspace: Path) -> None:
+def test_a_saved_net_predicts_what_the_run_says(folder: Path, workspace: Workspace) -> None:
     from hamcache.heads.nets.decoded import decode_all
 
     run = run_experiment(cnn(folder, "tau=0.5", "net.epochs=1"), workspace)
@@ -78,7 +79,7 @@ def test_a_saved_net_predicts_what_the_run_says(folder: Path, workspace: Path) -
     np.testing.assert_allclose(run.load_head().predict_proba(images), run.probabilities("validation"), atol=1e-12)
 
 
-def test_images_are_decoded_once_for_all_runs(folder: Path, workspace: Path) -> None:
+def test_images_are_decoded_once_for_all_runs(folder: Path, workspace: Workspace) -> None:
     lines: list[str] = []
     for seed in (0, 1):
         run_experiment(cnn(folder, f"seed={seed}", "net.epochs=1"), workspace, on_progress=lines.append)
@@ -97,8 +98,8 @@ def kill_in_epoch(epoch: int) -> Callable[[Any], None]:
     return report
 
 
-def test_the_same_command_goes_on_where_a_run_was_killed(folder: Path, workspace: Path, tmp_path: Path) -> None:
-    whole = run_experiment(cnn(folder), tmp_path / "elsewhere")
+def test_the_same_command_goes_on_where_a_run_was_killed(folder: Path, workspace: Workspace, tmp_path: Path) -> None:
+    whole = run_experiment(cnn(folder), Workspace(tmp_path / "elsewhere"))
     with pytest.raises(Killed):
         run_experiment(cnn(folder), workspace, on_batch=kill_in_epoch(3))
     lines: list[str] = []
@@ -108,7 +109,7 @@ def test_the_same_command_goes_on_where_a_run_was_killed(folder: Path, workspace
     assert run.metrics == whole.metrics and run.provenance["fingerprint"] == whole.provenance["fingerprint"]
 
 
-def test_another_experiment_does_not_take_up_the_checkpoint(folder: Path, workspace: Path) -> None:
+def test_another_experiment_does_not_take_up_the_checkpoint(folder: Path, workspace: Workspace) -> None:
     with pytest.raises(Killed):
         run_experiment(cnn(folder), workspace, on_batch=kill_in_epoch(2))
     lines: list[str] = []
@@ -116,7 +117,7 @@ def test_another_experiment_does_not_take_up_the_checkpoint(folder: Path, worksp
     assert not any("going on" in line for line in lines)
 
 
-def test_each_fold_trains_its_own_net(folder: Path, workspace: Path) -> None:
+def test_each_fold_trains_its_own_net(folder: Path, workspace: Workspace) -> None:
     config = cnn(folder, "split.policy=grouped", "split.folds=2", "net.epochs=1")
     seen: list[Any] = []
 
@@ -134,7 +135,7 @@ def test_each_fold_trains_its_own_net(folder: Path, workspace: Path) -> None:
     assert (run.folder / "fold1" / "head.safetensors").is_file() and run.load_head(2).prior_.shape == (7,)
 
 
-def test_bad_and_missing_images_cost_themselves_only(ham10000_folder: Path, workspace: Path) -> None:
+def test_bad_and_missing_images_cost_themselves_only(ham10000_folder: Path, workspace: Workspace) -> None:
     frame = read_table(ham10000_folder).frame
     several = frame[frame.groupby("label")["group"].transform("nunique") > 5]
     bad, gone = (several["image_id"].iloc[number] for number in (0, 1))
@@ -151,7 +152,7 @@ def test_bad_and_missing_images_cost_themselves_only(ham10000_folder: Path, work
 @pytest.fixture(scope="module")
 def cached(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with real features of the small network."""
-    workspace = tmp_path_factory.mktemp("cached")
+    workspace = Workspace(tmp_path_factory.mktemp("cached"))
     table = read_table(folder)
     backbones = [(BackboneSpec("random/test_resnet"), "pre_logits")]
     run_extraction(table, file_digests(table), workspace / "features", backbones, [get_recipe("none")], workers=1)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.runs.housekeeping import remove_leftover, workspace_leftovers
 from hamcache.pipeline.runs.records import new_run_folder, partial_runs
 
@@ -19,16 +20,16 @@ with new_run_folder(Path(sys.argv[1])) as folder:
 
 def test_a_run_whose_process_died_is_swept_up(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=Path(__file__).parents[2], check=False)
-    (leftover,) = workspace_leftovers(tmp_path)
+    (leftover,) = workspace_leftovers(Workspace(tmp_path))
     assert leftover.bytes == len("begun") and leftover.path.startswith("runs/.partial-")
-    remove_leftover(tmp_path, leftover)
+    remove_leftover(Workspace(tmp_path), leftover)
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_run_being_written_is_left_alone(tmp_path: Path) -> None:
-    with new_run_folder(tmp_path):
-        assert len(partial_runs(tmp_path)) == 1
-        assert workspace_leftovers(tmp_path, everything=True) == []
+    with new_run_folder(Workspace(tmp_path)):
+        assert len(partial_runs(Workspace(tmp_path))) == 1
+        assert workspace_leftovers(Workspace(tmp_path), everything=True) == []
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -36,6 +37,6 @@ def test_what_only_saves_time_goes_when_asked(tmp_path: Path) -> None:
     for name in ("checkpoints/0123456789abcdef", "images/moles"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_bytes(b"12345")
-    assert workspace_leftovers(tmp_path) == []
-    found = workspace_leftovers(tmp_path, everything=True)
+    assert workspace_leftovers(Workspace(tmp_path)) == []
+    found = workspace_leftovers(Workspace(tmp_path), everything=True)
     assert [(one.path, one.bytes) for one in found] == [("checkpoints/0123456789abcdef", 5), ("images/moles", 5)]

@@ -14,6 +14,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, f1_score
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import RunError, RunNotFoundError
 from hamcache.pipeline.runs.records import (
@@ -38,7 +39,7 @@ def config(**values) -> ExperimentConfig:
 
 
 def save(
-    workspace: Path, name: str = "run", *, test: bool = False, fingerprint: str = "f", finished: str = "2026-01-01"
+    workspace: Workspace, name: str = "run", *, test: bool = False, fingerprint: str = "f", finished: str = "2026-01-01"
 ):
     rng = np.random.default_rng(0)
     tables = []
@@ -66,7 +67,7 @@ def save(
 
 
 def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    written = save(tmp_path)
+    written = save(Workspace(tmp_path))
     run = load_run("run", tmp_path)
     assert run.config == config() and run.classes == ("a", "b")
     assert run.metrics == {"train": {"mcc": 0.25}, "validation": {"mcc": 0.25}}
@@ -82,7 +83,7 @@ def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_ids_and_labels_that_look_like_numbers_or_nothing_stay_text(tmp_path: Path) -> None:
     frame = pd.DataFrame({"image_id": ["001", "NA", "1e3"], "group": ["1", "nan", "007"], "label": ["0", "NA", "0"]})
-    with new_run_folder(tmp_path) as folder:
+    with new_run_folder(Workspace(tmp_path)) as folder:
         write_run(
             folder,
             config=config(),
@@ -100,11 +101,11 @@ def test_ids_and_labels_that_look_like_numbers_or_nothing_stay_text(tmp_path: Pa
 
 def test_a_part_that_was_not_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no 'test' predictions, only train, validation.*--test"):
-        save(tmp_path).part("test")
+        save(Workspace(tmp_path)).part("test")
 
 
 def test_baseline_equals_scikit_learns_dummy(tmp_path: Path) -> None:
-    run = save(tmp_path)
+    run = save(Workspace(tmp_path))
     y_train, y = run.labels("train"), run.labels("validation")
     guess = DummyClassifier(strategy="most_frequent").fit(y_train[:, None], y_train).predict(y[:, None])
     baseline = run.baseline("validation")
@@ -114,11 +115,11 @@ def test_baseline_equals_scikit_learns_dummy(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_is_never_seen(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), new_run_folder(tmp_path) as folder:
+    with pytest.raises(ZeroDivisionError), new_run_folder(Workspace(tmp_path)) as folder:
         (folder / "metrics.json").write_text("{}")
-        assert all_runs(tmp_path) == [] and list_runs(tmp_path).empty
+        assert all_runs(Workspace(tmp_path)) == [] and list_runs(Workspace(tmp_path)).empty
         raise ZeroDivisionError
-    assert partial_runs(tmp_path) == []
+    assert partial_runs(Workspace(tmp_path)) == []
 
 
 def test_a_process_killed_while_writing_leaves_no_run(tmp_path: Path) -> None:
@@ -140,11 +141,11 @@ def test_a_process_killed_while_writing_leaves_no_run(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert all_runs(tmp_path) == [] and len(partial_runs(tmp_path)) == 1
+    assert all_runs(Workspace(tmp_path)) == [] and len(partial_runs(Workspace(tmp_path))) == 1
     with pytest.raises(RunNotFoundError):
         load_run(".partial", tmp_path)
-    save(tmp_path)
-    assert [run.id for run in all_runs(tmp_path)] == ["run"]
+    save(Workspace(tmp_path))
+    assert [run.id for run in all_runs(Workspace(tmp_path))] == ["run"]
 
 
 def test_run_ids_are_readable_and_tell_configurations_apart() -> None:
@@ -159,16 +160,16 @@ def test_run_ids_are_readable_and_tell_configurations_apart() -> None:
 
 def test_runs_that_finish_with_the_same_name_all_stay(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(lambda _: save(tmp_path), range(8)))
+        runs = list(pool.map(lambda _: save(Workspace(tmp_path)), range(8)))
     assert len({run.id for run in runs}) == 8 and {"run", "run-2"} <= {run.id for run in runs}
-    assert len(all_runs(tmp_path)) == 8
+    assert len(all_runs(Workspace(tmp_path))) == 8
 
 
 def test_a_run_is_found_by_its_id_a_unique_beginning_or_its_folder(tmp_path: Path) -> None:
-    save(tmp_path, "logreg-1"), save(tmp_path, "logreg-12"), save(tmp_path, "mlp-1")
+    save(Workspace(tmp_path), "logreg-1"), save(Workspace(tmp_path), "logreg-12"), save(Workspace(tmp_path), "mlp-1")
     assert load_run("logreg-1", tmp_path).id == "logreg-1"
     assert load_run("mlp", tmp_path).id == "mlp-1"
-    assert load_run(tmp_path / "runs" / "logreg-12", tmp_path).id == "logreg-12"
+    assert load_run(Workspace(tmp_path) / "runs" / "logreg-12", tmp_path).id == "logreg-12"
     with pytest.raises(RunNotFoundError, match="2 runs begin with it: logreg-1, logreg-12"):
         load_run("log", tmp_path)
     with pytest.raises(RunNotFoundError, match="no run is named so"):
@@ -178,40 +179,40 @@ def test_a_run_is_found_by_its_id_a_unique_beginning_or_its_folder(tmp_path: Pat
 
 
 def test_the_latest_run_of_an_experiment_is_found_again(tmp_path: Path) -> None:
-    save(tmp_path, "z-old", finished="2026-01-01")
-    save(tmp_path, "a-new", finished="2026-01-02")
-    save(tmp_path, "other", fingerprint="g")
-    found = find_run(tmp_path, "f")
+    save(Workspace(tmp_path), "z-old", finished="2026-01-01")
+    save(Workspace(tmp_path), "a-new", finished="2026-01-02")
+    save(Workspace(tmp_path), "other", fingerprint="g")
+    found = find_run(Workspace(tmp_path), "f")
     assert found is not None and found.id == "a-new"
-    assert find_run(tmp_path, "f", test=True) is None
-    save(tmp_path, "opened", test=True, finished="2025-01-01")
-    opened = find_run(tmp_path, "f", test=True)
+    assert find_run(Workspace(tmp_path), "f", test=True) is None
+    save(Workspace(tmp_path), "opened", test=True, finished="2025-01-01")
+    opened = find_run(Workspace(tmp_path), "f", test=True)
     assert opened is not None and opened.id == "opened"
-    assert find_run(tmp_path, "nothing") is None
+    assert find_run(Workspace(tmp_path), "nothing") is None
 
 
 def test_list_has_one_row_a_run_latest_first(tmp_path: Path) -> None:
-    save(tmp_path, "old", finished="2026-01-01")
-    save(tmp_path, "new", finished="2026-02-01", test=True)
-    table = list_runs(tmp_path)
+    save(Workspace(tmp_path), "old", finished="2026-01-01")
+    save(Workspace(tmp_path), "new", finished="2026-02-01", test=True)
+    table = list_runs(Workspace(tmp_path))
     assert list(table["run"]) == ["new", "old"]
     assert list(table.columns[:8]) == ["run", "head", "features", "dataset", "policy", "seed", "finished", "seconds"]
     assert table.loc[0, "test_mcc"] == 0.25 and np.isnan(table.loc[1, "test_mcc"])
-    assert list_runs(tmp_path / "nowhere").empty
+    assert list_runs(Workspace(tmp_path) / "nowhere").empty
 
 
 def test_a_damaged_run_is_passed_over_with_a_warning_and_named_when_asked_for(tmp_path: Path, caplog) -> None:
-    save(tmp_path, "good")
-    bad = save(tmp_path, "bad")
+    save(Workspace(tmp_path), "good")
+    bad = save(Workspace(tmp_path), "bad")
     (bad.folder / "metrics.json").write_text('{"train": {')
-    assert [run.id for run in all_runs(tmp_path)] == ["good"]
+    assert [run.id for run in all_runs(Workspace(tmp_path))] == ["good"]
     assert "bad is not a whole run" in caplog.text
     with pytest.raises(RunError, match="remove the folder"):
         read_run(bad.folder)
 
 
 def test_json_files_never_hold_nan(tmp_path: Path) -> None:
-    with new_run_folder(tmp_path) as folder, pytest.raises(ValueError, match="JSON"):
+    with new_run_folder(Workspace(tmp_path)) as folder, pytest.raises(ValueError, match="JSON"):
         write_run(
             folder,
             config=config(),
@@ -221,4 +222,4 @@ def test_json_files_never_hold_nan(tmp_path: Path) -> None:
             provenance={},
             classes=CLASSES,
         )
-    assert json.loads((save(tmp_path).folder / "metrics.json").read_text())
+    assert json.loads((save(Workspace(tmp_path)).folder / "metrics.json").read_text())

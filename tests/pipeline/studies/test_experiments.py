@@ -9,10 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hamcache.cache.errors import MissingFeaturesError
+from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import UnknownHeadError
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.zoo import HEADS
-from hamcache.pipeline.cli import app
+from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ConfigError, RunError
 from hamcache.pipeline.evaluate.intervals import holm, paired_bootstrap
 from hamcache.pipeline.runs.records import all_runs
@@ -85,8 +86,8 @@ def test_heads_in_processes_score_what_they_score_here(world, tmp_path: Path) ->
         head, config = outcome.experiment.head, outcome.run.config
         assert (config.head.name, outcome.run.provenance["summary"]["head"]) == (head, head)
         assert [block.views for block in config.features.blocks] == [2] * len(config.features.blocks)
-    elsewhere, features = tmp_path / "elsewhere", world.workspace / "features"
-    again = run_all(experiments, elsewhere, jobs=1, features_root=features)
+    elsewhere = Workspace(tmp_path / "elsewhere", world.workspace.features)
+    again = run_all(experiments, elsewhere, jobs=1)
     for here, there in zip(again, outcomes, strict=True):
         assert not here.reused
         np.testing.assert_allclose(

@@ -21,7 +21,8 @@ from hamcache.data.curation import read_curation
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.splits import Split
 from hamcache.data.table import ImageTable
-from hamcache.pipeline.cli import app
+from hamcache.data.workspace import Workspace
+from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import AuditError
 from hamcache.pipeline.experiment.extraction import extract_features
 from hamcache.pipeline.inspect.audit import audit as run
@@ -53,7 +54,7 @@ class Planted:
     """A data set and a workspace with its features."""
 
     csv: Path
-    workspace: Path
+    workspace: Workspace
 
     @property
     def table(self) -> ImageTable:
@@ -97,7 +98,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     add("broken", None, "nv", "h4")
     csv = root / "skins.csv"
     pd.DataFrame(rows, columns=["image_id", "path", "label", "group"]).to_csv(csv, index=False)
-    made = Planted(csv, root / "workspace")
+    made = Planted(csv, Workspace(root / "workspace"))
     extract_features(made.table, made.workspace, [NET], ["dihedral"], views=4)
     return made
 
@@ -175,7 +176,7 @@ def test_features_of_changed_files_are_not_compared(planted: Planted, tmp_path: 
     shutil.copytree(planted.csv.parent, tmp_path / "data", ignore=shutil.ignore_patterns("workspace"))
     skin(99).save(tmp_path / "data" / "images" / "i01.jpg")
     shutil.copytree(planted.workspace / "features", tmp_path / "workspace" / "features")
-    own = Planted(tmp_path / "data" / "skins.csv", tmp_path / "workspace")
+    own = Planted(tmp_path / "data" / "skins.csv", Workspace(tmp_path / "workspace"))
     with pytest.raises(Exception, match="other bytes"):
         audit(own.table, own.workspace, AuditSettings(jobs=1))
 
@@ -183,7 +184,7 @@ def test_features_of_changed_files_are_not_compared(planted: Planted, tmp_path: 
 def test_images_that_are_gone_are_counted_and_labels_are_still_judged(planted: Planted, tmp_path: Path) -> None:
     shutil.copytree(planted.csv.parent, tmp_path / "data", ignore=shutil.ignore_patterns("workspace", "images"))
     shutil.copytree(planted.workspace / "features", tmp_path / "workspace" / "features")
-    own = Planted(tmp_path / "data" / "skins.csv", tmp_path / "workspace")
+    own = Planted(tmp_path / "data" / "skins.csv", Workspace(tmp_path / "workspace"))
     table = own.table.subset([i for i in own.table.frame["image_id"] if i != "broken"])
     found = audit(table, own.workspace, AuditSettings(jobs=1))
     assert len(found.pairs) == 0 and any("can't be read" in note for note in found.notes)
@@ -194,7 +195,7 @@ def test_what_cannot_be_audited_is_refused(planted: Planted, tmp_path: Path) -> 
     with pytest.raises(AuditError, match="two groups or more"):
         audit(planted.table.subset(["i00", "j00"]), planted.workspace)
     with pytest.raises(MissingFeaturesError, match="hamcache extract"):
-        audit(planted.table, tmp_path)
+        audit(planted.table, Workspace(tmp_path))
     with pytest.raises(MissingFeaturesError, match=r"by resnet34.*hamcache extract"):
         audit(planted.table, planted.workspace, AuditSettings(backbones=("resnet34",)))
 

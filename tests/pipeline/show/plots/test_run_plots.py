@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from typer.testing import CliRunner
 
 from hamcache.heads.metrics import ECE_BINS
-from hamcache.pipeline.cli import app
+from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.evaluate.intervals import bootstrap
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import all_runs, read_run

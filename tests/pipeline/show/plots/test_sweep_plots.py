@@ -1,9 +1,8 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.show.plots.sweeps import BELOW, plot_history, plot_importance, plot_parallel, plot_sweep
 from hamcache.pipeline.studies.sweeps.importance import importances
 from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED, Trial, TrialTable, new_sweep, read_sweep
@@ -18,7 +17,7 @@ SPACE = {
 }
 
 
-def made(sweep_of, workspace: Path, objective: str = "mcc", trials: int = 24):
+def made(sweep_of, workspace: Workspace, objective: str = "mcc", trials: int = 24):
     """A sweep whose score is the learning rate's alone; one trial in six was stopped, the last failed."""
     settings = sweep_of(SPACE, f"objective={objective}", experiment={"features": "a", "head": "mlp"})
     sweep, rng = new_sweep(settings, workspace), np.random.default_rng(0)
@@ -38,7 +37,7 @@ def made(sweep_of, workspace: Path, objective: str = "mcc", trials: int = 24):
     return read_sweep(sweep.folder)
 
 
-def test_the_pictures_lie_in_the_sweeps_folder(sweep_of, workspace: Path) -> None:
+def test_the_pictures_lie_in_the_sweeps_folder(sweep_of, workspace: Workspace) -> None:
     sweep = made(sweep_of, workspace)
     assert [path.name for path in plot_sweep(sweep)] == ["history.png", "parallel.png", "importance.png"]
     for path in plot_sweep(sweep):
@@ -47,7 +46,7 @@ def test_the_pictures_lie_in_the_sweeps_folder(sweep_of, workspace: Path) -> Non
 
 @pytest.mark.parametrize(("objective", "rises"), [("mcc", True), ("nll", False)])
 def test_the_history_shows_every_trial_and_the_best_finished_one(
-    objective: str, rises: bool, sweep_of, workspace: Path
+    objective: str, rises: bool, sweep_of, workspace: Workspace
 ) -> None:
     sweep = made(sweep_of, workspace, objective)
     (axes,) = plot_history(sweep).axes
@@ -65,7 +64,7 @@ def test_the_history_shows_every_trial_and_the_best_finished_one(
     assert objective in axes.get_ylabel() and axes.get_xlabel()
 
 
-def test_lines_go_through_the_values_of_their_trials(sweep_of, workspace: Path) -> None:
+def test_lines_go_through_the_values_of_their_trials(sweep_of, workspace: Workspace) -> None:
     sweep = made(sweep_of, workspace)
     axes = plot_parallel(sweep).axes[0]
     names = [tick.get_text() for tick in axes.get_xticklabels()]
@@ -83,7 +82,7 @@ def test_lines_go_through_the_values_of_their_trials(sweep_of, workspace: Path) 
     assert {"cross_entropy", "focal", "null", "auto", "not in use", "0.0001", "0.01"} <= texts
 
 
-def test_the_key_that_decides_is_the_most_important(sweep_of, workspace: Path) -> None:
+def test_the_key_that_decides_is_the_most_important(sweep_of, workspace: Workspace) -> None:
     sweep = made(sweep_of, workspace)
     found = importances(sweep)
     assert found["key"][0] == "head.lr" and found["importance"][0] > 0.8
@@ -91,7 +90,7 @@ def test_the_key_that_decides_is_the_most_important(sweep_of, workspace: Path) -
     assert found["importance"].sum() == pytest.approx(1)
 
 
-def test_of_few_trials_or_equal_scores_nothing_is_said(sweep_of, workspace: Path) -> None:
+def test_of_few_trials_or_equal_scores_nothing_is_said(sweep_of, workspace: Workspace) -> None:
     few = made(sweep_of, workspace, trials=6)
     assert importances(few).empty and plot_importance(few) is None
     assert [path.name for path in plot_sweep(few)] == ["history.png", "parallel.png"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run, all_runs
 from hamcache.pipeline.show.report.board import Board, make_board
@@ -34,7 +35,7 @@ FEW = 200
 class Lab:
     """A workspace, its data set, and the runs in it by name."""
 
-    workspace: Path
+    workspace: Workspace
     csv: Path
     runs: dict[str, Run]
 
@@ -55,7 +56,9 @@ def draw_images(csv: Path) -> None:
         Image.fromarray(pixels).save(csv.parent / path)
 
 
-def write_sweep(workspace: Path, experiment: dict[str, Any], final_run: str | None = None, error: str = "") -> Sweep:
+def write_sweep(
+    workspace: Workspace, experiment: dict[str, Any], final_run: str | None = None, error: str = ""
+) -> Sweep:
     """A sweep as `hamcache sweep` leaves it: two trials to the end, one stopped, one failed."""
     space = {"head.lr": {"loguniform": [1e-4, 1e-1]}, "head.hidden": {"choice": [[], [16]]}}
     sweep = new_sweep(SweepConfig.model_validate({"name": "mlp", "experiment": experiment, "space": space}), workspace)
@@ -103,16 +106,16 @@ def board(lab: Lab) -> Board:
 @pytest.fixture
 def own_lab(lab: Lab, tmp_path: Path) -> Lab:
     """A copy of the lab, free to be damaged; its data set is copied as well, and the runs name the copy."""
-    workspace = tmp_path / "workspace"
+    workspace = Workspace(tmp_path / "workspace")
     shutil.copytree(lab.workspace, workspace)
     shutil.copytree(lab.csv.parent, tmp_path / "photographs")
     csv = tmp_path / "photographs" / lab.csv.name
-    for path in workspace.glob("runs/*/config.yaml"):
+    for path in workspace.path.glob("runs/*/config.yaml"):
         path.write_text(path.read_text().replace(str(lab.csv), str(csv)))
     return Lab(workspace, csv, {name: read(workspace, run) for name, run in lab.runs.items()})
 
 
-def read(workspace: Path, run: Run) -> Run:
+def read(workspace: Workspace, run: Run) -> Run:
     return next(one for one in all_runs(workspace) if one.id == run.id)
 
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import compute_metrics
-from hamcache.pipeline.cli import app
+from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import RunNotFoundError
 from hamcache.pipeline.runs.records import new_run_folder, predictions_table, write_run
 from hamcache.pipeline.show.report.build import build_report
@@ -100,7 +101,7 @@ def test_wrong_words_are_answered(lab, words: list[str], code: int, message: str
     assert not (lab.workspace / "never.html").exists()
 
 
-def test_an_empty_workspace_says_how_to_make_runs(workspace: Path) -> None:
+def test_an_empty_workspace_says_how_to_make_runs(workspace: Workspace) -> None:
     with pytest.raises(RunNotFoundError, match="hamcache train"):
         build_report(workspace=workspace)
 
@@ -120,7 +121,7 @@ def test_what_is_broken_costs_only_itself(own_lab, tmp_path: Path) -> None:
     table.to_csv(own_lab.runs["b"].folder / "predictions.csv", index=False)
     path = own_lab.runs["a"].folder / "provenance.json"
     path.write_text(path.read_text().replace('"stores": {', '"stores": 3, "was": {'))
-    (trials,) = own_lab.workspace.glob("sweeps/*/trials.csv")
+    (trials,) = own_lab.workspace.path.glob("sweeps/*/trials.csv")
     trials.write_text(trials.read_text().replace("[16]", "[17]"))
     made = build_report((), own_lab.workspace, tmp_path / "page.html", resamples=100, gallery=0)
     names = {own_lab.runs[name].id for name in ("knn", "b", "a")} | {trials.parent.name}

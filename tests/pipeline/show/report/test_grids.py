@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.runs.records import all_runs
 from hamcache.pipeline.show.report.board import Board, make_board
@@ -56,7 +57,7 @@ def test_a_failed_cell_says_why_and_leaves_means_open(grid, board) -> None:
 
 
 def test_a_grid_brings_its_runs_and_shows_them(grid, page, tmp_path) -> None:
-    workspace = grid.folder.parents[1]
+    workspace = Workspace(grid.folder.parents[1])
     found = choose([grid.id], workspace)
     assert len(found.runs) == 3 and [one.id for one in found.grids] == [grid.id]
     out = tmp_path / "page.html"
@@ -72,6 +73,6 @@ def test_a_grid_that_cannot_be_read_is_left_out(grid) -> None:
     cells = grid.folder / "cells.csv"
     content = cells.read_text()
     cells.write_text("nothing\n")
-    found = choose([], grid.folder.parents[1])
+    found = choose([], Workspace(grid.folder.parents[1]))
     cells.write_text(content)
     assert found.grids == [] and list(found.left_out) == [grid.id] and len(found.runs) == 4

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hamcache.cache.errors import MissingFeaturesError
 from hamcache.extract.errors import RecipeError
-from hamcache.pipeline.cli import app
+from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.errors import ConfigError, FeaturesError, GridError, GridNotFoundError, RunError
 from hamcache.pipeline.evaluate.compare import compare_runs, leaderboard

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from hamcache.pipeline.cli import app
+from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import LeakageError
 from hamcache.pipeline.evaluate.intervals import difference, holm, paired_bootstrap, resampled_scores
 from hamcache.pipeline.studies.leakage.gaps import Images, mean_scores

@@ -5,38 +5,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from hamcache.pipeline.studies.sweeps.ray_cluster import QUIET
-from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, load_sweep_config
 
 ROOT = Path(__file__).parents[3]
 MLP = {"name": "mlp", "max_epochs": 4, "patience": 4, "batch_size": 32}
-
-
-@pytest.fixture
-def sweep_of(tmp_path: Path, dataset_csv: Path) -> Callable[..., SweepConfig]:
-    """A function that loads a sweep of the small data set: its space, overrides, and other values."""
-
-    def load(space: dict[str, Any], *overrides: str, experiment: Any = None, **more: Any) -> SweepConfig:
-        content = {"experiment": {"dataset": str(dataset_csv), **(experiment or {})}, "space": space, **more}
-        path = tmp_path / "mine.yaml"
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
-        return load_sweep_config(path, overrides)
-
-    return load
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """The address of a Ray cluster on this machine, in an environment that is as quiet as our own clusters'."""
     folder = Path(tempfile.mkdtemp(prefix="rt"))
-    environment = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **QUIET}
     ray = [str(Path(sys.executable).parent / "ray")]
     words = ["start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", "--block"]
     words += [f"--temp-dir={folder}", "--object-store-memory=200000000", "--disable-usage-stats"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hamcache.data.ham10000 import read_table
+from hamcache.data.workspace import Workspace
 from hamcache.heads.threads import one_thread
 from hamcache.pipeline.experiment.extraction import extract_features
 from hamcache.pipeline.studies.sweeps.search import SCORE
@@ -115,7 +116,7 @@ def only_choices(settings: SweepConfig) -> list[dict]:
 def founded(tmp_path_factory: pytest.TempPathFactory, make_ham10000: Callable[..., Path]) -> tuple[Path, Path]:
     """A small HAM10000, and a workspace with features of two tiny networks in the place of the founding ones."""
     folder = make_ham10000(tmp_path_factory.mktemp("data") / "ham")
-    workspace = tmp_path_factory.mktemp("workspace")
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
     extract_features(read_table(folder), workspace, TINY, ["original"], views=4, precision="fp32", show_progress=False)
     return folder, workspace
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.studies.sweeps.results import (
     FAILED,
     FINISHED,
@@ -48,7 +49,7 @@ def settings(sweep_of):
     return sweep_of(SPACE, experiment={"features": "a", "head": "mlp"})
 
 
-def filled(settings, workspace: Path, trials=TRIALS):
+def filled(settings, workspace: Workspace, trials=TRIALS):
     sweep = new_sweep(settings, workspace)
     table = TrialTable(sweep)
     for trial in trials:
@@ -56,7 +57,7 @@ def filled(settings, workspace: Path, trials=TRIALS):
     return read_sweep(sweep.folder)
 
 
-def test_trials_come_back_as_they_were(settings, workspace: Path) -> None:
+def test_trials_come_back_as_they_were(settings, workspace: Workspace) -> None:
     sweep = filled(settings, workspace)
     assert TrialTable(sweep).trials == TRIALS
     assert list(sweep.trials.columns) == ["trial", "state", "mcc", "epochs", "seconds", "overhead", "error", *SPACE]
@@ -66,14 +67,16 @@ def test_trials_come_back_as_they_were(settings, workspace: Path) -> None:
     assert sweep.settings == settings
 
 
-def test_a_search_learns_what_became_of_them(settings, workspace: Path) -> None:
+def test_a_search_learns_what_became_of_them(settings, workspace: Workspace) -> None:
     table = TrialTable(filled(settings, workspace))
     assert table.known() == [Known(CE, 0.1 + 0.2), Known(FOCAL, 0.1, 2), Known(TRIALS[2].point, None)]
     assert list(islice(TrialTable(filled(settings, workspace, TRIALS[1:2])).free_numbers(), 3)) == [0, 1, 3]
 
 
 @pytest.mark.parametrize(("objective", "best"), [("mcc", 3), ("nll", 0)])
-def test_the_best_is_a_finished_trial_by_the_objective(objective: str, best: int, sweep_of, workspace: Path) -> None:
+def test_the_best_is_a_finished_trial_by_the_objective(
+    objective: str, best: int, sweep_of, workspace: Workspace
+) -> None:
     settings = sweep_of(SPACE, f"objective={objective}", experiment={"features": "a", "head": "mlp"})
     more = [
         Trial(3, FOCAL, FINISHED, 0.5, 7, 1.5, 0.1),
@@ -88,13 +91,13 @@ def test_the_best_is_a_finished_trial_by_the_objective(objective: str, best: int
     assert TrialTable(sweep).known()[0].score == sign * (0.1 + 0.2)
 
 
-def test_without_a_finished_trial_there_is_no_best(settings, workspace: Path) -> None:
+def test_without_a_finished_trial_there_is_no_best(settings, workspace: Workspace) -> None:
     assert new_sweep(settings, workspace).trials.empty
     with pytest.raises(SweepError, match="no finished trial; go on with `hamcache sweep --resume"):
         _ = filled(settings, workspace, TRIALS[1:]).best
 
 
-def test_sweeps_are_found_by_id_beginning_and_folder(settings, sweep_of, workspace: Path) -> None:
+def test_sweeps_are_found_by_id_beginning_and_folder(settings, sweep_of, workspace: Workspace) -> None:
     first = new_sweep(settings, workspace, datetime(2026, 1, 2))
     other = sweep_of(SPACE, experiment={"features": "a", "head": "mlp"}, name="zzz")
     second = new_sweep(other, workspace, datetime(2026, 1, 1))
@@ -107,7 +110,7 @@ def test_sweeps_are_found_by_id_beginning_and_folder(settings, sweep_of, workspa
             load_sweep(wrong, workspace)
 
 
-def test_a_folder_that_is_no_sweep_is_passed_over(settings, workspace: Path, caplog) -> None:
+def test_a_folder_that_is_no_sweep_is_passed_over(settings, workspace: Workspace, caplog) -> None:
     sweep = filled(settings, workspace)
     write_json(sweep.folder / "summary.json", {"state": "finished"})
     (workspace / "sweeps" / "empty").mkdir()
@@ -118,7 +121,9 @@ def test_a_folder_that_is_no_sweep_is_passed_over(settings, workspace: Path, cap
     assert "broken" in caplog.text and read_sweep(sweep.folder).summary == {"state": "finished"}
 
 
-def test_a_kill_between_two_files_costs_no_trial(settings, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_between_two_files_costs_no_trial(
+    settings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = filled(settings, workspace)
     table = TrialTable(sweep)
     from hamcache.pipeline.studies.sweeps import results
@@ -138,7 +143,7 @@ def test_a_kill_between_two_files_costs_no_trial(settings, workspace: Path, monk
     assert again.trials == TRIALS and {number for number, _, _ in again.epochs} == {0, 1, 2}
 
 
-def test_two_processes_do_not_run_one_sweep(settings, workspace: Path) -> None:
+def test_two_processes_do_not_run_one_sweep(settings, workspace: Workspace) -> None:
     sweep = new_sweep(settings, workspace)
     with being_run(sweep), pytest.raises(SweepError, match="another process"), being_run(sweep):
         pass
@@ -146,7 +151,7 @@ def test_two_processes_do_not_run_one_sweep(settings, workspace: Path) -> None:
         pass
 
 
-def test_a_value_that_was_written_by_hand_is_named(settings, workspace: Path) -> None:
+def test_a_value_that_was_written_by_hand_is_named(settings, workspace: Workspace) -> None:
     sweep = filled(settings, workspace)
     path = sweep.folder / "trials.csv"
     path.write_text(path.read_text().replace("focal", "fokal"))

@@ -16,7 +16,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from hamcache.pipeline.cli import app
+from hamcache.data.workspace import Workspace
+from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.runs.records import all_runs
 from hamcache.pipeline.studies.sweeps.ray_cluster import PREFIX, ray_cluster, sweep_up
 from hamcache.pipeline.studies.sweeps.results import (
@@ -56,7 +57,7 @@ class Notes(Watcher):
 def started(path: Path, world, home: Path, *words: str) -> subprocess.Popen:
     """A sweep in a process of its own, whose home folder is empty."""
     command = [sys.executable, "-m", "hamcache.pipeline.cli.app", "sweep", *words, "--workspace", str(world.workspace)]
-    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"}
     with path.open("w") as out:
         return subprocess.Popen(
             command, env=environment, cwd=path.parent, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
@@ -219,7 +220,7 @@ def test_killed_after_its_last_trial_a_sweep_is_finished_all_the_same(world, swe
 
 
 def test_a_net_is_swept_from_the_images(
-    make_ham10000: Callable[..., Path], workspace: Path, tmp_path: Path, cluster
+    make_ham10000: Callable[..., Path], workspace: Workspace, tmp_path: Path, cluster
 ) -> None:
     folder = make_ham10000(tmp_path / "ham")
     words = ["sweep", "--config", "cnn", "--dataset", str(folder), "--samples", "2", "--workspace", str(workspace)]
@@ -267,7 +268,7 @@ def test_an_address_without_a_cluster_is_said(monkeypatch: pytest.MonkeyPatch) -
     "words",
     [[], ["--config", "mlp", "--resume", "x"], ["--resume", "x", "--set", "seed=1"], ["--resume", "x", "--seed", "0"]],
 )
-def test_settings_that_contradict_each_other_are_wrong_usage(words: list[str], workspace: Path) -> None:
+def test_settings_that_contradict_each_other_are_wrong_usage(words: list[str], workspace: Workspace) -> None:
     assert CliRunner().invoke(app, ["sweep", *words, "--workspace", str(workspace)]).exit_code == 2
     result = CliRunner().invoke(app, ["sweep", "--config", "mlp", "--search", "hyperopt"])
     assert result.exit_code == 2 and "hyperopt" in result.output

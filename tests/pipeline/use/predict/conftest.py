@@ -12,6 +12,7 @@ from PIL import Image
 
 from hamcache.data.ham10000 import read_table
 from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
 from hamcache.extract.names import full_name
 from hamcache.extract.precision import has_bf16
 from hamcache.pipeline.config.schema import load_config
@@ -46,7 +47,7 @@ class Photographs:
     """
 
     folder: Path
-    workspace: Path
+    workspace: Workspace
     _runs: dict[tuple[str, ...], Run] = field(default_factory=dict)
 
     @property
@@ -87,7 +88,7 @@ def probabilities(predictions: list[Prediction]) -> np.ndarray:
 def photographs(tmp_path_factory: pytest.TempPathFactory, make_ham10000: Callable[..., Path]) -> Photographs:
     """78 photographs of 51 lesions in an own workspace that tests share; its files are only to be read."""
     root = tmp_path_factory.mktemp("photographs")
-    here = Photographs(make_ham10000(root / "ham10000"), root / "workspace")
+    here = Photographs(make_ham10000(root / "ham10000"), Workspace(root / "workspace"))
     here.extract((NET, "none", 1))
     return here
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import HeadFileError
 from hamcache.pipeline.errors import PredictionError, RunNotFoundError
 from hamcache.pipeline.runs.records import read_run
@@ -204,7 +205,7 @@ def test_another_network_than_the_runs_is_refused(photographs, tmp_path) -> None
     (folder, digest) = next(iter(run.provenance["stores"].items()))
     (tmp_path / "old" / "provenance.json").write_text(text.replace(digest, digest[::-1]))
     with pytest.raises(PredictionError, match=r"fits neither precision.*--weights random/test_resnet.*=FILE"):
-        Predictor(read_run(tmp_path / "old"), tmp_path, device="cpu")
+        Predictor(read_run(tmp_path / "old"), Workspace(tmp_path), device="cpu")
     assert folder.startswith("ham10000/")
 
 

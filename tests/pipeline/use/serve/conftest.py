@@ -15,6 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.experiment.extraction import extract_features
 from hamcache.pipeline.experiment.runner import run_experiment
@@ -41,7 +42,7 @@ class Served:
     """
 
     folder: Path
-    workspace: Path
+    workspace: Workspace
     runs: dict[str, str]
     predictor: Predictor
 
@@ -71,7 +72,7 @@ def hostile_dataset(folder: Path) -> Path:
     return folder / "hostile.csv"
 
 
-def train(dataset: Path, workspace: Path, *heads: str, test: bool = False) -> list[str]:
+def train(dataset: Path, workspace: Workspace, *heads: str, test: bool = False) -> list[str]:
     """Ids of the runs of some heads on a data set's features."""
     table = read_dataset(str(dataset), workspace=workspace)
     extract_features(table, workspace, [NET], precision="fp32", workers=1, show_progress=False)
@@ -85,7 +86,7 @@ def train(dataset: Path, workspace: Path, *heads: str, test: bool = False) -> li
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory, make_ham10000: Callable[..., Path]) -> Served:
     root = tmp_path_factory.mktemp("serving")
-    folder, workspace = make_ham10000(root / "ham10000"), root / "workspace"
+    folder, workspace = make_ham10000(root / "ham10000"), Workspace(root / "workspace")
     threads = torch.get_num_threads()
     first, second = sorted(
         train(folder, workspace, "logreg", "knn", test=True),
@@ -105,7 +106,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, make_ham10000: Callable[...
 def own(served: Served, tmp_path: Path) -> Served:
     """A copy, to be changed."""
     shutil.copytree(served.workspace, tmp_path / "workspace")
-    return Served(served.folder, tmp_path / "workspace", served.runs, served.predictor)
+    return Served(served.folder, Workspace(tmp_path / "workspace"), served.runs, served.predictor)
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def client_of(workspace: Path, **options: Any) -> TestClient:
+def client_of(workspace: Workspace, **options: Any) -> TestClient:
     """A client without a browser, of an application of its own."""
     app = create_app(workspace, **options)
     return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
@@ -152,5 +153,5 @@ def png(width: int = 40, height: int = 30, seed: int = 0) -> bytes:
     return content.getvalue()
 
 
-def ids(workspace: Path) -> set[str]:
+def ids(workspace: Workspace) -> set[str]:
     return {run.id for run in all_runs(workspace)}

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.intervals import bootstrap
 from hamcache.pipeline.use.predict import predictor as predictor_module
 from hamcache.pipeline.use.predict.predictor import load_predictor
@@ -303,7 +304,7 @@ def test_looking_for_images_draws_no_data_set(tmp_path: Path) -> None:
     config = SimpleNamespace(dataset="synthetic", dataset_name=None, columns={})
     run: Any = SimpleNamespace(id="a", config=config, provenance={"table": ""})
     with pytest.raises(NoImageError, match="not on this machine"):
-        Gallery(tmp_path).path(run, "ISIC_0000001")
+        Gallery(Workspace(tmp_path)).path(run, "ISIC_0000001")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -348,7 +349,7 @@ def test_pages_escape_hostile_names(client: TestClient, path: str) -> None:
 def test_however_many_ask_at_once_a_run_is_loaded_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
-    def load(run: str, workspace: Path, **options: Any) -> Any:
+    def load(run: str, workspace: Workspace, **options: Any) -> Any:
         loaded.append(run)
         sleep(0.05)
         return served.predictor
@@ -364,7 +365,7 @@ def test_however_many_ask_at_once_a_run_is_loaded_once(served: Served, monkeypat
 def test_only_the_last_runs_stay_in_memory(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
-    def load(run: str, workspace: Path, **options: Any) -> Any:
+    def load(run: str, workspace: Workspace, **options: Any) -> Any:
         loaded.append(run)
         return SimpleNamespace(notes=lambda _: [], sets=lambda: None)
 
@@ -383,7 +384,7 @@ def test_pages_answer_while_a_run_loads_and_too_many_are_sent_away(
 ) -> None:
     go_on, started = Event(), Event()
 
-    def load(run: str, workspace: Path, **options: Any) -> Any:
+    def load(run: str, workspace: Workspace, **options: Any) -> Any:
         started.set()
         go_on.wait()
         return load_predictor(run, workspace, **options)

@@ -15,6 +15,7 @@ from unittest import mock
 import httpx
 import pytest
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import main
 from hamcache.pipeline.errors import ServingError
 from hamcache.pipeline.use.serve.server import address_of, listen
@@ -23,7 +24,7 @@ from tests.pipeline.use.serve.conftest import Served
 ROOT = Path(__file__).parents[3]
 
 
-def hamcache(*words: str, workspace: Path) -> tuple[int, str]:
+def hamcache(*words: str, workspace: Workspace) -> tuple[int, str]:
     """Run `hamcache` in this process: its exit code and what it wrote."""
     text = io.StringIO()
     with (
@@ -100,9 +101,9 @@ def test_the_address_is_one_to_type(host: str, address: str) -> None:
 
 
 @contextmanager
-def running(*command: str, workspace: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(*command: str, workspace: Workspace) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and its address."""
-    environment = os.environ | {"HAMCACHE_WORKSPACE": str(workspace), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"HAMCACHE_WORKSPACE": str(workspace), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:

@@ -20,6 +20,7 @@ from hamcache.cache.storage import Root
 from hamcache.data.errors import ImagesAbsentError, TableError
 from hamcache.data.readers.imported import Terms
 from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.extraction import extract_features
 from hamcache.pipeline.experiment.inputs import open_inputs
@@ -47,16 +48,16 @@ def send(world: World, file: Path, names=("moles",), terms: Terms = UNKNOWN) -> 
     return file
 
 
-def take_in(file: Path, workspace: Path):
+def take_in(file: Path, workspace: Workspace):
     return import_features(file, workspace, Root(workspace / "features"))
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Path:
-    return tmp_path / "elsewhere"
+def elsewhere(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "elsewhere")
 
 
-def test_a_head_trained_without_the_images_is_the_same(world: World, tmp_path: Path, elsewhere: Path) -> None:
+def test_a_head_trained_without_the_images_is_the_same(world: World, tmp_path: Path, elsewhere: Workspace) -> None:
     world.extract("net_a"), world.extract("net_b", "flip", views=2)
     imported = take_in(send(world, tmp_path / "f.zip"), elsewhere)
     for config in (
@@ -75,7 +76,9 @@ def test_a_head_trained_without_the_images_is_the_same(world: World, tmp_path: P
         assert theirs.provenance["fingerprint"] == ours.provenance["fingerprint"]
 
 
-def test_images_without_features_make_the_same_split_elsewhere(world: World, tmp_path: Path, elsewhere: Path) -> None:
+def test_images_without_features_make_the_same_split_elsewhere(
+    world: World, tmp_path: Path, elsewhere: Workspace
+) -> None:
     ids = list(world.table().frame["image_id"])
     world.extract(images=ids[:-5])
     digests = open_inputs(world.config(), world.workspace).digests
@@ -90,18 +93,18 @@ def test_images_without_features_make_the_same_split_elsewhere(world: World, tmp
     assert theirs.provenance["fingerprint"] == ours.provenance["fingerprint"]
 
 
-def test_importing_twice_touches_nothing(world: World, tmp_path: Path, elsewhere: Path) -> None:
+def test_importing_twice_touches_nothing(world: World, tmp_path: Path, elsewhere: Workspace) -> None:
     world.extract()
     file = send(world, tmp_path / "f.zip")
     take_in(file, elsewhere)
-    before = {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*") if path.name != ".lock"}
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.path.rglob("*") if path.name != ".lock"}
     assert [store.n_written for store in take_in(file, elsewhere).stores] == [0]
-    after = {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*") if path.name != ".lock"}
+    after = {path: path.stat().st_mtime_ns for path in elsewhere.path.rglob("*") if path.name != ".lock"}
     assert {p: t for p, t in after.items() if p.is_file()} == {p: t for p, t in before.items() if p.is_file()}
     assert set(after) == set(before)
 
 
-def test_what_was_imported_can_be_sent_on(world: World, tmp_path: Path, elsewhere: Path) -> None:
+def test_what_was_imported_can_be_sent_on(world: World, tmp_path: Path, elsewhere: Workspace) -> None:
     world.extract()
     first = send(world, tmp_path / "first.zip", terms=Terms("CC0", "Me"))
     imported = take_in(first, elsewhere)
@@ -131,13 +134,13 @@ def test_another_label_refuses_the_archive_and_changes_nothing(own_world: World,
     take_in(send(own_world, tmp_path / "f.zip"), elsewhere)
     own_world.csv.write_text(own_world.csv.read_text().replace(",bkl,lesion000", ",mel,lesion000"))
     own_world.extract("net_b")
-    before = sorted(elsewhere.rglob("*"))
+    before = sorted(elsewhere.path.rglob("*"))
     with pytest.raises(TableError, match="img0001"):
         take_in(send(own_world, tmp_path / "g.zip"), elsewhere)
-    assert sorted(elsewhere.rglob("*")) == before
+    assert sorted(elsewhere.path.rglob("*")) == before
 
 
-def test_a_second_archive_adds_its_stores_and_images(own_world: World, tmp_path: Path, elsewhere: Path) -> None:
+def test_a_second_archive_adds_its_stores_and_images(own_world: World, tmp_path: Path, elsewhere: Workspace) -> None:
     ids = list(own_world.table().frame["image_id"])
     own_world.extract()
     take_in(send(own_world, tmp_path / "f.zip"), elsewhere)
@@ -176,20 +179,20 @@ def test_stores_made_from_two_versions_of_an_image_do_not_travel(own_world: Worl
     assert file_digests_of([second])["img0003"] != file_digests_of([first])["img0003"]
 
 
-def test_an_archive_without_its_table_is_refused(world: World, tmp_path: Path, elsewhere: Path) -> None:
+def test_an_archive_without_its_table_is_refused(world: World, tmp_path: Path, elsewhere: Workspace) -> None:
     from hamcache.cache.sharing.archive import write_archive
 
     write_archive(tmp_path / "f.zip", [world.extract()], {})
     with pytest.raises(FeatureArchiveError, match=r"table\.csv"):
         take_in(tmp_path / "f.zip", elsewhere)
-    assert not elsewhere.exists()
+    assert not elsewhere.path.exists()
 
 
 # -- with a real extraction
 
 
 def test_extract_computes_nothing_and_what_needs_images_says_so(
-    ham10000_folder: Path, workspace: Path, tmp_path: Path, elsewhere: Path
+    ham10000_folder: Path, workspace: Workspace, tmp_path: Path, elsewhere: Workspace
 ) -> None:
     table = read_dataset(str(ham10000_folder), workspace=workspace)
     extract_features(table, workspace, [NET], ["flip"], 2, source=str(ham10000_folder), show_progress=False)
@@ -199,7 +202,7 @@ def test_extract_computes_nothing_and_what_needs_images_says_so(
     for views in (1, 2):
         done = extract_features(imported.table, elsewhere, [NET], ["flip"], views, show_progress=False)
         assert (done.n_written, done.n_decoded, done.n_reused) == (0, 0, len(table) * views)
-    before = sorted(elsewhere.rglob("*"))
+    before = sorted(elsewhere.path.rglob("*"))
     for nets, recipes, views in (([OTHER], ["flip"], 2), ([NET], ["flip"], 4), ([NET], ["none"], 1)):
         with pytest.raises(ImagesAbsentError, match="needs the images themselves"):
             extract_features(imported.table, elsewhere, nets, recipes, views, show_progress=False)
@@ -208,11 +211,11 @@ def test_extract_computes_nothing_and_what_needs_images_says_so(
 
     with pytest.raises(ImagesAbsentError, match="Training simple_cnn needs"):
         run_experiment(load_config(base=net), elsewhere)
-    assert sorted(elsewhere.rglob("*")) == before
+    assert sorted(elsewhere.path.rglob("*")) == before
 
     for part in ham10000_folder.glob("HAM10000_images_part_*"):
         shutil.copytree(part, imported.dataset / part.name)
-    images = read_dataset(str(imported.dataset), workspace=elsewhere)
+    images = read_dataset(str(imported.dataset), workspace=Workspace(elsewhere))
     done = extract_features(images, elsewhere, [NET], ["flip"], 4, show_progress=False)
     assert (done.n_written, done.n_reused) == (2 * len(table), 2 * len(table))
 
@@ -278,7 +281,9 @@ def hamcache(*words: str | Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_commands_carry_features_over_and_say_what_to_do(world: World, tmp_path: Path, elsewhere: Path) -> None:
+def test_the_commands_carry_features_over_and_say_what_to_do(
+    world: World, tmp_path: Path, elsewhere: Workspace
+) -> None:
     world.extract("net_a", "flip", views=2)
     file, there = tmp_path / "f.zip", ["--workspace", world.workspace]
     done = hamcache("cache", "export", "moles", file, "--licence", "CC0", *there)
