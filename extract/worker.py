@@ -17,7 +17,7 @@ from hamcache.cache.plan import BlockTask, Cell
 from hamcache.cache.quarantine import BadImage
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
-from hamcache.extract.augmentations import Recipe
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import Backbone, BackboneSpec, load_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import ViewDraw, apply_view, draw_view
@@ -30,10 +30,10 @@ filled with zeros, so that what is stored never depends on which other images we
 
 @dataclass(frozen=True)
 class StoreSpec:
-    """What fills one store: which backbone and which recipe (positions in the job's lists), which kind of features."""
+    """Content of one store: backbone and augmentation (positions in the job's lists), and kind of features."""
 
     backbone: int
-    recipe: int
+    augmentation: int
     kind: str
 
 
@@ -43,7 +43,7 @@ class ExtractionJob:
 
     Attributes:
         root: URL of the features root.
-        backbones, recipes: what to run and what to draw.
+        backbones, augmentations: what to run and what to draw.
         stores: for each store's folder, which of them.
         seed: seed of the draws.
         device: `cpu` or `cuda`.
@@ -51,7 +51,7 @@ class ExtractionJob:
 
     root: str
     backbones: tuple[BackboneSpec, ...]
-    recipes: tuple[Recipe, ...]
+    augmentations: tuple[Augmentation, ...]
     stores: tuple[tuple[str, StoreSpec], ...]
     seed: int
     device: str = "cpu"
@@ -152,19 +152,20 @@ class Worker:
         cells_of: dict[tuple[int, int, int], list[Cell]] = {}
         for cell in task.cells:
             spec = self._spec_of[cell.folder]
-            cells_of.setdefault((spec.recipe, cell.view, spec.backbone), []).append(cell)
+            cells_of.setdefault((spec.augmentation, cell.view, spec.backbone), []).append(cell)
         seen: dict[tuple[int, ViewDraw], torch.Tensor] = {}
         done: dict[tuple[int, tuple[tuple[int, ViewDraw], ...], tuple[str, ...]], dict[str, np.ndarray]] = {}
-        for (recipe, view, backbone), cells in cells_of.items():
+        for (augmentation, view, backbone), cells in cells_of.items():
             rows = sorted({row for cell in cells for row in cell.rows if row in images})
             draws = tuple(
-                (row, draw_view(self.job.recipes[recipe], self.job.seed, task.image_ids[row], view)) for row in rows
+                (row, draw_view(self.job.augmentations[augmentation], self.job.seed, task.image_ids[row], view))
+                for row in rows
             )
             for row, draw in draws:
                 if (row, draw) not in seen:
                     seen[row, draw] = apply_view(images[row], draw)
             kinds = tuple(sorted({self._spec_of[cell.folder].kind for cell in cells}))
-            # The plain image is a view of several recipes; it goes through a network once.
+            # The plain image is a view of several augmentations; it goes through a network once.
             same = (backbone, draws, kinds)
             if rows and same not in done:
                 done[same] = self._features(backbone, {row - first: seen[row, draw] for row, draw in draws}, kinds)

@@ -14,7 +14,7 @@ from hamcache.cache.storage import Root
 from hamcache.cache.store import BLOCK_ROWS, FeatureStore
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.pipeline.config.schema import ExperimentConfig, load_config
 from hamcache.pipeline.experiment.runner import draw
 
@@ -50,7 +50,7 @@ class World:
         With `lesion` the images of one lesion have something in common, of that size.
         """
         table = self.table()
-        recipe = get_recipe(augmentation)
+        recipe = get_augmentation(augmentation)
         key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, recipe.to_dict(), seed, precision)
         root = Root(self.workspace / "features")
         ids = list(table.frame["image_id"]) if images is None else list(images)
