@@ -14,7 +14,7 @@ from pathlib import Path
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.lock import writing
-from hamcache.cache.plan import BlockTask, Plan, make_plan
+from hamcache.cache.plan import ChunkTask, Plan, make_plan
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
@@ -228,7 +228,7 @@ def _run_plan(
     return results
 
 
-def _paths_of(task: BlockTask, paths: Mapping[str, str]) -> dict[str, str]:
+def _paths_of(task: ChunkTask, paths: Mapping[str, str]) -> dict[str, str]:
     return {task.image_ids[row]: paths[task.image_ids[row]] for row in task.rows}
 
 

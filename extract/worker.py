@@ -1,4 +1,4 @@
-"""What one Dask task does: take a block of images, decode each once, draw views, run every backbone, write chunks."""
+"""The work of one Dask task: take a chunk of images, decode each once, draw views, run every backbone, write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hamcache.cache.plan import BlockTask, Cell
+from hamcache.cache.plan import Cell, ChunkTask
 from hamcache.cache.quarantine import BadImage
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
@@ -24,7 +24,7 @@ from hamcache.extract.draws import ViewDraw, apply_view, draw_view
 from hamcache.extract.errors import BadImageError
 
 BATCH = 16
-"""Images in one forward pass, always: an image's place in its block is its place in the batch, and empty places are
+"""Images in one forward pass, always: an image's place in its chunk is its place in the batch, and empty places are
 filled with zeros, so that what is stored never depends on which other images were computed with it."""
 
 
@@ -83,7 +83,7 @@ def shared_backbone(spec: BackboneSpec, device: str = "cpu") -> Backbone:
         return _load(spec, device)
 
 
-def run_task(job: ExtractionJob, task: BlockTask, paths: Mapping[str, str]) -> TaskResult:
+def run_task(job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> TaskResult:
     """What Dask calls: `Worker(job).run(task, paths)`."""
     return Worker(job).run(task, paths)
 
@@ -96,7 +96,7 @@ class Worker:
         self._spec_of = dict(job.stores)
         self._backbones = [shared_backbone(spec, job.device) for spec in job.backbones]
 
-    def run(self, task: BlockTask, paths: Mapping[str, str]) -> TaskResult:
+    def run(self, task: ChunkTask, paths: Mapping[str, str]) -> TaskResult:
         """Fill a task's chunks.
 
         Args:
@@ -140,13 +140,13 @@ class Worker:
             rows = [row for row in cell.rows if row not in bad]
             if rows:
                 vectors = features[cell.folder, cell.view][rows]
-                stores[cell.folder].write_block(cell.block, cell.view, rows, vectors, [digests[row] for row in rows])
+                stores[cell.folder].write_chunk(cell.chunk, cell.view, rows, vectors, [digests[row] for row in rows])
                 written += len(rows)
         n_decoded = len(digests) - sum(row in bad for row in digests)
         return TaskResult(written, n_decoded, tuple(bad.values()), time.perf_counter() - started)
 
     def _forward(
-        self, task: BlockTask, images: Mapping[int, torch.Tensor], first: int
+        self, task: ChunkTask, images: Mapping[int, torch.Tensor], first: int
     ) -> Iterator[tuple[tuple[str, int], list[int], np.ndarray]]:
         """Yield `((folder, view), rows, features)` of one batch for every cell of the task."""
         cells_of: dict[tuple[int, int, int], list[Cell]] = {}
