@@ -23,7 +23,7 @@ from hamcache.data.digests import file_digests
 from hamcache.data.ham10000 import read_table
 from hamcache.data.synthetic.collection import synthesize
 from hamcache.data.table import ImageTable
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.decode import decode_image
 from hamcache.extract.fill import run_extraction
@@ -82,7 +82,7 @@ def main() -> None:
         def extract(**where: object) -> None:
             root = Path(folder) / f"features{next(rounds)}"
             pairs = [(spec, "pre_logits") for spec in specs]
-            run_extraction(table, digests, root, pairs, [get_recipe("flip")], VIEWS, **where)  # type: ignore[arg-type]
+            run_extraction(table, digests, root, pairs, [get_augmentation("flip")], VIEWS, **where)  # type: ignore[arg-type]
 
         with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
             ways: dict[str, Callable[[], None]] = {

@@ -24,9 +24,9 @@ from ray import tune
 
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
-from hamcache.cache.store import BLOCK_ROWS, FeatureStore
+from hamcache.cache.store import CHUNK_ROWS, FeatureStore
 from hamcache.data.readers.resolve import read_dataset
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.pipeline.cli.console import show_table
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.experiment.learning import parts_of
@@ -84,14 +84,14 @@ def made_up(folder: Path, images: int, trials: int) -> tuple[SweepConfig, list[P
     ids, paths = list(table.frame["image_id"]), list(table.frame["path"])
     digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
     for backbone in ("net_a", "net_b"):
-        key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, get_recipe("dihedral").to_dict(), 0, "fp32")
+        key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, get_augmentation("dihedral").to_dict(), 0, "fp32")
         store = FeatureStore.create(Root(folder / "features"), key, DIM, ids, {})
         store.grow(views=VIEWS)
-        for block in range(store.n_blocks):
-            inside = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
+        for chunk in range(store.n_chunks):
+            inside = slice(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
             for view in range(VIEWS):
                 features = rng.normal(size=(len(ids[inside]), DIM)).astype(np.float32)
-                store.write_block(block, view, range(len(features)), features, digests[inside])
+                store.write_chunk(chunk, view, range(len(features)), features, digests[inside])
     blocks = [{"backbone": name, "augmentation": "dihedral", "views": VIEWS} for name in ("net_a", "net_b")]
     head = {"name": "mlp", "max_epochs": 5, "patience": 5, "hidden": [64]}
     content = {

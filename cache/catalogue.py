@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from hamcache.cache.errors import AmbiguousStoreError, CorruptStoreError, MissingFeaturesError, extract_command
 from hamcache.cache.keys import DEFAULT_KIND, FeatureKey, explain
 from hamcache.cache.storage import Root
-from hamcache.cache.store import BLOCK_ROWS, FeatureStore
+from hamcache.cache.store import CHUNK_ROWS, FeatureStore
 
 IMPORTING = ".import-"
 """How the hidden folders begin in which an archive's stores are rebuilt (below their data set's folder)."""
@@ -186,8 +186,8 @@ class Catalogue:
 
 
 def _outside(store: FeatureStore, path: str) -> bool:
-    """Whether a file of a store is a chunk (`features/c/<block>/<view>/0`) that its bounds don't reach."""
+    """Whether a file of a store is a chunk (`features/c/<chunk>/<view>/0`) that its bounds don't reach."""
     parts = path.split("/")
     if len(parts) != 5 or parts[1] != "c" or not (parts[2].isdigit() and parts[3].isdigit()):
         return False
-    return int(parts[2]) * BLOCK_ROWS >= len(store.image_ids) or int(parts[3]) >= store.n_views
+    return int(parts[2]) * CHUNK_ROWS >= len(store.image_ids) or int(parts[3]) >= store.n_views

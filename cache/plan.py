@@ -14,20 +14,20 @@ from hamcache.cache.store import FeatureStore
 
 @dataclass(frozen=True)
 class Cell:
-    """Vectors that one chunk lacks: rows (within the block) of one view of one store."""
+    """Vectors that one chunk lacks: rows (within the chunk) of one view of one store."""
 
     folder: str
-    block: int
+    chunk: int
     view: int
     rows: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class BlockTask:
-    """All work on one block of images, over every store: an image is decoded once, no other task writes its chunks.
+class ChunkTask:
+    """All work on one chunk of images, over every store: an image is decoded once, no other task writes its chunks.
 
     Attributes:
-        image_ids: the block's images by row, needed or not (an image's place in the block is its place in the batch).
+        image_ids: the chunk's images by row, needed or not (an image's place in the chunk is its place in the batch).
         cells: the chunks to fill.
     """
 
@@ -49,7 +49,7 @@ class BlockTask:
 class Plan:
     """Tasks that may run in any order, anywhere, at the same time."""
 
-    tasks: tuple[BlockTask, ...]
+    tasks: tuple[ChunkTask, ...]
     n_asked: int
 
     @property
@@ -76,19 +76,19 @@ def make_plan(stores: Sequence[tuple[FeatureStore, int]], digests: Mapping[str, 
         digests: hex sha256 of the file of each image asked for.
 
     Returns:
-        One task a block of images. Stores whose blocks hold the same images share a task, so an image is decoded once.
+        One task a chunk of images. Stores whose chunks hold the same images share a task, so an image is decoded once.
     """
     cells: dict[tuple[str, ...], list[Cell]] = {}
     for store, views in stores:
-        for block in range(store.n_blocks):
-            image_ids = tuple(store.block_ids(block))
+        for chunk in range(store.n_chunks):
+            image_ids = tuple(store.chunk_ids(chunk))
             wanted = [digests.get(image_id) for image_id in image_ids]
             if not any(wanted):
                 continue
             for view in range(views):
-                have = store.block_digests(block, view)
+                have = store.chunk_digests(chunk, view)
                 rows = tuple(row for row, digest in enumerate(wanted) if digest and have[row] != digest)
                 if rows:
-                    cells.setdefault(image_ids, []).append(Cell(store.folder, block, view, rows))
-    tasks = tuple(BlockTask(image_ids, tuple(of_block)) for image_ids, of_block in cells.items())
+                    cells.setdefault(image_ids, []).append(Cell(store.folder, chunk, view, rows))
+    tasks = tuple(ChunkTask(image_ids, tuple(of_chunk)) for image_ids, of_chunk in cells.items())
     return Plan(tasks, n_asked=len(digests) * sum(views for _, views in stores))

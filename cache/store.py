@@ -2,7 +2,7 @@
 
 Layout of the Zarr group:
 
-- `features` float32 `[row, view, dim]`, one chunk per (block of rows, view), NaN where nothing was written;
+- `features` float32 `[row, view, dim]`, one Zarr chunk per (chunk of rows, view), NaN where nothing was written;
 - `digest` uint8 `[row, view, 32]`, same chunks: the sha256 of the image file each vector was made from, zeros for none;
 - attributes: the key, the image id of every row (with their sha256), provenance.
 
@@ -33,17 +33,17 @@ from hamcache.cache.errors import (
 from hamcache.cache.keys import FeatureKey, canonical_json
 from hamcache.cache.storage import Root, chunk_bytes, is_intact
 
-BLOCK_ROWS = 64
+CHUNK_ROWS = 64
 """Rows in a chunk, and images in one task. A kill loses at most this many images a worker."""
 DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """Something wrong in a store, as `verify` reports it. `block` and `view` are -1 where they don't apply."""
+    """Something wrong in a store, as `verify` reports it. `chunk` and `view` are -1 where they don't apply."""
 
     what: str
-    block: int = -1
+    chunk: int = -1
     view: int = -1
 
 
@@ -90,7 +90,7 @@ class FeatureStore:
             group.create_array(
                 name,
                 shape=(len(image_ids), 0, width),
-                chunks=(BLOCK_ROWS, 1, width),
+                chunks=(CHUNK_ROWS, 1, width),
                 dtype=dtype,
                 fill_value=fill,
                 compressors=[ZstdCodec(level=1), Crc32cCodec()],
@@ -132,18 +132,18 @@ class FeatureStore:
         return int(self._features.shape[1])
 
     @property
-    def n_blocks(self) -> int:
-        """Blocks of rows."""
-        return -(-len(self.image_ids) // BLOCK_ROWS)
+    def n_chunks(self) -> int:
+        """Chunks of rows."""
+        return -(-len(self.image_ids) // CHUNK_ROWS)
 
     @cached_property
     def row_of(self) -> dict[str, int]:
         """Row of each image id."""
         return {image_id: row for row, image_id in enumerate(self.image_ids)}
 
-    def block_ids(self, block: int) -> list[str]:
-        """Image ids of a block's rows, in row order."""
-        return self.image_ids[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
+    def chunk_ids(self, chunk: int) -> list[str]:
+        """Image ids of a chunk's rows, in row order."""
+        return self.image_ids[chunk * CHUNK_ROWS : (chunk + 1) * CHUNK_ROWS]
 
     def grow(self, image_ids: Sequence[str] = (), views: int = 0) -> None:
         """Make room for further images (appended as new rows) and for `views` views in all. Nothing is recomputed."""
@@ -157,36 +157,36 @@ class FeatureStore:
             self.image_ids = ids
             self.__dict__.pop("row_of", None)
 
-    def block_digests(self, block: int, view: int) -> list[str]:
-        """Hex sha256 of the file behind each row of a block, "" where no intact vector is there."""
-        rows = len(self.block_ids(block))
-        if view < self.n_views and _intact(self._features, block, view) and _intact(self._digest, block, view):
-            return [_hex(row) for row in _load(self._digest, _region(block, rows), view)]
+    def chunk_digests(self, chunk: int, view: int) -> list[str]:
+        """Hex sha256 of the file behind each row of a chunk, "" where no intact vector is there."""
+        rows = len(self.chunk_ids(chunk))
+        if view < self.n_views and _intact(self._features, chunk, view) and _intact(self._digest, chunk, view):
+            return [_hex(row) for row in _load(self._digest, _region(chunk, rows), view)]
         return [""] * rows
 
     def made_from(self, view: int) -> dict[str, str]:
         """The file digest behind each image's vector of a view, for the vectors that are there and intact."""
-        digests = (d for block in range(self.n_blocks) for d in self.block_digests(block, view))
+        digests = (d for chunk in range(self.n_chunks) for d in self.chunk_digests(chunk, view))
         return {image_id: digest for image_id, digest in zip(self.image_ids, digests, strict=True) if digest}
 
     # -- writing
 
-    def write_block(
-        self, block: int, view: int, rows: Sequence[int], features: np.ndarray, digests: Sequence[str]
+    def write_chunk(
+        self, chunk: int, view: int, rows: Sequence[int], features: np.ndarray, digests: Sequence[str]
     ) -> None:
         """Write some rows of one chunk, keeping the chunk's other rows.
 
         Args:
-            block: number of the block.
+            chunk: number of the chunk.
             view: number of the view.
-            rows: rows within the block, 0 <= row < BLOCK_ROWS.
+            rows: rows within the chunk, 0 <= row < CHUNK_ROWS.
             features: float32 `[len(rows), dim]`, finite.
             digests: hex sha256 of the file behind each row.
         """
         if not np.isfinite(features).all():
             raise ValueError("Expected finite features, but got NaN or infinity: quarantine such images instead.")
-        region = _region(block, len(self.block_ids(block)))
-        keep = _intact(self._features, block, view) and _intact(self._digest, block, view)
+        region = _region(chunk, len(self.chunk_ids(chunk)))
+        keep = _intact(self._features, chunk, view) and _intact(self._digest, chunk, view)
         vectors = np.full((region.stop - region.start, self.dim), np.nan, dtype=np.float32)
         made_from = np.zeros((region.stop - region.start, DIGEST_BYTES), dtype=np.uint8)
         if keep:
@@ -245,19 +245,19 @@ class FeatureStore:
 
     def verify(self) -> Iterator[Flaw]:
         """Decode everything and yield what is wrong: damaged chunks, and vectors that contradict their digest."""
-        for block in range(self.n_blocks):
+        for chunk in range(self.n_chunks):
             for view in range(self.n_views):
                 damaged = False
                 for name, array in (("features", self._features), ("digest", self._digest)):
-                    encoded = chunk_bytes(array, block, view, 0)
+                    encoded = chunk_bytes(array, chunk, view, 0)
                     if encoded is not None and not is_intact(encoded):
-                        yield Flaw(f"{name} chunk: checksum does not match", block, view)
+                        yield Flaw(f"{name} chunk: checksum does not match", chunk, view)
                         damaged = True
                 if not damaged:
-                    region = _region(block, len(self.block_ids(block)))
+                    region = _region(chunk, len(self.chunk_ids(chunk)))
                     there = _load(self._digest, region, view).any(axis=1)
                     if not np.isfinite(_load(self._features, region, view)[there]).all():
-                        yield Flaw("features are missing that the digests claim", block, view)
+                        yield Flaw("features are missing that the digests claim", chunk, view)
 
     # -- words for errors
 
@@ -297,12 +297,12 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
-def _region(block: int, rows: int) -> slice:
-    return slice(block * BLOCK_ROWS, block * BLOCK_ROWS + rows)
+def _region(chunk: int, rows: int) -> slice:
+    return slice(chunk * CHUNK_ROWS, chunk * CHUNK_ROWS + rows)
 
 
-def _intact(array: zarr.Array, block: int, view: int) -> bool:
-    encoded = chunk_bytes(array, block, view, 0)
+def _intact(array: zarr.Array, chunk: int, view: int) -> bool:
+    encoded = chunk_bytes(array, chunk, view, 0)
     return encoded is not None and is_intact(encoded)
 
 

@@ -1,4 +1,4 @@
-"""Augmentation recipes: declared in `configs/augmentations.yaml`, checked here, and part of every feature key."""
+"""Augmentations: recipes declared in `configs/augmentations.yaml`, checked here, and part of every feature key."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hamcache.extract.errors import RecipeError
+from hamcache.extract.errors import AugmentationError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 UNBOUNDED = 1_000_000
-"""Distinct views of a recipe that draws from a continuum."""
+"""Distinct views of an augmentation that draws from a continuum."""
 
 
 class _Step(BaseModel):
@@ -53,7 +53,7 @@ class Blur(_Step):
     probability: Share = 1.0
 
 
-class Recipe(_Step):
+class Augmentation(_Step):
     """A named augmentation. Steps run in the order of these fields.
 
     `canvas`: an image whose short side is longer, in pixels, is reduced to it (antialiased) before random steps, which
@@ -69,7 +69,7 @@ class Recipe(_Step):
     blur: Blur | None = None
 
     @model_validator(mode="after")
-    def _one_kind_of_flip(self) -> Recipe:
+    def _one_kind_of_flip(self) -> Augmentation:
         if self.symmetry and self.flip:
             raise ValueError("symmetry already mirrors the image: drop flip or symmetry")
         return self
@@ -96,40 +96,40 @@ class Recipe(_Step):
         return self.model_dump(mode="json", exclude_none=True, exclude=None if self.is_random else {"canvas"})
 
 
-def load_recipes(path: Path | None = None) -> dict[str, Recipe]:
-    """Every recipe of a YAML file (default: the one that comes with the package), by name.
+def load_augmentations(path: Path | None = None) -> dict[str, Augmentation]:
+    """Every augmentation of a YAML file (default: the one that comes with the package), by name.
 
     Raises:
-        RecipeError: a recipe is ill-formed; says which, and where.
+        AugmentationError: a recipe is ill-formed; says which, and where.
     """
     text = (path or files("hamcache.configs").joinpath("augmentations.yaml")).read_text(encoding="utf-8")
     try:
         declared = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}. See configs/augmentations.yaml for the form.") from None
+        raise AugmentationError(f"{path} is not YAML: {error}. See configs/augmentations.yaml for the form.") from None
     if not isinstance(declared, dict):
-        raise RecipeError(
+        raise AugmentationError(
             f"Expected recipes by name in {path}, but got {type(declared).__name__}; see augmentations.yaml."
         )
-    recipes = {}
+    augmentations = {}
     for name, steps in declared.items():
         try:
-            recipes[name] = Recipe(name=name, **(steps or {}))
+            augmentations[name] = Augmentation(name=name, **(steps or {}))
         except (ValidationError, TypeError) as error:
             problems = (
                 "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
                 if isinstance(error, ValidationError)
                 else str(error)
             )
-            raise RecipeError(f"Augmentation recipe {name!r} is ill-formed: {problems}.") from None
-    return recipes
+            raise AugmentationError(f"Augmentation recipe {name!r} is ill-formed: {problems}.") from None
+    return augmentations
 
 
-def get_recipe(name: str, path: Path | None = None) -> Recipe:
-    """One recipe by name; an unknown name offers the nearest one."""
-    recipes = load_recipes(path)
-    if name not in recipes:
-        near = get_close_matches(name, recipes, n=1)
+def get_augmentation(name: str, path: Path | None = None) -> Augmentation:
+    """One augmentation by name; an unknown name offers the nearest one."""
+    augmentations = load_augmentations(path)
+    if name not in augmentations:
+        near = get_close_matches(name, augmentations, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"Expected an augmentation out of {', '.join(recipes)}, but got {name!r}.{hint}")
-    return recipes[name]
+        raise AugmentationError(f"Expected an augmentation out of {', '.join(augmentations)}, but got {name!r}.{hint}")
+    return augmentations[name]

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
-from hamcache.extract.augmentations import Recipe
+from hamcache.extract.augmentations import Augmentation
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,20 @@ def generator_for(seed: int, augmentation: str, image_id: str, view: int) -> np.
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def draw_view(recipe: Recipe, seed: int, image_id: str, view: int) -> ViewDraw:
-    """Draw view number `view` of an image under a recipe."""
-    counted = {None: 1, "flips": 4, "dihedral": 8}[recipe.symmetry]
+def draw_view(augmentation: Augmentation, seed: int, image_id: str, view: int) -> ViewDraw:
+    """Draw view number `view` of an image under an augmentation."""
+    counted = {None: 1, "flips": 4, "dihedral": 8}[augmentation.symmetry]
     symmetry = view % counted
-    if not recipe.is_random:
+    if not augmentation.is_random:
         return ViewDraw(symmetry=symmetry)
-    # Every number is drawn whether the recipe uses it or not, so that changing one step leaves the others' draws alone.
-    u = generator_for(seed, recipe.name, image_id, view).random(11)
-    if recipe.flip:
-        symmetry = int(u[0] < recipe.flip.horizontal) + 2 * int(u[1] < recipe.flip.vertical)
-    affine, color, blur = recipe.affine, recipe.color, recipe.blur
+    # Every number is drawn, used or not, so that changing one step leaves the other steps' draws alone.
+    u = generator_for(seed, augmentation.name, image_id, view).random(11)
+    if augmentation.flip:
+        symmetry = int(u[0] < augmentation.flip.horizontal) + 2 * int(u[1] < augmentation.flip.vertical)
+    affine, color, blur = augmentation.affine, augmentation.color, augmentation.blur
     return ViewDraw(
         symmetry=symmetry,
-        canvas=recipe.canvas,
+        canvas=augmentation.canvas,
         angle=affine.degrees * _signed(u[2]) if affine else 0.0,
         scale=math.exp(_between(u[3], math.log(affine.scale[0]), math.log(affine.scale[1]))) if affine else 1.0,
         shift=(affine.translate * _signed(u[4]), affine.translate * _signed(u[5])) if affine else (0.0, 0.0),

@@ -27,8 +27,8 @@ class HubUnreachableError(ExtractError, ConnectionError):
     """Pretrained weights are not on this machine and the hub that has them does not answer."""
 
 
-class RecipeError(ExtractError, ValueError):
-    """An augmentation recipe is unknown or ill-formed."""
+class AugmentationError(ExtractError, ValueError):
+    """An augmentation is unknown, or its recipe ill-formed."""
 
 
 class PrecisionError(ExtractError, ValueError):

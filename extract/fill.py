@@ -14,13 +14,13 @@ from pathlib import Path
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.lock import writing
-from hamcache.cache.plan import BlockTask, Plan, make_plan
+from hamcache.cache.plan import ChunkTask, Plan, make_plan
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.data.digests import MISSING
 from hamcache.data.table import ImageTable
-from hamcache.extract.augmentations import Recipe
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.errors import ExtractionFailedError
 from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult, run_task, shared_backbone, stopping
@@ -84,7 +84,7 @@ def run_extraction(
     digests: Mapping[str, str],
     root: Root | str | Path,
     backbones: Sequence[tuple[BackboneSpec, str]],
-    recipes: Sequence[Recipe],
+    augmentations: Sequence[Augmentation],
     views: int = 1,
     *,
     seed: int = 0,
@@ -94,15 +94,15 @@ def run_extraction(
     source: str = "",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ExtractionSummary:
-    """Make the cache hold every view of every image for every backbone and recipe; compute only what it lacks.
+    """Make the cache hold every view of every image for every backbone and augmentation; compute only what it lacks.
 
     Args:
         table: the images.
         digests: sha256 of each image's file (`data.digests.file_digests`).
         root: features root.
         backbones: which networks, and which kind of features of each; one named with several kinds runs once.
-        recipes: which augmentations.
-        views: views of each; a recipe with fewer distinct views gives all it has.
+        augmentations: which augmentations.
+        views: views of each; an augmentation with fewer distinct views gives all it has.
         seed: seed of the draws.
         workers: threads of the local scheduler (default: one a core).
         scheduler: address of an existing Dask cluster instead.
@@ -125,7 +125,7 @@ def run_extraction(
         quarantine.add(*new_missing)
         usable = {i: digest for i, digest in digests.items() if digest != MISSING and i not in known}
 
-        stores, job = _prepare(table, root, backbones, recipes, views, seed, device, source, list(usable))
+        stores, job = _prepare(table, root, backbones, augmentations, views, seed, device, source, list(usable))
         plan = make_plan(stores, usable)
         table.require_images("Extracting", [task.image_ids[row] for task in plan.tasks for row in task.rows])
         paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
@@ -153,34 +153,34 @@ def _prepare(
     table: ImageTable,
     root: Root,
     backbones: Sequence[tuple[BackboneSpec, str]],
-    recipes: Sequence[Recipe],
+    augmentations: Sequence[Augmentation],
     views: int,
     seed: int,
     device: str,
     source: str,
     image_ids: Sequence[str],
 ) -> tuple[list[tuple[FeatureStore, int]], ExtractionJob]:
-    """Open or create a store for each backbone, recipe and kind, with room for the images and views asked for."""
+    """Open or create a store for each backbone, augmentation and kind, with room for the images and views asked for."""
     catalogue = Catalogue(root)
     stores: list[tuple[FeatureStore, int]] = []
     specs: list[tuple[str, StoreSpec]] = []
     networks = list(dict.fromkeys(spec for spec, _ in backbones))
-    for (spec, kind), (r, recipe) in product(backbones, enumerate(recipes)):
+    for (spec, kind), (r, augmentation) in product(backbones, enumerate(augmentations)):
         backbone = shared_backbone(spec, device)
         key = FeatureKey(
             dataset=table.name,
             backbone=spec.name,
             weights=backbone.digest,
             preprocessing=backbone.preprocessing.to_dict(),
-            augmentation=recipe.to_dict(),
-            seed=seed if recipe.is_random else 0,
+            augmentation=augmentation.to_dict(),
+            seed=seed if augmentation.is_random else 0,
             precision=spec.precision,
             kind=kind,
         )
         store = catalogue.get(key)
-        n_views = min(views, recipe.distinct_views)
+        n_views = min(views, augmentation.distinct_views)
         if store is None or store.n_views < n_views or any(i not in store.row_of for i in image_ids):
-            table.require_images(f"Extracting {key.features_name} ({recipe.name})", image_ids)
+            table.require_images(f"Extracting {key.features_name} ({augmentation.name})", image_ids)
         if store is None:
             layout = catalogue.layout(table.name, image_ids)
             dim = backbone.dims([kind])[kind]
@@ -188,7 +188,7 @@ def _prepare(
         store.grow(image_ids, n_views)
         stores.append((store, n_views))
         specs.append((store.folder, StoreSpec(networks.index(spec), r, kind)))
-    return stores, ExtractionJob(root.url, tuple(networks), tuple(recipes), tuple(specs), seed, device)
+    return stores, ExtractionJob(root.url, tuple(networks), tuple(augmentations), tuple(specs), seed, device)
 
 
 def _run_plan(
@@ -228,7 +228,7 @@ def _run_plan(
     return results
 
 
-def _paths_of(task: BlockTask, paths: Mapping[str, str]) -> dict[str, str]:
+def _paths_of(task: ChunkTask, paths: Mapping[str, str]) -> dict[str, str]:
     return {task.image_ids[row]: paths[task.image_ids[row]] for row in task.rows}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from hamcache.extract.augmentations import Recipe
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import apply_view, draw_view
 
@@ -17,36 +17,43 @@ LABEL_WIDTH = 150
 HEADER = 24
 
 
-def view_sheet(paths: Mapping[str, str], recipes: Sequence[Recipe], views: int, seed: int, out: Path) -> None:
+def view_sheet(
+    paths: Mapping[str, str], augmentations: Sequence[Augmentation], views: int, seed: int, out: Path
+) -> None:
     """Draw the views exactly as `extract` draws them, and write the sheet as a picture.
 
     Args:
         paths: file of each image.
-        recipes: augmentations to show.
+        augmentations: augmentations to show.
         views: columns.
         seed: seed of the draws.
         out: the picture, any format that Pillow writes.
     """
-    rows = [(image_id, recipe) for image_id in paths for recipe in recipes]
+    rows = [(image_id, augmentation) for image_id in paths for augmentation in augmentations]
     size = (LABEL_WIDTH + views * CELL[0], HEADER + len(rows) * CELL[1])
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
     for view in range(views):
         pen.text((LABEL_WIDTH + view * CELL[0] + 4, 4), f"view {view}", fill="black", font=font)
     images = {image_id: decode_image(Path(path).read_bytes()) for image_id, path in paths.items()}
-    for line, (image_id, recipe) in enumerate(rows):
+    for line, (image_id, augmentation) in enumerate(rows):
         top = HEADER + line * CELL[1]
-        pen.text((4, top + 6), f"{recipe.name}\n{_fold(image_id)}", fill="black", font=font)
-        for view, tile in enumerate(drawn_views(images[image_id], image_id, recipe, views, seed)):
+        pen.text((4, top + 6), f"{augmentation.name}\n{_fold(image_id)}", fill="black", font=font)
+        for view, tile in enumerate(drawn_views(images[image_id], image_id, augmentation, views, seed)):
             tile.thumbnail((CELL[0] - 6, CELL[1] - 6))
             sheet.paste(tile, (LABEL_WIDTH + view * CELL[0], top))
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out)
 
 
-def drawn_views(image: torch.Tensor, image_id: str, recipe: Recipe, views: int, seed: int) -> list[Image.Image]:
-    """View 0, 1, ... of a decoded image (uint8 `[3, height, width]`) as pictures; no more than the recipe has."""
-    seen = (apply_view(image, draw_view(recipe, seed, image_id, k)) for k in range(min(views, recipe.distinct_views)))
+def drawn_views(
+    image: torch.Tensor, image_id: str, augmentation: Augmentation, views: int, seed: int
+) -> list[Image.Image]:
+    """View 0, 1, ... of a decoded image (uint8 `[3, height, width]`) as pictures; no more than the augmentation has."""
+    seen = (
+        apply_view(image, draw_view(augmentation, seed, image_id, k))
+        for k in range(min(views, augmentation.distinct_views))
+    )
     return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy()) for one in seen]
 
 

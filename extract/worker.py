@@ -1,4 +1,4 @@
-"""What one Dask task does: take a block of images, decode each once, draw views, run every backbone, write chunks."""
+"""The work of one Dask task: take a chunk of images, decode each once, draw views, run every backbone, write."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hamcache.cache.plan import BlockTask, Cell
+from hamcache.cache.plan import Cell, ChunkTask
 from hamcache.cache.quarantine import BadImage
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
-from hamcache.extract.augmentations import Recipe
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import Backbone, BackboneSpec, load_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import ViewDraw, apply_view, draw_view
 from hamcache.extract.errors import BadImageError
 
 BATCH = 16
-"""Images in one forward pass, always: an image's place in its block is its place in the batch, and empty places are
+"""Images in one forward pass, always: an image's place in its chunk is its place in the batch, and empty places are
 filled with zeros, so that what is stored never depends on which other images were computed with it."""
 
 
 @dataclass(frozen=True)
 class StoreSpec:
-    """What fills one store: which backbone and which recipe (positions in the job's lists), which kind of features."""
+    """Content of one store: backbone and augmentation (positions in the job's lists), and kind of features."""
 
     backbone: int
-    recipe: int
+    augmentation: int
     kind: str
 
 
@@ -43,7 +43,7 @@ class ExtractionJob:
 
     Attributes:
         root: URL of the features root.
-        backbones, recipes: what to run and what to draw.
+        backbones, augmentations: what to run and what to draw.
         stores: for each store's folder, which of them.
         seed: seed of the draws.
         device: `cpu` or `cuda`.
@@ -51,7 +51,7 @@ class ExtractionJob:
 
     root: str
     backbones: tuple[BackboneSpec, ...]
-    recipes: tuple[Recipe, ...]
+    augmentations: tuple[Augmentation, ...]
     stores: tuple[tuple[str, StoreSpec], ...]
     seed: int
     device: str = "cpu"
@@ -83,7 +83,7 @@ def shared_backbone(spec: BackboneSpec, device: str = "cpu") -> Backbone:
         return _load(spec, device)
 
 
-def run_task(job: ExtractionJob, task: BlockTask, paths: Mapping[str, str]) -> TaskResult:
+def run_task(job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> TaskResult:
     """What Dask calls: `Worker(job).run(task, paths)`."""
     return Worker(job).run(task, paths)
 
@@ -96,7 +96,7 @@ class Worker:
         self._spec_of = dict(job.stores)
         self._backbones = [shared_backbone(spec, job.device) for spec in job.backbones]
 
-    def run(self, task: BlockTask, paths: Mapping[str, str]) -> TaskResult:
+    def run(self, task: ChunkTask, paths: Mapping[str, str]) -> TaskResult:
         """Fill a task's chunks.
 
         Args:
@@ -140,31 +140,32 @@ class Worker:
             rows = [row for row in cell.rows if row not in bad]
             if rows:
                 vectors = features[cell.folder, cell.view][rows]
-                stores[cell.folder].write_block(cell.block, cell.view, rows, vectors, [digests[row] for row in rows])
+                stores[cell.folder].write_chunk(cell.chunk, cell.view, rows, vectors, [digests[row] for row in rows])
                 written += len(rows)
         n_decoded = len(digests) - sum(row in bad for row in digests)
         return TaskResult(written, n_decoded, tuple(bad.values()), time.perf_counter() - started)
 
     def _forward(
-        self, task: BlockTask, images: Mapping[int, torch.Tensor], first: int
+        self, task: ChunkTask, images: Mapping[int, torch.Tensor], first: int
     ) -> Iterator[tuple[tuple[str, int], list[int], np.ndarray]]:
         """Yield `((folder, view), rows, features)` of one batch for every cell of the task."""
         cells_of: dict[tuple[int, int, int], list[Cell]] = {}
         for cell in task.cells:
             spec = self._spec_of[cell.folder]
-            cells_of.setdefault((spec.recipe, cell.view, spec.backbone), []).append(cell)
+            cells_of.setdefault((spec.augmentation, cell.view, spec.backbone), []).append(cell)
         seen: dict[tuple[int, ViewDraw], torch.Tensor] = {}
         done: dict[tuple[int, tuple[tuple[int, ViewDraw], ...], tuple[str, ...]], dict[str, np.ndarray]] = {}
-        for (recipe, view, backbone), cells in cells_of.items():
+        for (augmentation, view, backbone), cells in cells_of.items():
             rows = sorted({row for cell in cells for row in cell.rows if row in images})
             draws = tuple(
-                (row, draw_view(self.job.recipes[recipe], self.job.seed, task.image_ids[row], view)) for row in rows
+                (row, draw_view(self.job.augmentations[augmentation], self.job.seed, task.image_ids[row], view))
+                for row in rows
             )
             for row, draw in draws:
                 if (row, draw) not in seen:
                     seen[row, draw] = apply_view(images[row], draw)
             kinds = tuple(sorted({self._spec_of[cell.folder].kind for cell in cells}))
-            # The plain image is a view of several recipes; it goes through a network once.
+            # The plain image is a view of several augmentations; it goes through a network once.
             same = (backbone, draws, kinds)
             if rows and same not in done:
                 done[same] = self._features(backbone, {row - first: seen[row, draw] for row, draw in draws}, kinds)

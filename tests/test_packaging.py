@@ -50,9 +50,9 @@ def test_what_the_wheel_holds_works_from_another_folder(wheel: Path, tmp_path: P
     code = (
         "import sys; sys.path[:0] = ['site', '.']\n"
         "import hamcache; hamcache.Lab, hamcache.__version__\n"
-        "import hamcache.pipeline.config.schema as c; from hamcache.extract.augmentations import load_recipes\n"
+        "import hamcache.pipeline.config.schema as c; from hamcache.extract.augmentations import load_augmentations\n"
         f"assert c.__file__.startswith({str(tmp_path)!r}), c.__file__\n"
-        "assert 'original' in load_recipes()\n"
+        "assert 'original' in load_augmentations()\n"
         "print(*[c.load_config(name).learner for name in ('logreg', 'best_embedded', 'simple_cnn')])"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)

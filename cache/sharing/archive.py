@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from hamcache.cache.errors import CacheInUseError, CorruptStoreError, FeatureArchiveError
 from hamcache.cache.keys import FeatureKey
-from hamcache.cache.store import BLOCK_ROWS, FeatureStore
+from hamcache.cache.store import CHUNK_ROWS, FeatureStore
 
 FORMAT = "hamcache-features"
 VERSION = 1
@@ -52,7 +52,7 @@ class StoreEntry:
         image_ids: image of each row.
         n_views, dim: sizes.
         provenance: where it comes from.
-        chunks: `(array, block, view)` of each chunk: the member's name.
+        chunks: `(array, chunk, view)` of each chunk: the member's name.
     """
 
     key: FeatureKey
@@ -124,13 +124,13 @@ def _files(store: FeatureStore) -> list[str]:
     Features come after the digests that vouch for them, so that no digest can be newer than its vector.
     """
     found = (path.removeprefix(f"{store.folder}/") for path in store.root.files(store.folder))
-    chunks = [name for name in found if _CHUNK.fullmatch(name) and _inside(name, store.n_blocks, store.n_views)]
+    chunks = [name for name in found if _CHUNK.fullmatch(name) and _inside(name, store.n_chunks, store.n_views)]
     return [*_DESCRIPTIONS, *sorted(chunks)]
 
 
-def _inside(name: str, n_blocks: int, n_views: int) -> bool:
-    _, _, block, view, _ = name.split("/")
-    return int(block) < n_blocks and int(view) < n_views
+def _inside(name: str, n_chunks: int, n_views: int) -> bool:
+    _, _, chunk, view, _ = name.split("/")
+    return int(chunk) < n_chunks and int(view) < n_views
 
 
 def _description(store: FeatureStore) -> dict[str, Any]:
@@ -278,16 +278,16 @@ class Archive:
         strings = all(isinstance(image_id, str) for image_id in image_ids)
         if not sizes or not strings or len(set(image_ids)) < len(image_ids) or attributes["key"] != key.to_dict():
             raise self._wrong(f"its store {key.folder} contradicts itself")
-        chunks = dict(self._chunks(prefix, -(-len(image_ids) // BLOCK_ROWS), n_views))
+        chunks = dict(self._chunks(prefix, -(-len(image_ids) // CHUNK_ROWS), n_views))
         return StoreEntry(key, image_ids, n_views, dim, dict(attributes["provenance"]), chunks)
 
-    def _chunks(self, prefix: str, n_blocks: int, n_views: int) -> Iterator[tuple[tuple[str, int, int], str]]:
+    def _chunks(self, prefix: str, n_chunks: int, n_views: int) -> Iterator[tuple[tuple[str, int, int], str]]:
         for member in self._files:
             name = member.removeprefix(prefix)
             if name == member or name in _DESCRIPTIONS:
                 continue
             found = _CHUNK.fullmatch(name)
-            if not found or not _inside(name, n_blocks, n_views):
+            if not found or not _inside(name, n_chunks, n_views):
                 raise self._wrong(f"{member} is no chunk of its store")
             yield (found[1], int(found[2]), int(found[3])), member
 

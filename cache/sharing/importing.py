@@ -19,7 +19,7 @@ from hamcache.cache.errors import FeatureArchiveError, StoreConflictError
 from hamcache.cache.lock import writing
 from hamcache.cache.sharing.archive import Archive, OnProgress, StoreEntry
 from hamcache.cache.storage import CHECKSUM_BYTES, Root, is_intact
-from hamcache.cache.store import BLOCK_ROWS, DIGEST_BYTES, FeatureStore
+from hamcache.cache.store import CHUNK_ROWS, DIGEST_BYTES, FeatureStore
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ def _rebuild(archive: Archive, entry: StoreEntry, stage: Root, provenance: Mappi
     """The store as `FeatureStore.create` would have made it, with the archive's chunks."""
     store = FeatureStore.create(stage, entry.key, entry.dim, entry.image_ids, {**entry.provenance, **provenance})
     store.grow(views=entry.n_views)
-    for (array, block, view), member in entry.chunks.items():
+    for (array, chunk, view), member in entry.chunks.items():
         content = archive.read(member)
         width = DIGEST_BYTES if array == "digest" else entry.dim * np.dtype(np.float32).itemsize
-        if not is_intact(content) or not _unpacks_to(content[:-CHECKSUM_BYTES], BLOCK_ROWS * width):
+        if not is_intact(content) or not _unpacks_to(content[:-CHECKSUM_BYTES], CHUNK_ROWS * width):
             raise FeatureArchiveError(f"{archive.path} can't be used: {member} is damaged.")
-        path = Path(stage.join(store.folder, array, "c", str(block), str(view), "0"))
+        path = Path(stage.join(store.folder, array, "c", str(chunk), str(view), "0"))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     for flaw in store.verify():
@@ -185,9 +185,9 @@ def _merge(own: FeatureStore, other: FeatureStore) -> int:
     for view, lacking in wanted.items():
         ids = list(lacking)
         vector_of = dict(zip(ids, other.read(ids, [view])[:, 0], strict=True))
-        for block in range(own.n_blocks):
-            rows = [(row, i) for row, i in enumerate(own.block_ids(block)) if i in lacking]
+        for chunk in range(own.n_chunks):
+            rows = [(row, i) for row, i in enumerate(own.chunk_ids(chunk)) if i in lacking]
             if rows:
                 features = np.stack([vector_of[i] for _, i in rows])
-                own.write_block(block, view, [row for row, _ in rows], features, [lacking[i] for _, i in rows])
+                own.write_chunk(chunk, view, [row for row, _ in rows], features, [lacking[i] for _, i in rows])
     return sum(len(lacking) for lacking in wanted.values())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.precision import resolve_precision
 from hamcache.heads.base import Scorer
 from hamcache.heads.errors import ClassAbsentError, HeadFileError, HeadParamsError
@@ -193,7 +193,7 @@ class NetClassifier:
         )
 
     def _source(self, images: DecodedImages, ids: Sequence[str], augmentation: str) -> ViewSource:
-        return ViewSource(images, list(ids), get_recipe(augmentation), self.network_.preprocessing, self.seed)
+        return ViewSource(images, list(ids), get_augmentation(augmentation), self.network_.preprocessing, self.seed)
 
     def _validation(self, images: DecodedImages, ids: Sequence[str], y: NDArray[np.int64]) -> Part:
         source = self._source(images, ids, self.params.predict_augmentation)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hamcache.extract.augmentations import Recipe
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.draws import apply_view, draw_view
 from hamcache.extract.preprocess import Preprocessing
 from hamcache.heads.nets.decoded import DecodedImages, ahead, default_threads
@@ -29,20 +29,20 @@ class ViewSource:
     Attributes:
         images: the decoded images.
         ids: image ids by row.
-        recipe: augmentation.
+        augmentation: what views are drawn with.
         preprocessing: resizes to the network's input.
         seed: of the views.
     """
 
     images: DecodedImages
     ids: Sequence[str]
-    recipe: Recipe
+    augmentation: Augmentation
     preprocessing: Preprocessing
     seed: int
 
     def view(self, row: int, number: int) -> Tensor:
         """View `number` of one row's image, uint8 `[3, *preprocessing.size]`."""
-        draw = draw_view(self.recipe, self.seed, self.ids[row], number)
+        draw = draw_view(self.augmentation, self.seed, self.ids[row], number)
         return self.preprocessing.resize(apply_view(self.images[self.ids[row]], draw))
 
     def epoch_view(self, row: int, epoch: int, repeat: int = 0) -> Tensor:

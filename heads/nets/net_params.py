@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.heads.errors import UnknownNetError
 from hamcache.heads.params import GradientParams
 
@@ -41,8 +41,8 @@ class NetParams(GradientParams):
 
     @field_validator("augmentation", "predict_augmentation")
     @classmethod
-    def _known_recipe(cls, name: str) -> str:
-        return get_recipe(name).name
+    def _known_augmentation(cls, name: str) -> str:
+        return get_augmentation(name).name
 
 
 class SimpleCNNParams(NetParams):

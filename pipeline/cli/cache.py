@@ -81,10 +81,10 @@ def verify(
         rows += [(folder, "", "", reason) for folder, reason in catalogue.broken().items()]
     with progress_bar("verifying", len(chosen), "stores") as advance_to:
         for number, store in enumerate(chosen, start=1):
-            rows += [(store.folder, flaw.block, flaw.view, flaw.what) for flaw in store.verify()]
+            rows += [(store.folder, flaw.chunk, flaw.view, flaw.what) for flaw in store.verify()]
             advance_to(number, None)
     if rows:
-        show_table("Wrong", ("store", "block", "view", "what"), rows)
+        show_table("Wrong", ("store", "chunk", "view", "what"), rows)
         console.print("Damaged chunks are never served. Run the extract command that made them to mend them.")
         raise typer.Exit(1)
     console.print(f"{len(chosen)} stores, nothing wrong.")

@@ -45,8 +45,8 @@ def extract(
     options.one_of(device, DEVICES, "--device")
     files = options.pairs(weights, "--weights")
     names = split_list(backbones)
-    recipe_names = [part.strip() for part in augmentations.split(",") if part.strip()]
-    if not names or not recipe_names:
+    augmentation_names = [part.strip() for part in augmentations.split(",") if part.strip()]
+    if not names or not augmentation_names:
         raise typer.BadParameter("expected at least one backbone and one augmentation")
     table = options.read_table(dataset, place, column, name)
     if retry_quarantined:
@@ -58,7 +58,7 @@ def extract(
             table,
             place,
             names,
-            recipe_names,
+            augmentation_names,
             views,
             precision=precision,
             seed=aug_seed,
@@ -94,7 +94,7 @@ def show_views(
     place = options.place(workspace)
     from PIL import Image
 
-    from hamcache.extract.augmentations import get_recipe, load_recipes
+    from hamcache.extract.augmentations import get_augmentation, load_augmentations
     from hamcache.extract.sheet import view_sheet
     from hamcache.pipeline.cli.console import console
 
@@ -103,13 +103,13 @@ def show_views(
             f"expected a picture's name, such as views.png, but got {str(out)!r}", param_hint="--out"
         )
     table = options.read_table(dataset, place, column, name)
-    chosen = [part.strip() for part in augmentations.split(",") if part.strip()] or list(load_recipes(recipes))
+    chosen = [part.strip() for part in augmentations.split(",") if part.strip()] or list(load_augmentations(recipes))
     rows = table.frame if not image_id else table.subset([image_id]).frame
     table.require_images("Drawing views", list(rows["image_id"]))
     paths = dict(zip(rows["image_id"], rows["path"], strict=True))
     step = max(1, len(paths) // images)
     picked = dict(list(paths.items())[::step][:images])
-    view_sheet(picked, [get_recipe(n, recipes) for n in chosen], views, aug_seed, out)
+    view_sheet(picked, [get_augmentation(n, recipes) for n in chosen], views, aug_seed, out)
     console.print(f"Wrote {out}: {len(picked)} images, {len(chosen)} augmentations, up to {views} views each.")
 
 

@@ -9,7 +9,7 @@ from hamcache.data.digests import file_digests
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.fill import ExtractionSummary, run_extraction
 from hamcache.extract.names import full_name, split_kind
 from hamcache.pipeline.cli.console import console, progress_bar, show_table
@@ -65,7 +65,7 @@ def extract_features(
     from hamcache.extract.backbones import BackboneSpec
     from hamcache.extract.precision import resolve_precision
 
-    recipes = [get_recipe(name, recipes_file) for name in augmentations]
+    recipes = [get_augmentation(name, recipes_file) for name in augmentations]
     device = resolve_device(device)
     resolved = resolve_precision(precision, device)
     files = {full_name(name): path for name, path in (weights or {}).items()}
@@ -146,7 +146,7 @@ def passes_for(features: FeaturesConfig) -> list[tuple[list[str], list[str], int
         most[tuple(names)] = max(views, most.get(tuple(names), 0))
     passes: dict[tuple[tuple[str, ...], int], list[str]] = {}
     for (augmentation, views), names in backbones_of.items():
-        has_no_more = get_recipe(augmentation).distinct_views <= views
+        has_no_more = get_augmentation(augmentation).distinct_views <= views
         in_pass = most[tuple(names)] if has_no_more else views
         passes.setdefault((tuple(names), in_pass), []).append(augmentation)
     return [(list(names), augmentations, views) for (names, views), augmentations in passes.items()]

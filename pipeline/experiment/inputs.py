@@ -18,7 +18,7 @@ from hamcache.data.digests import file_digests
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import Recipe, get_recipe
+from hamcache.extract.augmentations import Augmentation, get_augmentation
 from hamcache.extract.names import full_name
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig, ViewsConfig
 from hamcache.pipeline.errors import FeaturesError
@@ -116,7 +116,7 @@ def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
     """What the blocks of a configuration read: (backbone, augmentation, views) of each store."""
     needed = []
     for block in features.blocks:
-        n_views, needs_none = _needs(block, features.views, get_recipe(block.augmentation))
+        n_views, needs_none = _needs(block, features.views, get_augmentation(block.augmentation))
         if n_views:
             needed.append((block.backbone, block.augmentation, n_views))
         if needs_none:
@@ -124,13 +124,13 @@ def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
     return list(dict.fromkeys(needed))
 
 
-def _needs(block: BlockConfig, policy: ViewsConfig, recipe: Recipe) -> tuple[int, bool]:
+def _needs(block: BlockConfig, policy: ViewsConfig, augmentation: Augmentation) -> tuple[int, bool]:
     """How many views a block reads of its own store (maybe 0), and whether it needs the store of plain images."""
-    needs_none = "plain" in (policy.train, policy.predict) and not recipe.starts_plain
+    needs_none = "plain" in (policy.train, policy.predict) and not augmentation.starts_plain
     if policy.train == policy.predict == "plain" and needs_none:
         return 0, True
     only_first = policy.train == "plain" and policy.predict != "mean"
-    return 1 if only_first else min(block.views, recipe.distinct_views), needs_none
+    return 1 if only_first else min(block.views, augmentation.distinct_views), needs_none
 
 
 class _Finder:
@@ -143,7 +143,7 @@ class _Finder:
     def block(self, block: BlockConfig) -> FeatureBlock | None:
         """The stores of one block, or None where the cache lacks one."""
         policy = self.config.features.views
-        n_views, needs_none = _needs(block, policy, self._recipe(block.augmentation))
+        n_views, needs_none = _needs(block, policy, self._augmentation(block.augmentation))
         store = self._store(block.backbone, block.augmentation, n_views) if n_views else None
         plain = self._store(block.backbone, PLAIN, 1) if needs_none else None
         if (n_views and store is None) or (needs_none and plain is None):
@@ -181,7 +181,7 @@ class _Finder:
             return None
         if len({store.key.precision for store in fitting}) > 1:
             precision = "fp32"  # both are there: the more exact one
-        seed = features.aug_seed if _recipe_of(fitting[0]).is_random else None
+        seed = features.aug_seed if _augmentation_of(fitting[0]).is_random else None
         return self.catalogue.one(
             self.dataset,
             full,
@@ -196,16 +196,16 @@ class _Finder:
         """Stores of this augmentation, which were drawn with the seed asked for if they were drawn at random."""
         found = self.catalogue.find(self.dataset, backbone, augmentation, precision)
         seed = self.config.features.aug_seed
-        return [store for store in found if store.key.seed == seed or not _recipe_of(store).is_random]
+        return [store for store in found if store.key.seed == seed or not _augmentation_of(store).is_random]
 
-    def _recipe(self, augmentation: str) -> Recipe:
-        """The recipe of this name in the cache, which may come from a file of the user's own, or the packaged one."""
+    def _augmentation(self, augmentation: str) -> Augmentation:
+        """The augmentation of this name in the cache (perhaps from a file of the user's own), or the packaged one."""
         found = self.catalogue.find(self.dataset, augmentation=augmentation)
-        return _recipe_of(found[0]) if found else get_recipe(augmentation)
+        return _augmentation_of(found[0]) if found else get_augmentation(augmentation)
 
 
-def _recipe_of(store: FeatureStore) -> Recipe:
-    return Recipe.model_validate(dict(store.key.augmentation))
+def _augmentation_of(store: FeatureStore) -> Augmentation:
+    return Augmentation.model_validate(dict(store.key.augmentation))
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:

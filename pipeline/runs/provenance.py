@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
 
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
@@ -32,7 +32,7 @@ def net_identity(config: ExperimentConfig) -> dict[str, Any]:
         return {}
     params = config.net.params
     recipes = {params["augmentation"], params["predict_augmentation"]}
-    found: dict[str, Any] = {"recipes": [get_recipe(name).to_dict() for name in sorted(recipes)]}
+    found: dict[str, Any] = {"recipes": [get_augmentation(name).to_dict() for name in sorted(recipes)]}
     if params.get("weights"):
         found["weights"] = hashlib.sha256(Path(params["weights"]).read_bytes()).hexdigest()
     return found

@@ -22,12 +22,12 @@ def vectors_of(image_ids, view: int) -> np.ndarray:
     return np.array(rows, dtype=np.float32)
 
 
-def fill(store: FeatureStore, views=(0,), blocks=None, digests=None) -> None:
-    for block in range(store.n_blocks) if blocks is None else blocks:
-        ids = store.block_ids(block)
+def fill(store: FeatureStore, views=(0,), chunks=None, digests=None) -> None:
+    for chunk in range(store.n_chunks) if chunks is None else chunks:
+        ids = store.chunk_ids(chunk)
         found = [(digests or {}).get(i, digest_of(i)) for i in ids]
         for view in views:
-            store.write_block(block, view, range(len(ids)), vectors_of(ids, view), found)
+            store.write_chunk(chunk, view, range(len(ids)), vectors_of(ids, view), found)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def root(tmp_path) -> Root:
 
 @pytest.fixture
 def ids() -> list[str]:
-    return [f"img_{n:04d}" for n in range(150)]  # three blocks, the last one not full
+    return [f"img_{n:04d}" for n in range(150)]  # three chunks, the last one not full
 
 
 @pytest.fixture

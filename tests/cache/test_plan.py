@@ -10,8 +10,8 @@ def run(plan, stores, digests):
     for task in plan.tasks:
         for cell in task.cells:
             ids = [task.image_ids[row] for row in cell.rows]
-            by_folder[cell.folder].write_block(
-                cell.block, cell.view, cell.rows, vectors_of(ids, cell.view), [digests[i] for i in ids]
+            by_folder[cell.folder].write_chunk(
+                cell.chunk, cell.view, cell.rows, vectors_of(ids, cell.view), [digests[i] for i in ids]
             )
 
 
@@ -35,7 +35,7 @@ def test_stores_of_the_same_images_share_a_task_so_that_an_image_is_decoded_once
 def test_no_two_tasks_share_a_chunk(make_store, ids):
     digests = {i: digest_of(i) for i in ids}
     plan = make_plan([(make_store(views=3), 3), (make_store(backbone="b"), 2)], digests)
-    chunks = [(cell.folder, cell.block, cell.view) for task in plan.tasks for cell in task.cells]
+    chunks = [(cell.folder, cell.chunk, cell.view) for task in plan.tasks for cell in task.cells]
     assert len(chunks) == len(set(chunks))
 
 

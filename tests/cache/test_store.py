@@ -16,8 +16,8 @@ from hamcache.cache.store import FeatureStore
 from tests.cache.conftest import DIM, KEY, digest_of, fill, vectors_of
 
 
-def chunk_file(store, array, block, view) -> Path:
-    return Path(store.root.join(store.folder, array, "c", str(block), str(view), "0"))
+def chunk_file(store, array, chunk, view) -> Path:
+    return Path(store.root.join(store.folder, array, "c", str(chunk), str(view), "0"))
 
 
 def test_what_is_written_is_read_back_in_the_order_asked_for(make_store, ids):
@@ -41,7 +41,7 @@ def test_a_reopened_store_is_the_same(make_store, root, ids):
 
 def test_a_hole_is_never_read(make_store, ids):
     store = make_store()
-    fill(store, views=(0,), blocks=(0, 2))
+    fill(store, views=(0,), chunks=(0, 2))
     with pytest.raises(MissingFeaturesError, match="hamcache extract --dataset some/folder --backbones net"):
         store.read(ids)
     with pytest.raises(MissingFeaturesError, match=r"views \[1\] of 1 images"):
@@ -95,18 +95,18 @@ def test_a_kill_before_any_of_its_writes_leaves_a_store_or_none(root, ids, tmp_p
 def test_partial_write_is_not_a_hit(make_store, ids):
     """Features without their digest, as a process killed between the two writes leaves them."""
     store = make_store()
-    fill(store, blocks=(0,))
+    fill(store, chunks=(0,))
     chunk_file(store, "digest", 0, 0).unlink()
-    assert store.block_digests(0, 0) == [""] * 64
+    assert store.chunk_digests(0, 0) == [""] * 64
     with pytest.raises(MissingFeaturesError):
         store.read(ids[:1])
 
 
 def test_digests_without_features_are_not_a_hit(make_store, ids):
     store = make_store()
-    fill(store, blocks=(0,))
+    fill(store, chunks=(0,))
     chunk_file(store, "features", 0, 0).unlink()
-    assert store.block_digests(0, 0) == [""] * 64
+    assert store.chunk_digests(0, 0) == [""] * 64
     with pytest.raises(MissingFeaturesError):
         store.read(ids[:1])
     assert [flaw.what for flaw in store.verify()] == ["features are missing that the digests claim"]
@@ -114,9 +114,9 @@ def test_digests_without_features_are_not_a_hit(make_store, ids):
 
 def test_an_empty_chunk_after_a_power_loss_is_not_a_hit(make_store, ids):
     store = make_store()
-    fill(store, blocks=(0,))
+    fill(store, chunks=(0,))
     chunk_file(store, "features", 0, 0).write_bytes(b"")
-    assert store.block_digests(0, 0) == [""] * 64
+    assert store.chunk_digests(0, 0) == [""] * 64
     with pytest.raises((MissingFeaturesError, CorruptChunkError)):
         store.read(ids[:1])
 
@@ -128,16 +128,16 @@ def test_a_flipped_byte_anywhere_in_a_chunk_is_found_and_never_served(make_store
     store = make_store()
     fill(store, views=(0, 1))
     array = data.draw(st.sampled_from(["features", "digest"]))
-    block, view = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 1))
-    path = chunk_file(store, array, block, view)
+    chunk, view = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 1))
+    path = chunk_file(store, array, chunk, view)
     content = bytearray(path.read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
-    assert [(f.block, f.view) for f in store.verify()] == [(block, view)]
-    assert set(store.block_digests(block, view)) == {""}
+    assert [(f.chunk, f.view) for f in store.verify()] == [(chunk, view)]
+    assert set(store.chunk_digests(chunk, view)) == {""}
     with pytest.raises(CorruptChunkError, match="hamcache extract"):
-        store.read(store.block_ids(block), [view])
-    fill(store, views=(view,), blocks=(block,))  # what the next extract does
+        store.read(store.chunk_ids(chunk), [view])
+    fill(store, views=(view,), chunks=(chunk,))  # what the next extract does
     assert list(store.verify()) == []
     assert np.array_equal(store.read(ids, [view])[:, 0], vectors_of(ids, view))
 
@@ -146,12 +146,12 @@ def test_writing_some_rows_keeps_the_others(make_store, ids):
     store = make_store()
     fill(store)
     new = np.full((1, DIM), 7, np.float32)
-    store.write_block(1, 0, [3], new, [digest_of("changed")])
+    store.write_chunk(1, 0, [3], new, [digest_of("changed")])
     read = store.read(ids)[:, 0]
     assert np.array_equal(read[67], new[0])
     others = [n for n in range(150) if n != 67]
     assert np.array_equal(read[others], vectors_of([ids[n] for n in others], 0))
-    assert store.block_digests(1, 0)[3] == digest_of("changed")
+    assert store.chunk_digests(1, 0)[3] == digest_of("changed")
 
 
 @pytest.mark.parametrize("survives", [1, 2])
@@ -171,9 +171,9 @@ def test_replacing_an_image_is_safe_at_every_moment(make_store, ids, monkeypatch
 
     monkeypatch.setattr(zarr.Array, "__setitem__", dies)
     with pytest.raises(KeyboardInterrupt):
-        store.write_block(0, 0, [5], np.full((1, DIM), 7, np.float32), [digest_of("new")])
+        store.write_chunk(0, 0, [5], np.full((1, DIM), 7, np.float32), [digest_of("new")])
     monkeypatch.undo()
-    assert store.block_digests(0, 0)[5] == ""  # so that the plan computes it, whichever bytes the file has then
+    assert store.chunk_digests(0, 0)[5] == ""  # so that the plan computes it, whichever bytes the file has then
     with pytest.raises(MissingFeaturesError):
         store.read([ids[5]])
     assert np.array_equal(store.read(ids[6:64])[:, 0], vectors_of(ids[6:64], 0))
@@ -194,7 +194,7 @@ def test_growing_keeps_rows_and_adds_room(make_store, ids, root):
     store.grow(["zz_new", "aa_new", ids[0]], views=3)
     assert store.image_ids == [*ids, "aa_new", "zz_new"] and store.n_views == 3
     assert np.array_equal(store.read(ids)[:, 0], vectors_of(ids, 0))
-    assert store.block_digests(2, 0)[-2:] == ["", ""]
+    assert store.chunk_digests(2, 0)[-2:] == ["", ""]
     with pytest.raises(MissingFeaturesError):
         store.read(["aa_new"])
     fill(store, views=(2,))
@@ -207,7 +207,7 @@ def test_growing_keeps_rows_and_adds_room(make_store, ids, root):
 def test_features_that_are_not_finite_are_refused(make_store):
     store = make_store()
     with pytest.raises(ValueError, match="finite"):
-        store.write_block(0, 0, [0], np.full((1, DIM), np.nan, np.float32), [digest_of("x")])
+        store.write_chunk(0, 0, [0], np.full((1, DIM), np.nan, np.float32), [digest_of("x")])
 
 
 def test_a_row_list_altered_by_hand_is_refused(make_store, root, ids):

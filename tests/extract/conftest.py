@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hamcache.data.digests import file_digests
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.fill import run_extraction
 
@@ -14,7 +14,7 @@ OTHER = BackboneSpec("random/test_byobnet.r160_in1k")
 def extract(ham10000_table, tmp_path):
     """Run an extraction into this test's cache; anything can be overridden."""
 
-    def run(table=None, nets=(NET,), recipes=("none",), views=1, root=None, **options):
+    def run(table=None, nets=(NET,), augmentations=("none",), views=1, root=None, **options):
         table = table or ham10000_table
         pairs = [net if isinstance(net, tuple) else (net, "pre_logits") for net in nets]
         return run_extraction(
@@ -22,7 +22,7 @@ def extract(ham10000_table, tmp_path):
             file_digests(table),
             root or tmp_path / "features",
             pairs,
-            [get_recipe(name) if isinstance(name, str) else name for name in recipes],
+            [get_augmentation(name) if isinstance(name, str) else name for name in augmentations],
             views,
             **options,
         )

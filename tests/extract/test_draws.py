@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from hamcache.extract.augmentations import Recipe, get_recipe, load_recipes
+from hamcache.extract.augmentations import Augmentation, get_augmentation, load_augmentations
 from hamcache.extract.draws import PLAIN, ViewDraw, apply_view, draw_view
-from hamcache.extract.errors import RecipeError
+from hamcache.extract.errors import AugmentationError
 
-RECIPES = load_recipes()
+RECIPES = load_augmentations()
 names = st.sampled_from(sorted(RECIPES))
 keys = st.tuples(names, st.integers(0, 2**32), st.text(max_size=20), st.integers(0, 10_000))
 
@@ -158,22 +158,22 @@ def test_every_recipe_gives_uint8_and_changes_something_after_view_0():
 
 
 def test_an_unknown_recipe_offers_the_nearest_and_an_ill_formed_one_says_where(tmp_path):
-    with pytest.raises(RecipeError, match="Did you mean 'dihedral'"):
-        get_recipe("dihedrel")
+    with pytest.raises(AugmentationError, match="Did you mean 'dihedral'"):
+        get_augmentation("dihedrel")
     file = tmp_path / "mine.yaml"
     file.write_text("mine: {affine: {degres: 20}}")
-    with pytest.raises(RecipeError, match=r"'mine'.*affine.degres"):
-        load_recipes(file)
+    with pytest.raises(AugmentationError, match=r"'mine'.*affine.degres"):
+        load_augmentations(file)
     for text in ("- a list", "", "broken: ["):
         file.write_text(text)
-        with pytest.raises(RecipeError, match=r"mine\.yaml"):
-            load_recipes(file)
+        with pytest.raises(AugmentationError, match=r"mine\.yaml"):
+            load_augmentations(file)
     file.write_text("mine: {symmetry: flips, flip: {horizontal: 0.5}}")
-    with pytest.raises(RecipeError, match="drop flip or symmetry"):
-        load_recipes(file)
+    with pytest.raises(AugmentationError, match="drop flip or symmetry"):
+        load_augmentations(file)
 
 
 def test_what_has_no_effect_is_not_in_the_recipes_key():
     assert RECIPES["dihedral"].to_dict() == {"name": "dihedral", "symmetry": "dihedral"}
-    assert Recipe(name="x", canvas=64).to_dict() == Recipe(name="x").to_dict()
+    assert Augmentation(name="x", canvas=64).to_dict() == Augmentation(name="x").to_dict()
     assert RECIPES["rotate"].to_dict()["canvas"] == 320

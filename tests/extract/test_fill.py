@@ -19,7 +19,7 @@ from hamcache.cache.errors import CacheInUseError, MissingFeaturesError
 from hamcache.cache.lock import writing
 from hamcache.cache.storage import Root
 from hamcache.data.ham10000 import read_table
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import apply_view, draw_view
@@ -34,21 +34,21 @@ def paths_of(table) -> dict[str, Path]:
 
 def test_stored_features_are_what_the_network_gives_for_that_view_of_that_image(extract, ham10000_table, tmp_path):
     """The whole way by hand, for a few images: decode, draw, resize, forward."""
-    extract(recipes=["original"], views=2)
+    extract(augmentations=["original"], views=2)
     store = Catalogue(tmp_path / "features").one(ham10000_table.name, NET.name, "original")
-    network, recipe = load_backbone(NET), get_recipe("original")
+    network, augmentation = load_backbone(NET), get_augmentation("original")
     for image_id in list(ham10000_table.frame["image_id"])[::25]:
         image = decode_image(paths_of(ham10000_table)[image_id].read_bytes())
         for view in (0, 1):
-            seen = network.preprocessing.resize(apply_view(image, draw_view(recipe, 0, image_id, view)))
+            seen = network.preprocessing.resize(apply_view(image, draw_view(augmentation, 0, image_id, view)))
             expected = network.features(seen[None])["pre_logits"][0].numpy()
             assert np.allclose(store.read([image_id], [view])[0, 0], expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_the_second_run_decodes_nothing_and_writes_nothing(extract, tmp_path):
-    first = extract(nets=[NET, OTHER], recipes=["none", "flip", "original"], views=3)
+    first = extract(nets=[NET, OTHER], augmentations=["none", "flip", "original"], views=3)
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "features").rglob("*") if p.is_file()}
-    again = extract(nets=[NET, OTHER], recipes=["none", "flip", "original"], views=3)
+    again = extract(nets=[NET, OTHER], augmentations=["none", "flip", "original"], views=3)
     assert first.n_decoded == 78 and first.n_written == 78 * 2 * (1 + 3 + 3) and first.n_reused == 0
     assert again.n_decoded == again.n_written == 0 and again.n_reused == first.n_written
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "features").rglob("*") if p.is_file()} == files
@@ -57,29 +57,33 @@ def test_the_second_run_decodes_nothing_and_writes_nothing(extract, tmp_path):
 def test_one_worker_and_several_store_the_same_bits(extract, tmp_path):
     for workers in (1, 2, 5):
         extract(
-            nets=[NET, (NET, "stages")], recipes=["original"], views=2, root=tmp_path / f"w{workers}", workers=workers
+            nets=[NET, (NET, "stages")],
+            augmentations=["original"],
+            views=2,
+            root=tmp_path / f"w{workers}",
+            workers=workers,
         )
     one, two, five = (everything(Catalogue(tmp_path / f"w{n}")) for n in (1, 2, 5))
     assert len(one) == 2 and all(np.array_equal(one[f], two[f]) and np.array_equal(one[f], five[f]) for f in one)
 
 
 def test_backbones_extracted_together_or_apart_store_the_same_bits(extract, tmp_path):
-    extract(nets=[NET, OTHER, (NET, "stages")], recipes=["none", "flip"], views=4, root=tmp_path / "together")
+    extract(nets=[NET, OTHER, (NET, "stages")], augmentations=["none", "flip"], views=4, root=tmp_path / "together")
     for net in ((NET, "stages"), OTHER, NET):
-        for recipe in ("flip", "none"):
-            extract(nets=[net], recipes=[recipe], views=4, root=tmp_path / "apart")
+        for augmentation in ("flip", "none"):
+            extract(nets=[net], augmentations=[augmentation], views=4, root=tmp_path / "apart")
     together, apart = everything(Catalogue(tmp_path / "together")), everything(Catalogue(tmp_path / "apart"))
     assert together.keys() == apart.keys() and all(np.array_equal(together[f], apart[f]) for f in together)
 
 
 def test_more_views_compute_only_the_new_ones(extract, tmp_path):
-    extract(recipes=["rotate"], views=2)
+    extract(augmentations=["rotate"], views=2)
     before = everything(Catalogue(tmp_path / "features"))
-    summary = extract(recipes=["rotate"], views=5)
+    summary = extract(augmentations=["rotate"], views=5)
     assert summary.n_written == 3 * 78 and summary.n_reused == 2 * 78
     after = everything(Catalogue(tmp_path / "features"))
     assert all(np.array_equal(after[f][:, :2], before[f]) for f in before)
-    extract(recipes=["rotate"], views=5, root=tmp_path / "at once")
+    extract(augmentations=["rotate"], views=5, root=tmp_path / "at once")
     assert all(np.array_equal(x, after[f]) for f, x in everything(Catalogue(tmp_path / "at once")).items())
 
 
@@ -94,11 +98,11 @@ def test_more_images_compute_only_the_new_ones_and_disturb_none(extract, ham1000
 
 
 def test_a_replaced_image_is_the_only_one_computed_again(extract, ham10000_table, tmp_path):
-    extract(nets=[NET, OTHER], recipes=["flip"], views=2)
+    extract(nets=[NET, OTHER], augmentations=["flip"], views=2)
     ids = list(ham10000_table.frame["image_id"])
     before = {f: x.copy() for f, x in everything(Catalogue(tmp_path / "features")).items()}
     Image.new("RGB", (40, 30), (10, 200, 90)).save(paths_of(ham10000_table)[ids[7]])
-    summary = extract(nets=[NET, OTHER], recipes=["flip"], views=2)
+    summary = extract(nets=[NET, OTHER], augmentations=["flip"], views=2)
     assert (summary.n_decoded, summary.n_written) == (1, 2 * 2)
     for folder, features in everything(Catalogue(tmp_path / "features")).items():
         changed = np.flatnonzero((features != before[folder]).any(axis=(1, 2)))
@@ -106,7 +110,7 @@ def test_a_replaced_image_is_the_only_one_computed_again(extract, ham10000_table
 
 
 def test_a_flipped_byte_is_mended_by_the_same_command_which_recomputes_only_that_chunk(extract, tmp_path):
-    extract(nets=[NET, OTHER], recipes=["flip"], views=2)
+    extract(nets=[NET, OTHER], augmentations=["flip"], views=2)
     catalogue = Catalogue(tmp_path / "features")
     before = everything(catalogue)
     store = catalogue.stores()[0]
@@ -115,26 +119,26 @@ def test_a_flipped_byte_is_mended_by_the_same_command_which_recomputes_only_that
     content[len(content) // 2] ^= 4
     chunk.write_bytes(content)
     assert len(list(store.verify())) == 1
-    summary = extract(nets=[NET, OTHER], recipes=["flip"], views=2)
+    summary = extract(nets=[NET, OTHER], augmentations=["flip"], views=2)
     assert summary.n_written == summary.n_decoded == 78 - 64
     assert list(store.verify()) == []
     assert all(np.array_equal(x, before[f]) for f, x in everything(catalogue).items())
 
 
 def test_precision_weights_recipe_and_seed_never_hit_each_other(extract, tmp_path):
-    first = extract(recipes=["rotate"])
-    changed = get_recipe("rotate").model_copy(
-        update={"affine": get_recipe("original").affine.model_copy(update={"degrees": 5})}
+    first = extract(augmentations=["rotate"])
+    changed = get_augmentation("rotate").model_copy(
+        update={"affine": get_augmentation("original").affine.model_copy(update={"degrees": 5})}
     )
     others = [
-        extract(recipes=["rotate"], seed=1),
-        extract(recipes=[changed]),
-        extract(nets=[replace(NET, fit="squash")], recipes=["rotate"]),
+        extract(augmentations=["rotate"], seed=1),
+        extract(augmentations=[changed]),
+        extract(nets=[replace(NET, fit="squash")], augmentations=["rotate"]),
     ]
     assert first.n_written == 78 and [o.n_written for o in others] == [78] * 3
     assert len(Catalogue(tmp_path / "features").stores()) == 4
     assert (
-        extract(recipes=["flip"]).n_written == 78 and extract(recipes=["flip"], seed=1).n_written == 0
+        extract(augmentations=["flip"]).n_written == 78 and extract(augmentations=["flip"], seed=1).n_written == 0
     )  # nothing drawn
 
 
@@ -157,7 +161,7 @@ def damaged(ham10000_folder, ham10000_table):
 
 def test_a_bad_image_costs_that_image_only(extract, ham10000_folder, damaged, tmp_path):
     table = read_table(ham10000_folder)
-    summary = extract(table=table, nets=[NET, OTHER], recipes=["none", "flip"], views=2)
+    summary = extract(table=table, nets=[NET, OTHER], augmentations=["none", "flip"], views=2)
     assert {bad.image_id for bad in summary.quarantined} == set(damaged) and summary.n_new_bad == 4
     assert all(damaged[bad.image_id] in bad.reason for bad in summary.quarantined)
     good = [i for i in table.frame["image_id"] if i not in damaged]
@@ -165,7 +169,7 @@ def test_a_bad_image_costs_that_image_only(extract, ham10000_folder, damaged, tm
         assert np.isfinite(store.read(good, list(range(store.n_views)))).all()
         with pytest.raises(MissingFeaturesError):
             store.read([next(iter(damaged))])
-    again = extract(table=table, nets=[NET, OTHER], recipes=["none", "flip"], views=2)
+    again = extract(table=table, nets=[NET, OTHER], augmentations=["none", "flip"], views=2)
     assert again.n_decoded == again.n_written == again.n_new_bad == 0 and len(again.quarantined) == 4
 
 
@@ -200,9 +204,9 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_error(extract, monkeypatc
 def test_an_existing_cluster_of_processes_stores_the_same_bits(extract, tmp_path):
     from distributed import LocalCluster
 
-    extract(recipes=["original"], root=tmp_path / "threads")
+    extract(augmentations=["original"], root=tmp_path / "threads")
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        summary = extract(recipes=["original"], root=tmp_path / "processes", scheduler=cluster.scheduler_address)
+        summary = extract(augmentations=["original"], root=tmp_path / "processes", scheduler=cluster.scheduler_address)
     assert summary.n_written == 78
     a, b = (everything(Catalogue(tmp_path / kind)) for kind in ("threads", "processes"))
     assert a.keys() == b.keys() and all(np.array_equal(a[f], b[f]) for f in a)
@@ -214,13 +218,13 @@ from pathlib import Path
 from hamcache.data.digests import file_digests
 from hamcache.data.ham10000 import read_table
 from hamcache.extract.backbones import BackboneSpec
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.fill import run_extraction
 folder, root = sys.argv[1:]
 table = read_table(Path(folder))
 nets = [(BackboneSpec("random/test_resnet.r160_in1k"), kind) for kind in ("pre_logits", "stages")]
 print("ready", flush=True)
-run_extraction(table, file_digests(table), root, nets, [get_recipe("original")], 6, workers=2,
+run_extraction(table, file_digests(table), root, nets, [get_augmentation("original")], 6, workers=2,
                on_progress=lambda p: print(p.done, flush=True))
 """
 
@@ -229,7 +233,7 @@ def test_killed_at_random_moments_and_resumed_the_store_has_the_same_bits(make_h
     folder = make_ham10000(tmp_path / "data", lesions={"nv": 120, "mel": 80, "bcc": 40})
     table = read_table(folder)
     nets = [NET, (NET, "stages")]
-    extract(table=table, nets=nets, recipes=["original"], views=6, root=tmp_path / "undisturbed")
+    extract(table=table, nets=nets, augmentations=["original"], views=6, root=tmp_path / "undisturbed")
     generator = random.Random(0)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     kills = 0
@@ -242,7 +246,7 @@ def test_killed_at_random_moments_and_resumed_the_store_has_the_same_bits(make_h
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert kills >= 3
-    extract(table=table, nets=nets, recipes=["original"], views=6, root=tmp_path / "killed")
+    extract(table=table, nets=nets, augmentations=["original"], views=6, root=tmp_path / "killed")
     undisturbed, killed = (everything(Catalogue(tmp_path / kind)) for kind in ("undisturbed", "killed"))
     assert undisturbed.keys() == killed.keys()
     assert all(np.array_equal(undisturbed[f], killed[f]) for f in undisturbed)
@@ -265,8 +269,8 @@ def test_ctrl_c_leaves_a_valid_store_that_the_next_run_completes(extract, tmp_pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(recipes=["original"], views=2, on_progress=interrupt)
+        extract(augmentations=["original"], views=2, on_progress=interrupt)
     assert [flaw for s in Catalogue(tmp_path / "features").stores() for flaw in s.verify()] == []
-    summary = extract(recipes=["original"], views=2)
+    summary = extract(augmentations=["original"], views=2)
     assert summary.n_reused + summary.n_written == 156 and summary.n_reused >= 14 * 2
     shutil.rmtree(tmp_path / "features")

@@ -13,11 +13,11 @@ import yaml
 
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
-from hamcache.cache.store import BLOCK_ROWS, FeatureStore
+from hamcache.cache.store import CHUNK_ROWS, FeatureStore
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.pipeline.config.schema import ExperimentConfig, load_config
 from hamcache.pipeline.experiment.runner import draw
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, load_sweep_config
@@ -54,7 +54,7 @@ class World:
         With `lesion` the images of one lesion have something in common, of that size.
         """
         table = self.table()
-        recipe = get_recipe(augmentation)
+        recipe = get_augmentation(augmentation)
         key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, recipe.to_dict(), seed, precision)
         root = Root(self.workspace / "features")
         ids = list(table.frame["image_id"]) if images is None else list(images)
@@ -64,14 +64,14 @@ class World:
         groups = dict(zip(table.frame["image_id"], table.frame["group"], strict=True))
         paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
         means = np.random.default_rng(sum(backbone.encode())).normal(size=(len(CLASSES), DIM)) * skill
-        for block in range(store.n_blocks):
-            inside = ids[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
+        for chunk in range(store.n_chunks):
+            inside = ids[chunk * CHUNK_ROWS : (chunk + 1) * CHUNK_ROWS]
             for view in range(views):
                 name = "plain" if view == 0 and recipe.starts_plain else f"{augmentation}{view}"
                 features = np.stack([means[labels[i]] + noise(backbone, i, name) for i in inside])
                 features += lesion * np.stack([noise(backbone, groups[i]) for i in inside])
                 digests = [sha256(Path(paths[i]).read_bytes()).hexdigest() for i in inside]
-                store.write_block(block, view, range(len(inside)), features.astype(np.float32), digests)
+                store.write_chunk(chunk, view, range(len(inside)), features.astype(np.float32), digests)
         return store
 
     def config(self, *overrides: str, base: dict | None = None) -> ExperimentConfig:

@@ -14,7 +14,7 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError, extract_command
 from hamcache.cache.keys import DEFAULT_KIND
 from hamcache.cache.store import FeatureStore
-from hamcache.extract.augmentations import Recipe
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.names import full_name
 from hamcache.pipeline.experiment.feature_blocks import read_checked
 from hamcache.pipeline.inspect.neighbours import unit_rows
@@ -56,7 +56,9 @@ def choose_sources(
         MissingFeaturesError: Of a backbone (or of any) there are no plain features of all images; names the command.
     """
     stores = [
-        store for store in catalogue.stores(dataset) if not Recipe.model_validate(store.key.augmentation).is_random
+        store
+        for store in catalogue.stores(dataset)
+        if not Augmentation.model_validate(store.key.augmentation).is_random
     ]
     if backbones:
         names = [full_name(name) for name in backbones]
@@ -82,7 +84,10 @@ def choose_sources(
 
 def _ranked(stores: Iterable[FeatureStore]) -> list[tuple[int, FeatureStore]]:
     """Stores with numbers of views that are a group of symmetries, in the order in which they are to be tried."""
-    most = {store: min(store.n_views, Recipe.model_validate(store.key.augmentation).distinct_views) for store in stores}
+    most = {
+        store: min(store.n_views, Augmentation.model_validate(store.key.augmentation).distinct_views)
+        for store in stores
+    }
     usable = [(views, store) for store in most for views in _GROUPS if views <= most[store]]
     return sorted(usable, key=lambda one: (-one[0], one[1].key.precision != "fp32", one[1].key.digest))
 

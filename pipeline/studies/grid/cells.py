@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.pipeline.errors import ConfigError, RunError
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.studies.experiments import Experiment, Outcome, all_features, head_of, plan, run_all
@@ -41,7 +41,7 @@ def plan_grid(
 
     Args:
         backbones: The rows; `A+B` makes a hybrid.
-        augmentations: The columns; names of recipes.
+        augmentations: The columns; names of augmentations.
         head: The head of every cell; empty: that of `config`.
         views: Views of each augmentation that has as many.
         seeds: Seeds of split and head; none: that of `config`.
@@ -51,7 +51,7 @@ def plan_grid(
 
     Raises:
         ConfigError: No backbone or augmentation, an empty name, one that is listed twice, or one `plan` refuses.
-        RecipeError: An unknown augmentation.
+        AugmentationError: An unknown augmentation.
     """
     for what, names in (("backbones", backbones), ("augmentations", augmentations), ("seeds", seeds)):
         if what != "seeds" and (not names or not all(names)):
@@ -61,7 +61,7 @@ def plan_grid(
         repeated = [name for name in names if names.count(name) > 1]
         if repeated:
             raise ConfigError(f"{what}: expected each once, got {repeated[0]!r} more than once")
-    n_views = {name: min(views, get_recipe(name).distinct_views) for name in augmentations}
+    n_views = {name: min(views, get_augmentation(name).distinct_views) for name in augmentations}
     of_seed = [[f"seed={seed}"] for seed in seeds] or [[]]
     cells = []
     for backbone, augmentation, setting in product(backbones, augmentations, of_seed):
@@ -88,14 +88,14 @@ def plan_grid(
 def same_views(augmentations: Mapping[str, int]) -> list[list[str]]:
     """Augmentations, by the views of each, whose views are the same pictures, so that their columns are equal.
 
-    Symmetries are counted through in one order, the plain image first, so as many of one recipe are as many of another.
+    Symmetries are counted through in one order, the plain image first, so equally many of two augmentations are equal.
 
     >>> same_views({"none": 1, "flip": 2, "dihedral": 2, "rotate": 2})
     [['flip', 'dihedral']]
     """
     alike: dict[int, list[str]] = {}
     for name, views in augmentations.items():
-        if not get_recipe(name).is_random:
+        if not get_augmentation(name).is_random:
             alike.setdefault(views, []).append(name)
     return [names for names in alike.values() if len(names) > 1]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hamcache.extract.augmentations import Recipe, get_recipe
+from hamcache.extract.augmentations import Augmentation, get_augmentation
 from hamcache.extract.backbones import Backbone
 from hamcache.extract.draws import ViewDraw, draw_view
 from hamcache.extract.preprocess import Preprocessing
@@ -82,7 +82,7 @@ class _HeadRun(nn.Module):
         self.is_independent = policy.pairing == "independent"
         specs = list(dict.fromkeys(source.spec for source in sources))
         backbones = [shared_backbone(spec) for spec in specs]
-        draws = [_draws(source.recipe, source.views) for source in sources]
+        draws = [_draws(source.augmentation, source.views) for source in sources]
         seen = []
         for spec, backbone in zip(specs, backbones, strict=True):
             own = [d for source, listed in zip(sources, draws, strict=True) if source.spec == spec for d in listed]
@@ -126,7 +126,7 @@ class _NetRun(nn.Module):
     def __init__(self, heads: Sequence[Any], params: Mapping[str, Any]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(_Net(head) for head in heads)
-        listed = _draws(get_recipe(params["predict_augmentation"]), params["predict_views"])
+        listed = _draws(get_augmentation(params["predict_augmentation"]), params["predict_views"])
         draws = tuple(dict.fromkeys(listed))
         self.places = [draws.index(draw) for draw in listed]
         preprocessing = getattr(heads[0], "head", heads[0]).network_.preprocessing
@@ -195,16 +195,16 @@ def _chosen(views: Tensor, places: Sequence[int]) -> Tensor:
     return views if list(places) == list(range(len(views))) else torch.stack([views[place] for place in places])
 
 
-def _draws(recipe: Recipe, views: int) -> list[ViewDraw]:
+def _draws(augmentation: Augmentation, views: int) -> list[ViewDraw]:
     """What happens to an image in each view.
 
     Raises:
         ExportError: Views that are drawn at random.
     """
-    if recipe.is_random:
+    if augmentation.is_random:
         raise ExportError(
             f"Expected a run that predicts from whole images or their symmetries, but its views are drawn at random "
-            f"({recipe.name!r}), from a generator that no ONNX graph has. Train with features.views.predict=plain, or "
-            "with an augmentation such as dihedral."
+            f"({augmentation.name!r}), from a generator that no ONNX graph has. Train with "
+            "features.views.predict=plain, or with an augmentation such as dihedral."
         )
-    return [draw_view(recipe, 0, "", view) for view in range(views)]
+    return [draw_view(augmentation, 0, "", view) for view in range(views)]

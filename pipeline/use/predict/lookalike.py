@@ -7,7 +7,7 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.keys import DEFAULT_KIND, FeatureKey
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
-from hamcache.extract.augmentations import Recipe
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.errors import ExtractError
 from hamcache.extract.names import RANDOM, full_name
@@ -40,11 +40,11 @@ def lookalike_source(
 
     stores = Catalogue(root).stores(run.provenance["summary"]["dataset"])
     for store in sorted(stores, key=worth):
-        recipe = Recipe.model_validate(dict(store.key.augmentation))
-        if recipe.starts_plain and store.key.kind == DEFAULT_KIND and known <= store.row_of.keys():
+        augmentation = Augmentation.model_validate(dict(store.key.augmentation))
+        if augmentation.starts_plain and store.key.kind == DEFAULT_KIND and known <= store.row_of.keys():
             spec = _network_of(store.key, files.get(store.key.backbone, ""), device)
             if spec is not None:
-                return BlockSource(spec, store.key.kind, recipe, store.key.seed, 1, store.folder, store)
+                return BlockSource(spec, store.key.kind, augmentation, store.key.seed, 1, store.folder, store)
     return None
 
 

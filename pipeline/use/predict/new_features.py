@@ -16,7 +16,7 @@ from hamcache.cache.errors import CorruptStoreError
 from hamcache.cache.keys import FeatureKey, explain
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
-from hamcache.extract.augmentations import Recipe, get_recipe
+from hamcache.extract.augmentations import Augmentation, get_augmentation
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.draws import ViewDraw, apply_view, draw_view
 from hamcache.extract.names import full_name, split_kind
@@ -41,7 +41,7 @@ class BlockSource:
     Attributes:
         spec: The network.
         kind: Which features of it.
-        recipe: The augmentation that views are drawn with.
+        augmentation: Draws the views.
         seed: Of the draws.
         views: How many views the run predicts from: 0 to `views` - 1.
         folder: The store's folder below the features root.
@@ -50,7 +50,7 @@ class BlockSource:
 
     spec: BackboneSpec
     kind: str
-    recipe: Recipe
+    augmentation: Augmentation
     seed: int
     views: int
     folder: str
@@ -99,10 +99,14 @@ def _source(
     likely = here[0].key.precision if here else PRECISIONS[0]
     backbone = shared_backbone(BackboneSpec(name, files.get(name, ""), precision=likely), device)
     wanted = [block.augmentation, PLAIN] if features.views.predict == "plain" else [block.augmentation]
-    recipes: dict[str, Recipe] = {}
+    recipes: dict[str, Augmentation] = {}
     for augmentation in wanted:
         own = [store for store in here if store.key.augmentation_name == augmentation]
-        recipe = Recipe.model_validate(dict(own[0].key.augmentation)) if own else get_recipe(augmentation, recipes_file)
+        recipe = (
+            Augmentation.model_validate(dict(own[0].key.augmentation))
+            if own
+            else get_augmentation(augmentation, recipes_file)
+        )
         if features.views.predict != "plain" or recipe.starts_plain:
             recipes[augmentation] = recipe
     dataset = next(iter(recorded)).split("/")[0]
@@ -208,7 +212,7 @@ class FeatureMaker:
 
     def _draws(self, block: int, image_id: str) -> list[ViewDraw]:
         source = self.sources[block]
-        return [draw_view(source.recipe, source.seed, image_id, view) for view in range(source.views)]
+        return [draw_view(source.augmentation, source.seed, image_id, view) for view in range(source.views)]
 
     def _forward(self, network: _Network, views: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:
         """Features float32 `[len(views), dim]` of each kind."""

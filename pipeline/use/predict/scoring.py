@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hamcache.cache.storage import Root
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.errors import BadImageError
 from hamcache.heads.logit_adjustment import LogitAdjusted
 from hamcache.heads.nets.decoded import ahead, default_threads, in_memory, reduced
@@ -150,7 +150,7 @@ class NetScorer:
             (net.head if isinstance(net, LogitAdjusted) else net).network_.to(device)
         assert run.config.net is not None
         self._stored_side = run.config.net.params["stored_side"]
-        recipe = get_recipe(run.config.net.params["predict_augmentation"]).to_dict()
+        recipe = get_augmentation(run.config.net.params["predict_augmentation"]).to_dict()
         if recipe not in run.provenance.get("recipes", [recipe]):
             raise PredictionError(
                 f"Expected the recipe {recipe['name']!r} that run {run.id} predicts with, but this version has another "

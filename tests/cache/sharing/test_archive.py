@@ -102,8 +102,8 @@ def test_where_it_came_from_is_kept_but_for_the_path(store, file, elsewhere):
 
 def test_holes_stay_holes(make_store, tmp_path, elsewhere):
     store = make_store(views=3)
-    fill(store, views=(0,), blocks=[0, 2])
-    fill(store, views=(2,), blocks=[1])
+    fill(store, views=(0,), chunks=[0, 2])
+    fill(store, views=(2,), chunks=[1])
     write_archive(tmp_path / "f.zip", [store], {})
     (done,) = take_in(tmp_path / "f.zip", elsewhere)
     arrived = Catalogue(elsewhere).get(store.key)
@@ -162,8 +162,8 @@ def test_a_store_with_other_rows_gets_what_it_lacks(make_store, root, tmp_path, 
     own = FeatureStore.create(elsewhere, whole.key, whole.dim, some, {"dataset": "mine"})
     own.grow(views=1)
     marked = {i: vectors_of([i], 0)[0] + 0.5 for i in some[:20]}  # computed here, from the same bytes: kept
-    own.write_block(0, 0, range(20), np.stack(list(marked.values())), [digest_of(i) for i in marked])
-    own.write_block(0, 0, [60], vectors_of(["of_mine"], 0), [digest_of("of_mine")])
+    own.write_chunk(0, 0, range(20), np.stack(list(marked.values())), [digest_of(i) for i in marked])
+    own.write_chunk(0, 0, [60], vectors_of(["of_mine"], 0), [digest_of("of_mine")])
     (done,) = take_in(tmp_path / "whole.zip", elsewhere)
     own = Catalogue(elsewhere).get(whole.key)
     assert (done.is_new, done.n_vectors, done.n_written) == (False, 300, 280)
@@ -178,7 +178,7 @@ def test_a_store_with_other_rows_gets_what_it_lacks(make_store, root, tmp_path, 
 def test_vectors_of_another_version_of_an_image_are_refused(make_store, file, elsewhere):
     take_in(file, elsewhere)
     (own,) = Catalogue(elsewhere).stores()
-    own.write_block(1, 0, [3], vectors_of(["changed"], 0), [digest_of("changed")])
+    own.write_chunk(1, 0, [3], vectors_of(["changed"], 0), [digest_of("changed")])
     before = state_of(elsewhere)
     with pytest.raises(StoreConflictError, match=r"other versions of 1 images .*img_0067.*cache rm"):
         take_in(file, elsewhere)
@@ -192,7 +192,7 @@ def test_one_conflict_keeps_all_stores_of_an_archive_out(make_store, tmp_path, e
     write_archive(tmp_path / "f.zip", stores, {})
     own = FeatureStore.create(elsewhere, stores[1].key, stores[1].dim, ["img_0000"], {})
     own.grow(views=1)
-    own.write_block(0, 0, [0], vectors_of(["x"], 0), [digest_of("x")])
+    own.write_chunk(0, 0, [0], vectors_of(["x"], 0), [digest_of("x")])
     with pytest.raises(StoreConflictError):
         take_in(tmp_path / "f.zip", elsewhere)
     assert [store.key.backbone for store in Catalogue(elsewhere).stores()] == ["b"]

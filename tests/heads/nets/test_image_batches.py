@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.preprocess import Preprocessing
 from hamcache.heads.nets.decoded import in_memory
 from hamcache.heads.nets.image_batches import TrainingBatches, ViewSource, repeat_numbers, stacked
@@ -15,18 +15,20 @@ IDS = [f"i{number:02d}" for number in range(30)]
 Y = np.array([0] * 20 + [1] * 7 + [2] * 3)
 
 
-def source(recipe: str = "original", ids: list[str] | None = None, size: tuple[int, int] = (12, 16)) -> ViewSource:
+def source(
+    augmentation: str = "original", ids: list[str] | None = None, size: tuple[int, int] = (12, 16)
+) -> ViewSource:
     rng = np.random.default_rng(0)
     images = in_memory(
         {image_id: torch.from_numpy(rng.integers(0, 256, (3, 15, 20), dtype=np.uint8)) for image_id in IDS}
     )
     preprocessing = Preprocessing(size, "squash", 1.0, "bilinear", (0.5,) * 3, (0.25,) * 3)
-    return ViewSource(images, ids or IDS, get_recipe(recipe), preprocessing, seed=3)
+    return ViewSource(images, ids or IDS, get_augmentation(augmentation), preprocessing, seed=3)
 
 
-def batches(seed: int = 0, sampler: str = "shuffle", epoch: int = 0, recipe: str = "original") -> TrainingBatches:
+def batches(seed: int = 0, sampler: str = "shuffle", epoch: int = 0, augmentation: str = "original") -> TrainingBatches:
     data = SimpleNamespace(X=np.arange(len(Y)), y=Y)
-    return TrainingBatches(data, source(recipe), 8, seed, sampler, epoch)
+    return TrainingBatches(data, source(augmentation), 8, seed, sampler, epoch)
 
 
 @given(st.integers(0, 29), st.integers(0, 1000), st.integers(0, 3))
@@ -61,7 +63,7 @@ def test_the_batches_of_an_epoch_depend_on_its_number_and_not_on_those_before() 
 
 
 def test_shuffled_batches_show_every_image_once_with_its_code_in_batches_of_like_size() -> None:
-    seen = list(batches(recipe="none"))
+    seen = list(batches(augmentation="none"))
     assert [len(images) for images, _ in seen] == [8, 8, 7, 7]
     plain = {source("none").view(row, 0).numpy().tobytes(): Y[row] for row in range(30)}
     shown = [

@@ -11,7 +11,7 @@ import torch
 from hamcache.data.digests import file_digests
 from hamcache.data.ham10000 import read_table
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import get_recipe
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.fill import run_extraction
 from hamcache.heads.errors import WarmStartError
@@ -155,7 +155,7 @@ def cached(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace(tmp_path_factory.mktemp("cached"))
     table = read_table(folder)
     backbones = [(BackboneSpec("random/test_resnet"), "pre_logits")]
-    run_extraction(table, file_digests(table), workspace / "features", backbones, [get_recipe("none")], workers=1)
+    run_extraction(table, file_digests(table), workspace / "features", backbones, [get_augmentation("none")], workers=1)
     return workspace
 
 

@@ -72,9 +72,9 @@ def test_a_mirrored_copy_has_the_descriptor_of_its_original(world) -> None:
     ids = list(table.frame["image_id"])
     first, second = ids[0], ids[100]
     for view in range(4):
-        block, row = divmod(store.row_of[second], 64)
+        chunk, row = divmod(store.row_of[second], 64)
         digest = store.made_from(view)[second]
-        store.write_block(block, view, [row], store.read([first], [view ^ 1])[:, 0], [digest])
+        store.write_chunk(chunk, view, [row], store.read([first], [view ^ 1])[:, 0], [digest])
     rows = describe(sources(world), ids, {})
     assert rows[0] @ rows[100] == pytest.approx(1, abs=1e-3)
     np.testing.assert_allclose((rows**2).sum(axis=1), 1, rtol=1e-5)
@@ -87,11 +87,11 @@ def test_every_backbone_counts_the_same_and_no_column_by_its_scale(world) -> Non
     rows = describe(sources(world), store.image_ids, {})
     assert rows.shape == (len(store.image_ids), 16)
     np.testing.assert_allclose((rows[:, :8] ** 2).sum(axis=1), 0.5, rtol=1e-5)
-    for block in range(store.n_blocks):
-        ids = store.block_ids(block)
+    for chunk in range(store.n_chunks):
+        ids = store.chunk_ids(chunk)
         scaled = store.read(ids)[:, 0] * np.float32([1, 100, 0.01, 1, 1, 1, 7, 1]) + 5
         digests = [store.made_from(0)[i] for i in ids]
-        store.write_block(block, 0, range(len(ids)), scaled, digests)
+        store.write_chunk(chunk, 0, range(len(ids)), scaled, digests)
     np.testing.assert_allclose(describe(sources(world), store.image_ids, {}), rows, atol=2e-3)
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hamcache.cache.errors import MissingFeaturesError
-from hamcache.extract.errors import RecipeError
+from hamcache.extract.errors import AugmentationError
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.errors import ConfigError, FeaturesError, GridError, GridNotFoundError, RunError
@@ -81,7 +81,7 @@ def test_every_augmentation_meets_every_backbone_and_seed_with_the_views_it_has(
         ({"backbones": ["net_a", ""]}, ConfigError, "backbones: expected names"),
         ({"augmentations": ["flip", "flip"]}, ConfigError, "augmentations: expected each once, got 'flip'"),
         ({"seeds": [1, 1]}, ConfigError, "seeds: expected each once"),
-        ({"augmentations": ["flop"]}, RecipeError, "'flop'. Did you mean 'flip'"),
+        ({"augmentations": ["flop"]}, AugmentationError, "'flop'. Did you mean 'flip'"),
         ({"settings": ["features=net_a"]}, ConfigError, "leave features.blocks out"),
         ({"settings": ["head.hiden=3"]}, ConfigError, "hiden"),
     ],
