@@ -20,7 +20,7 @@ PARTS = ("train", "validation", "test")
 POLICIES = ("one_per_lesion", "single_image_lesions", "grouped")
 TRAIN_IMAGES = ("one", "all")
 
-_COLUMNS = ["image_id", "group", "label", "split"]
+_COLUMNS = ["image_id", "group", "label", "part"]
 _TITLE = "# hamcache split, version 1"
 
 
@@ -28,7 +28,7 @@ _TITLE = "# hamcache split, version 1"
 class Split:
     """Which image is in which part. Making one checks that no group is in two parts.
 
-    frame: str columns image_id, group, label and split (one of `PARTS`), sorted by image_id. Images that the policy
+    frame: str columns image_id, group, label and part (one of `PARTS`), sorted by image_id. Images that the policy
         leaves out are not in it.
     policy, seed, test_seed, test_fraction, validation_fraction, train_images: as given to `make_split`.
     fold: "2/5" for the second of five folds (see `make_folds`), else "".
@@ -53,7 +53,7 @@ class Split:
         """The image_ids of a part, sorted."""
         if part not in PARTS:
             raise SplitError(unknown_name("part", part, PARTS))
-        return list(self.frame["image_id"][self.frame["split"] == part])
+        return list(self.frame["image_id"][self.frame["part"] == part])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -109,11 +109,11 @@ class Split:
 
 def check_split(frame: pd.DataFrame) -> None:
     """Raises LeakError where a group is in two parts, SplitError where an image is repeated or a part is unknown."""
-    unknown = sorted(set(frame["split"]) - set(PARTS))
+    unknown = sorted(set(frame["part"]) - set(PARTS))
     if unknown:
         raise SplitError(unknown_name("part", str(unknown[0]), PARTS))
     parts_of: dict[str, set[str]] = {}
-    for group, part in zip(frame["group"], frame["split"], strict=True):
+    for group, part in zip(frame["group"], frame["part"], strict=True):
         parts_of.setdefault(group, set()).add(part)
     leaks = [f"{group} ({'+'.join(sorted(parts))})" for group, parts in sorted(parts_of.items()) if len(parts) > 1]
     if leaks:
@@ -261,7 +261,7 @@ def _assemble(images: pd.DataFrame, held_out: Mapping[str, set[str]], *, curatio
         parts = parts.where(kept, "train")  # merging may have made a group of several images of the one held out
     if settings["policy"] == "single_image_lesions" or settings["train_images"] == "all":
         kept |= parts == "train"
-    split = Split(frame=images.assign(split=parts)[kept], **settings)
+    split = Split(frame=images.assign(part=parts)[kept], **settings)
     _check_classes(split, images, eligible)
     return split
 
@@ -269,7 +269,7 @@ def _assemble(images: pd.DataFrame, held_out: Mapping[str, set[str]], *, curatio
 def _check_classes(split: Split, images: pd.DataFrame, eligible: pd.DataFrame) -> None:
     """Raises SplitError where a class of the table is missing in a part."""
     parts = PARTS if split.test_fraction > 0 else PARTS[:2]
-    present = set(zip(split.frame["label"], split.frame["split"], strict=True))
+    present = set(zip(split.frame["label"], split.frame["part"], strict=True))
     for label in sorted(set(images["label"])):
         absent = [part for part in parts if (label, part) not in present]
         if absent:
@@ -290,6 +290,7 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     settings = takewhile(lambda line: line.startswith("# "), lines[1:])
     header = [line.removeprefix("# ").partition(": ") for line in settings]
     frame, _ = read_csv(path, skip=len(header) + 1)
+    frame = frame.rename(columns={"split": "part"})  # the name that the column had at first
     names = sorted(name for name, _, _ in header)
     expected = sorted({field.name for field in fields(Split)} - {"frame"} | {"fingerprint"})
     if names != expected:

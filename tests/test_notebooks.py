@@ -35,7 +35,7 @@ CHECKS = {
     "data_exploration": """
         assert abs(shares.sum() - 100).max() < 1e-6 and (classes["groups"] <= classes["images"]).all()
         assert several == 0 and 0.1 < leaked.mean() < 0.7
-        assert set(frame["split"]) == {"train", "validation", "test"}
+        assert set(frame["part"]) == {"train", "validation", "test"}
     """,
     "feature_cache": """
         assert (first.n_decoded, first.n_written, again.n_decoded, again.n_written) == (48, 96, 0, 0)

@@ -89,7 +89,7 @@ def split(
     )
     made.save(out)
     counts = (
-        made.frame.groupby(["label", "split"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
+        made.frame.groupby(["label", "part"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
     )
     rows = [(label, *map(int, counts.loc[label])) for label in table.classes if label in counts.index]
     rows.append(("all", *(int(counts[part].sum()) for part in PARTS)))

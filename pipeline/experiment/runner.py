@@ -118,7 +118,7 @@ def run_experiment(
                 "summary": summary(config, inputs.table.name),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": {k: round(v, 3) for k, v in {**seconds, "total": perf_counter() - started}.items()},
-                "images": {name: int((predictions["split"] == name).sum()) for name in names},
+                "images": {name: int((predictions["part"] == name).sum()) for name in names},
                 "test_opened": test,
                 "tau": tau,
                 "positive": positive,
@@ -227,7 +227,7 @@ def pooled_predictions(
             ]
         )
         if len(folds) > 1:
-            rows = rows.groupby(["image_id", "group", "label", "split"], as_index=False)[columns].mean()
+            rows = rows.groupby(["image_id", "group", "label", "part"], as_index=False)[columns].mean()
         tables.append(rows)
     return pd.concat(tables, ignore_index=True)
 
@@ -237,7 +237,7 @@ def score(
 ) -> tuple[dict[str, dict[str, float]], dict[float, float]]:
     """All metrics of each part, and the thresholds for `positive`, which come from validation only."""
     sets = {}
-    for name, rows in predictions.groupby("split", sort=False):
+    for name, rows in predictions.groupby("part", sort=False):
         codes = pd.Index(classes).get_indexer(pd.Index(rows["label"])).astype(np.int64)
         sets[str(name)] = codes, rows[[f"p_{label}" for label in classes]].to_numpy(np.float64)
     thresholds = {}

@@ -30,6 +30,7 @@ from hamcache.pipeline.errors import RunError, RunNotFoundError
 PARTS = ("train", "validation", "test")
 _PARTIAL = ".partial-"
 _LOCK = ".lock"
+_OLD_COLUMNS = {"split": "part"}  # of `predictions.csv`, as it was written until version 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -67,11 +68,12 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """`image_id, group, label, split` and `p_<class>` for each class, one row an image."""
-        text = dict.fromkeys(("image_id", "group", "label", "split"), "str")
-        return pd.read_csv(
+        """`image_id, group, label, part` and `p_<class>` for each class, one row an image."""
+        text = dict.fromkeys(("image_id", "group", "label", "part", *_OLD_COLUMNS), "str")
+        rows = pd.read_csv(
             self.folder / "predictions.csv", dtype=text, keep_default_na=False, float_precision="round_trip"
         )
+        return rows.rename(columns=_OLD_COLUMNS)
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -89,9 +91,9 @@ class Run:
         Raises:
             RunError: The run has no such part (a test set that was not opened).
         """
-        rows = self.predictions[self.predictions["split"] == name]
+        rows = self.predictions[self.predictions["part"] == name]
         if rows.empty:
-            parts = sorted(set(self.predictions["split"]))
+            parts = sorted(set(self.predictions["part"]))
             hint = " Train again with --test to open the test set." if name == "test" else ""
             raise RunError(f"run {self.id} has no {name!r} predictions, only {', '.join(parts)}.{hint}")
         return rows.sort_values("image_id", ignore_index=True)
@@ -115,10 +117,10 @@ class Run:
         return load_head(self.folder if fold is None else self.folder / f"fold{fold}")
 
 
-def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[str], split: str) -> pd.DataFrame:
+def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[str], part: str) -> pd.DataFrame:
     """One part's rows of `predictions.csv`, from rows with `image_id, group, label` and their probabilities."""
     table = frame[["image_id", "group", "label"]].reset_index(drop=True)
-    table["split"] = split
+    table["part"] = part
     return table.assign(**{f"p_{label}": proba[:, code] for code, label in enumerate(classes)})
 
 

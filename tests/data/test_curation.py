@@ -72,10 +72,10 @@ def test_merged_groups_never_straddle_and_excluded_images_never_appear(
 ) -> None:
     curation = Curation(dict.fromkeys(excluded, ""), merge(pairs))
     split = try_split(policy, seed, curation)
-    part_of = split.frame.groupby("group")["split"].nunique()
+    part_of = split.frame.groupby("group")["part"].nunique()
     assert (part_of == 1).all()
     raw = TABLE.frame.set_index("image_id")["group"]
-    parts = split.frame.assign(raw=raw.reindex(split.frame["image_id"]).to_numpy()).groupby("raw")["split"].agg(set)
+    parts = split.frame.assign(raw=raw.reindex(split.frame["image_id"]).to_numpy()).groupby("raw")["part"].agg(set)
     for together in connected(pairs).values():
         assert len(set().union(*(parts[g] for g in together if g in parts.index))) <= 1
     assert not excluded & set(split.frame["image_id"])
@@ -95,11 +95,11 @@ def test_no_image_moves_but_those_of_merged_groups(
 ) -> None:
     curation = Curation(dict.fromkeys(excluded, ""), merge(pairs))
     split = try_split(policy, seed, curation)
-    before = make_split(TABLE, policy, seed=seed).frame.set_index("group")["split"]
+    before = make_split(TABLE, policy, seed=seed).frame.set_index("group")["part"]
     renamed = set(curation.merged) | set(curation.merged.values())
     touched = set(TABLE.frame.set_index("image_id")["group"].reindex(sorted(excluded))) | renamed
     after = split.frame[~split.frame["group"].isin(renamed)]
-    for group, part in zip(after["group"], after["split"], strict=True):
+    for group, part in zip(after["group"], after["part"], strict=True):
         assert part == (before[group] if isinstance(before[group], str) else before[group].iloc[0])
     untouched = ~TABLE.frame["group"].isin(touched)
     kept = set(make_split(TABLE, policy, seed=seed).frame["image_id"]) & set(TABLE.frame["image_id"][untouched])
@@ -141,7 +141,7 @@ def test_another_image_of_the_lesion_takes_the_place_of_the_one_that_is_left_out
     group = TABLE.frame["group"].value_counts().index[0]
     after = make_split(TABLE, curation=Curation({before.loc[group, "image_id"]: ""})).frame.set_index("group")
     assert after.loc[group, "image_id"] != before.loc[group, "image_id"]
-    assert after.loc[group, "split"] == before.loc[group, "split"]
+    assert after.loc[group, "part"] == before.loc[group, "part"]
     assert after.drop(index=group).equals(before.drop(index=group))
 
 
@@ -151,16 +151,16 @@ def test_groups_of_other_labels_can_be_merged(policy: str) -> None:
     split = make_split(TABLE, policy, curation=curation)
     mixed = split.frame.groupby("group")["label"].nunique()
     assert mixed.max() == (1 if policy == "one_per_lesion" else 3)
-    assert set(split.frame["split"]) == set(PARTS)
+    assert set(split.frame["part"]) == set(PARTS)
 
 
 def test_a_lesion_of_one_image_that_becomes_one_of_two_is_not_held_out_as_a_single_one() -> None:
     fractions = {"test_fraction": 0.4, "validation_fraction": 0.2}
     before = make_split(TABLE, "single_image_lesions", **fractions).frame
-    first, other = before[before["split"] == "test"].drop_duplicates("label")["group"][:2]
+    first, other = before[before["part"] == "test"].drop_duplicates("label")["group"][:2]
     curation = Curation({}, {other: first})
     after = make_split(TABLE, "single_image_lesions", **fractions, curation=curation).frame
-    assert list(after["split"][after["group"] == first]) == ["train", "train"]
+    assert list(after["part"][after["group"] == first]) == ["train", "train"]
 
 
 def test_files_are_read_with_their_reasons_in_any_order(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def reordered(table: ImageTable, seed: int) -> ImageTable:
 
 
 def parts_of_groups(split: Split) -> pd.Series:
-    return split.frame.groupby("group")["split"].nunique()
+    return split.frame.groupby("group")["part"].nunique()
 
 
 # Three classes; each has 8 groups with one image, and further ones of 1 to 6.
@@ -45,7 +45,7 @@ def test_no_group_is_in_two_parts_and_every_class_is_in_all(
 ) -> None:
     split = make_split(table, policy, seed=seed, test_fraction=test, validation_fraction=validation)
     assert (parts_of_groups(split) == 1).all()
-    assert len(set(zip(split.frame["label"], split.frame["split"], strict=True))) == 3 * 3
+    assert len(set(zip(split.frame["label"], split.frame["part"], strict=True))) == 3 * 3
     rows = split.frame.merge(table.frame, on=["image_id", "group", "label"])
     assert len(rows) == len(split.frame)
 
@@ -68,7 +68,7 @@ def test_one_image_per_lesion_is_stratified_within_rounding(
     split = make_split(table, seed=seed, test_fraction=test, validation_fraction=validation)
     groups = table.frame.groupby("label")["group"].nunique()
     for part, fraction in (("test", test), ("validation", validation)):
-        counts = split.frame["label"][split.frame["split"] == part].value_counts()
+        counts = split.frame["label"][split.frame["part"] == part].value_counts()
         assert ((counts - fraction * groups).abs() < 1).all()
 
 
@@ -80,7 +80,7 @@ def test_grouped_is_stratified_within_the_size_of_a_group(
     split = make_split(table, "grouped", seed=seed, test_fraction=test, validation_fraction=validation)
     images = table.frame["label"].value_counts()
     for part, fraction in (("test", test), ("validation", validation)):
-        counts = split.frame["label"][split.frame["split"] == part].value_counts()
+        counts = split.frame["label"][split.frame["part"] == part].value_counts()
         assert ((counts - fraction * images).abs() <= 6).all()
 
 
@@ -121,8 +121,8 @@ def test_all_train_images_join_train_and_nothing_else_changes(ham10000_table: Im
     every = make_split(ham10000_table, train_images="all")
     for part in ("validation", "test"):
         assert one.ids(part) == every.ids(part)
-        assert every.frame["group"][every.frame["split"] == part].is_unique
-    train_groups = set(one.frame["group"][one.frame["split"] == "train"])
+        assert every.frame["group"][every.frame["part"] == part].is_unique
+    train_groups = set(one.frame["group"][one.frame["part"] == "train"])
     in_train_groups = ham10000_table.frame["group"].isin(train_groups)
     assert every.ids("train") == list(ham10000_table.frame["image_id"][in_train_groups])
     assert len(every.ids("train")) > len(one.ids("train"))
@@ -131,7 +131,7 @@ def test_all_train_images_join_train_and_nothing_else_changes(ham10000_table: Im
 def test_single_image_lesions_puts_all_others_into_train(ham10000_table: ImageTable) -> None:
     split = make_split(ham10000_table, "single_image_lesions")
     sizes = ham10000_table.frame.groupby("group").size()
-    held_out = split.frame[split.frame["split"] != "train"]
+    held_out = split.frame[split.frame["part"] != "train"]
     assert (sizes[held_out["group"]] == 1).all()
     assert len(split.frame) == len(ham10000_table)
 
@@ -168,7 +168,7 @@ def test_a_class_of_too_few_groups_is_named_with_its_counts(policy: str, rare: l
 
 def test_a_class_of_three_groups_is_enough(ham10000_table: ImageTable) -> None:
     table = table_of([("common", 1)] * 20 + [("rare", 1)] * 3)
-    assert set(make_split(table).frame.query("label == 'rare'")["split"]) == set(PARTS)
+    assert set(make_split(table).frame.query("label == 'rare'")["part"]) == set(PARTS)
 
 
 def test_a_class_of_fewer_groups_than_folds_is_named_with_the_fold() -> None:
@@ -210,8 +210,8 @@ def test_a_split_with_a_leak_cannot_be_made(ham10000_table: ImageTable) -> None:
     frame = make_split(ham10000_table, "grouped").frame
     sizes = frame.groupby("group")["image_id"].transform("size")
     leaking = frame[sizes > 1].iloc[0]
-    other = "test" if leaking["split"] == "train" else "train"
-    frame.loc[frame["image_id"] == leaking["image_id"], "split"] = other
+    other = "test" if leaking["part"] == "train" else "train"
+    frame.loc[frame["image_id"] == leaking["image_id"], "part"] = other
     with pytest.raises(LeakError, match=rf"1 group\(s\) are in several: {leaking['group']} \("):
         Split(frame, policy="grouped", seed=0)
 
@@ -235,6 +235,14 @@ def test_a_saved_split_is_a_plain_csv_below_its_header(ham10000_table: ImageTabl
     assert '# policy: "one_per_lesion"\n# seed: 0\n' in (tmp_path / "split.csv").read_text()
     plain = pd.read_csv(tmp_path / "split.csv", comment="#")
     assert list(plain["image_id"]) == list(split.frame["image_id"])
+
+
+def test_a_saved_split_whose_column_is_named_split_is_read(ham10000_table: ImageTable, tmp_path: Path) -> None:
+    split = make_split(ham10000_table)
+    split.save(tmp_path / "split.csv")
+    text = (tmp_path / "split.csv").read_text()
+    (tmp_path / "split.csv").write_text(text.replace("label,part\n", "label,split\n"))
+    assert Split.load(tmp_path / "split.csv").fingerprint == split.fingerprint
 
 
 def test_a_loaded_split_that_leaks_is_refused(ham10000_table: ImageTable, tmp_path: Path) -> None:

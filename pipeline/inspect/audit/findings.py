@@ -44,7 +44,7 @@ def pairs_table(
     verdict = verdicts(alignment.score, least)
     chosen = np.flatnonzero(verdict != "")
     chosen = chosen[np.argsort(-alignment.score[chosen], kind="stable")]
-    part_of = {} if split is None else dict(zip(split.frame["group"], split.frame["split"], strict=True))
+    part_of = {} if split is None else dict(zip(split.frame["group"], split.frame["part"], strict=True))
     sides = [frame.iloc[candidates.pairs[chosen, side]].reset_index(drop=True) for side in (0, 1)]
     parts = [[part_of.get(group, "") for group in side["group"]] for side in sides]
     table = pd.DataFrame(

@@ -171,10 +171,10 @@ def _dealt(rows: Sequence[Row]) -> Dealt:
     policy = str(about["policy"])
     if fullest.config.split.train_images == "all":
         policy += ", all images of the train lesions"
-    parts = [part for part in PARTS if (images["split"] == part).any()]
-    counts = pd.crosstab(images["label"], images["split"])
+    parts = [part for part in PARTS if (images["part"] == part).any()]
+    counts = pd.crosstab(images["label"], images["part"])
     counts = counts.reindex(index=list(fullest.classes), columns=parts, fill_value=0)
-    lesions = {part: int(images["group"][images["split"] == part].nunique()) for part in parts}
+    lesions = {part: int(images["group"][images["part"] == part].nunique()) for part in parts}
     return Dealt(policy, int(about["seed"]), counts, lesions, len(rows))
 
 

@@ -246,7 +246,7 @@ def test_split_is_written_without_a_lesion_in_two_parts(empty: Place, tmp_path: 
     text = empty(f"data split --dataset {{data}} --policy grouped --seed 3 --out {target}").ok()
     split = Split.load(target)
     assert (split.policy, len(split.frame)) == ("grouped", 78)
-    assert split.frame.groupby("group")["split"].nunique().max() == 1
+    assert split.frame.groupby("group")["part"].nunique().max() == 1
     assert split.fingerprint[:12] in text
 
 
@@ -377,7 +377,7 @@ def test_train_without_test_keeps_the_test_set_closed(filled: Place) -> None:
     closed = next(run for run in filled.runs() if run.name.startswith("logreg-test_resnet-"))
     assert set(json.loads((closed / "metrics.json").read_text())) == {"train", "validation"}
     assert "TEST SET" not in (closed / "log.txt").read_text()
-    assert set(pd.read_csv(closed / "predictions.csv")["split"]) == {"train", "validation"}
+    assert set(pd.read_csv(closed / "predictions.csv")["part"]) == {"train", "validation"}
 
 
 def test_train_with_test_scores_it_and_says_so_in_the_log(filled: Place) -> None:

@@ -18,8 +18,8 @@ from hamcache.pipeline.studies.hybrids import subsets
 def files(folder: Path, world, images: int = 5, merges: int = 6) -> tuple[Path, Path, set[str], list[tuple[str, str]]]:
     """Two files: images that are in train, and pairs of groups that a split without them would tear apart."""
     frame = make_splits(world.config("split.policy=grouped"), world.table())[0].frame
-    out = list(frame["image_id"][frame["split"] == "train"][:images])
-    by_part = {part: list(dict.fromkeys(rows["group"])) for part, rows in frame.groupby("split")}
+    out = list(frame["image_id"][frame["part"] == "train"][:images])
+    by_part = {part: list(dict.fromkeys(rows["group"])) for part, rows in frame.groupby("part")}
     pairs = list(zip(by_part["train"][-merges:], by_part["validation"], strict=False))
     folder.mkdir(exist_ok=True)
     exclude, merge = folder / "exclude.csv", folder / "merge.csv"
@@ -38,7 +38,7 @@ def test_a_run_honours_both_files_and_says_so(world, tmp_path: Path) -> None:
     run = run_experiment(world.config(*settings(exclude, merge)), world.workspace, test=True)
     assert not out & set(run.predictions["image_id"])
     table = world.table().frame.set_index("image_id")["group"]
-    part_of = run.predictions.assign(raw=table.reindex(run.predictions["image_id"]).to_numpy()).groupby("raw")["split"]
+    part_of = run.predictions.assign(raw=table.reindex(run.predictions["image_id"]).to_numpy()).groupby("raw")["part"]
     for a, b in pairs:
         assert set(part_of.get_group(a)) == set(part_of.get_group(b)) == {"validation"}
         # The lesions that are one are drawn as one by the bootstrap, too.

@@ -75,7 +75,7 @@ def test_changed_labels_or_lesions_are_refused(runs, column: str, words: str) ->
     from hamcache.pipeline.runs.records import read_run
 
     changed = read_run(runs["weak"].folder)
-    row = changed.predictions.index[changed.predictions["split"] == "test"][0]
+    row = changed.predictions.index[changed.predictions["part"] == "test"][0]
     changed.predictions.loc[row, column] = "nv" if changed.predictions.loc[row, "label"] != "nv" else "mel"
     with pytest.raises(ComparisonError, match=words):
         check_same_images(runs["good"], changed, "test")

@@ -85,7 +85,7 @@ def test_predictions_are_those_of_the_split_and_metrics_those_of_the_predictions
             thresholds={float(k): v for k, v in run.provenance["thresholds"].items()},
         )
         assert again == run.metrics[part]
-    assert set(run.predictions["split"]) == {"train", "validation"}
+    assert set(run.predictions["part"]) == {"train", "validation"}
     assert run.metrics["validation"]["mel_specificity_at_90"] >= 0.9
 
 
@@ -334,7 +334,7 @@ def test_scores_that_validation_cannot_give_are_left_out_and_the_log_says_so(wor
     world.extract()
     inputs = open_inputs(world.config(), world.workspace)
     split = make_split(inputs.table)
-    inputs.left_out |= dict.fromkeys(split.frame.query("split == 'validation' and label == 'mel'")["image_id"], "gone")
+    inputs.left_out |= dict.fromkeys(split.frame.query("part == 'validation' and label == 'mel'")["image_id"], "gone")
     run = run_experiment(world.config(), world.workspace, inputs=inputs)
     assert "sensitivity_mel" not in run.metrics["validation"] and "sensitivity_mel" in run.metrics["train"]
     assert "validation has no image of mel" in (run.folder / "log.txt").read_text()

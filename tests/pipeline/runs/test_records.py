@@ -81,6 +81,13 @@ def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert written.id == run.id == "run"
 
 
+def test_predictions_whose_column_is_named_split_are_read(tmp_path: Path) -> None:
+    path = save(tmp_path).folder / "predictions.csv"
+    written = load_run("run", tmp_path).predictions
+    path.write_text(path.read_text().replace(",part,", ",split,", 1))
+    pd.testing.assert_frame_equal(load_run("run", tmp_path).predictions, written)
+
+
 def test_ids_and_labels_that_look_like_numbers_or_nothing_stay_text(tmp_path: Path) -> None:
     frame = pd.DataFrame({"image_id": ["001", "NA", "1e3"], "group": ["1", "nan", "007"], "label": ["0", "NA", "0"]})
     with new_run_folder(Workspace(tmp_path)) as folder:

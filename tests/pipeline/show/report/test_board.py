@@ -77,7 +77,7 @@ def test_the_test_set_does_not_choose(own_lab) -> None:
     shutil.copytree(good.folder, other)
     predictions = pd.read_csv(other / "predictions.csv", dtype={"image_id": "str", "group": "str"})
     columns = [f"p_{name}" for name in good.classes]
-    wrong = predictions["split"] == "validation"
+    wrong = predictions["part"] == "validation"
     predictions.loc[wrong, columns] = np.roll(predictions.loc[wrong, columns].to_numpy(), 1, axis=1)
     predictions.to_csv(other / "predictions.csv", index=False)
     metrics = good.metrics | {

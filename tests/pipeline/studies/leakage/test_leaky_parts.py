@@ -26,7 +26,7 @@ def table_of(groups: list[tuple[str, int]]) -> ImageTable:
 
 def as_split(made: Draw, arm: str) -> Split:
     """What somebody would do who wanted to save the parts."""
-    frames = [part.frame.assign(split=name) for name, part in made.arms[arm].items()]
+    frames = [part.frame.assign(part=name) for name, part in made.arms[arm].items()]
     return Split(pd.concat(frames), policy="grouped", seed=made.seed)
 
 
