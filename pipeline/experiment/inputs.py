@@ -20,7 +20,8 @@ from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.extract.augmentations import Recipe, get_recipe
 from hamcache.extract.names import full_name
-from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig, ViewsConfig
+from hamcache.heads.views import ViewPolicy
+from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
 
@@ -133,7 +134,7 @@ def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
     return list(dict.fromkeys(needed))
 
 
-def _needs(block: BlockConfig, policy: ViewsConfig, recipe: Recipe) -> tuple[int, bool]:
+def _needs(block: BlockConfig, policy: ViewPolicy, recipe: Recipe) -> tuple[int, bool]:
     """How many views a block reads of its own store (maybe 0), and whether it needs the store of plain images."""
     needs_none = "plain" in (policy.train, policy.predict) and not recipe.starts_plain
     if policy.train == policy.predict == "plain" and needs_none:

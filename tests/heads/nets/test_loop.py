@@ -296,7 +296,7 @@ def test_a_class_without_images_is_named() -> None:
     [
         ({"epoch": 3}, "unknown 'epoch', did you mean 'epochs'"),
         ({"augmentation": "dihedrall"}, "Did you mean 'dihedral'"),
-        ({"loss": "focl"}, "Did you mean 'focal'"),
+        ({"loss": "focl"}, "did you mean 'focal'"),
         ({"conv": [[8, 3, 2]]}, "conv"),
     ],
 )
