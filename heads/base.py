@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from hamcache.heads.errors import ClassAbsentError, FeatureShapeError, NotFiniteFeaturesError
 from hamcache.heads.threads import one_thread
-from hamcache.heads.views import ViewPolicy
+from hamcache.heads.views import ALL_VIEWS, ViewPolicy
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class FitOptions:
 
     groups: NDArray[Any] | None = None
     validation: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
-    policy: ViewPolicy = ViewPolicy()
+    policy: ViewPolicy = ALL_VIEWS
     callbacks: Sequence[Any] = ()
 
 
@@ -39,7 +39,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         *,
         groups: ArrayLike | None = None,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
-        policy: ViewPolicy = ViewPolicy(),  # noqa: B008 (frozen)
+        policy: ViewPolicy = ALL_VIEWS,
         callbacks: Sequence[Any] = (),
     ) -> Self:
         """Train.

@@ -44,6 +44,10 @@ class ViewPolicy(BaseModel):
         return "plain" in (self.train, self.predict)
 
 
+ALL_VIEWS = ViewPolicy()
+"""The policy of an experiment that says nothing of views."""
+
+
 @dataclass(frozen=True, eq=False)
 class BlockArrays:
     """One block's features for the images of one part.

@@ -110,7 +110,7 @@ def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint,
 
 
 def optimizer_builder(params: NetParams, layers: Layers) -> Callable[..., torch.optim.Optimizer]:
-    """The function by which skorch makes an optimiser: two groups a layer, weights (decayed) and biases and norms (not)."""
+    """Make what skorch calls for an optimiser: two groups a layer, weights (decayed) and biases and norms (not)."""
 
     def build(_: Any, lr: float) -> torch.optim.Optimizer:
         groups: list[dict[str, Any]] = []
