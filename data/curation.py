@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from hamcache.data.errors import CurationError, nearest_name, some_of
+from hamcache.data.errors import CurationError, some_of
 from hamcache.data.files import read_csv
+from hamcache.data.nearest import nearest
 from hamcache.data.table import ImageTable
 
 
@@ -155,7 +156,7 @@ def _check_known(
     if not unknown:
         return
     rows = [f"{names[n]!r}" + (f" (line {lines[n]})" if lines else "") for n in unknown]
-    near = nearest_name(names[unknown[0]], known)
+    near = nearest(names[unknown[0]], known)
     raise CurationError(
         f"{f'{path}: ' if path else ''}expected {kind}s of table {table!r}, but {len(rows)} are not in it: "
         f"{some_of(rows)}.{f' Did you mean {near!r}?' if near else ''} Correct these rows or take them out."

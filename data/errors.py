@@ -1,7 +1,6 @@
 """The errors of `data`: each also subclasses the built-in exception that fits it."""
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 
 
 class DataError(Exception):
@@ -46,29 +45,6 @@ class CredentialsError(DownloadError, PermissionError):
 
 class ArchiveError(DownloadError, ValueError):
     """An archive is damaged, is no archive, or holds what no such archive should."""
-
-
-def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
-    """Message for a name that is not one of `valid`: offers the nearest one and lists them all.
-
-    >>> unknown_name("split policy", "groupd", ["grouped", "one_per_lesion"])
-    "unknown split policy 'groupd': did you mean 'grouped'? Valid: grouped, one_per_lesion"
-    """
-    valid = list(valid)
-    near = nearest_name(name, valid)
-    hint = f": did you mean {near!r}?" if near is not None else "."
-    return f"unknown {kind} {name!r}{hint} Valid: {', '.join(valid)}"
-
-
-def nearest_name(name: str, valid: Iterable[str]) -> str | None:
-    """The one of `valid` that `name` was probably meant to be, in any case; None where none is like it.
-
-    >>> nearest_name("NV", ["mel", "nv"])
-    'nv'
-    """
-    by_lower_case = {candidate.lower(): candidate for candidate in valid}
-    near = get_close_matches(name.lower(), by_lower_case, n=1)
-    return by_lower_case[near[0]] if near else None
 
 
 def some_of(items: Sequence[object], limit: int = 5) -> str:

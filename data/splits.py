@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from hamcache.data.curation import NOTHING, Curation, check_curation
-from hamcache.data.errors import LeakError, SplitError, SplitNotFoundError, some_of, unknown_name
+from hamcache.data.errors import LeakError, SplitError, SplitNotFoundError, some_of
 from hamcache.data.files import read_csv, write_atomically
+from hamcache.data.nearest import unknown_name
 from hamcache.data.stratify import deal_folds, hold_out, one_image_per_group
 from hamcache.data.table import ImageTable
 

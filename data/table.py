@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamcache.data.errors import ImagesAbsentError, TableError, some_of, unknown_name
+from hamcache.data.errors import ImagesAbsentError, TableError, some_of
+from hamcache.data.nearest import unknown_name
 
 COLUMNS = ("image_id", "path", "label", "group")
 

@@ -1,7 +1,7 @@
-"""What every head has in common: the data it takes, the checks on it, and probabilities averaged over views."""
+"""The base of every head: the data it takes, the checks on it, and probabilities averaged over views."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -10,19 +10,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from hamcache.heads.errors import ClassAbsentError, FeatureShapeError, NotFiniteFeaturesError
 from hamcache.heads.threads import one_thread
-
-# A score of probabilities [n, C] against codes [n]; higher is better.
-Scorer = Callable[[NDArray[np.int64], NDArray[np.float64]], float]
+from hamcache.heads.views import ALL_VIEWS, ViewPolicy
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What `BaseHead.fit` takes besides features and labels; see there."""
+    """Everything `BaseHead.fit` takes besides features and labels; see there."""
 
     groups: NDArray[Any] | None = None
     validation: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
-    views: str = "all"
-    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    policy: ViewPolicy = ALL_VIEWS
     callbacks: Sequence[Any] = ()
 
 
@@ -42,8 +39,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         *,
         groups: ArrayLike | None = None,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
-        views: str = "all",
-        scorers: Mapping[str, Scorer] | None = None,
+        policy: ViewPolicy = ALL_VIEWS,
         callbacks: Sequence[Any] = (),
     ) -> Self:
         """Train.
@@ -55,8 +51,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
                 is its own group. Views of one image always stay together.
             validation: features and codes for early stopping, used by heads with epochs and ignored by others.
                 Without it those heads train for all their epochs.
-            views: `random` lets heads with epochs see another view per image and epoch; anything else, all views.
-            scorers: further metrics by name, for heads that monitor one.
+            policy: heads with epochs see another view per image and epoch where `train` is `random`, else all views.
             callbacks: further skorch callbacks, for heads with epochs.
 
         Raises:
@@ -77,8 +72,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         options = FitOptions(
             groups=None if groups is None else np.asarray(groups),
             validation=validation,
-            views=views,
-            scorers=scorers or {},
+            policy=policy,
             callbacks=callbacks,
         )
         with one_thread():

@@ -48,7 +48,7 @@ def pca_components(transform: str, dim: int) -> int | None:
     """k of `pca:<k>`, None for the other transforms; raises like `Block`."""
     if not transform.startswith("pca:"):
         if transform not in TRANSFORMS:
-            raise UnknownNameError("block transform", transform, TRANSFORMS)
+            raise UnknownNameError(transform, TRANSFORMS, "block transform")
         return None
     digits = transform.removeprefix("pca:")
     if not digits.isdecimal() or not 1 <= int(digits) <= dim:

@@ -1,7 +1,8 @@
 """Errors of the heads package. Each says what was expected, what came and what to do next."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from hamcache.data.nearest import unknown_name
 
 
 class HeadError(Exception):
@@ -11,39 +12,33 @@ class HeadError(Exception):
 class UnknownNameError(HeadError, ValueError):
     """A name that is not registered; the message offers the nearest one."""
 
-    def __init__(self, kind: str, name: object, valid: Iterable[str]):
-        valid = sorted(valid)
-        near = get_close_matches(str(name), valid, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"Unknown {kind} {name!r}.{hint} Valid names: {', '.join(valid)}.")
+    kind = "name"
+
+    def __init__(self, name: object, valid: Iterable[str], kind: str | None = None):
+        message = unknown_name(kind or self.kind, name, valid)
+        super().__init__(f"{message[0].upper()}{message[1:]}.")
 
 
 class UnknownHeadError(UnknownNameError):
     """A head that is not in the zoo."""
 
-    def __init__(self, name: object, valid: Iterable[str]):
-        super().__init__("head", name, valid)
+    kind = "head"
 
 
 class UnknownNetError(UnknownNameError):
     """A network that is not in `heads.nets.net_params.NETS`."""
 
-    def __init__(self, name: object, valid: Iterable[str]):
-        super().__init__("net", name, valid)
+    kind = "net"
 
 
 class UnknownLossError(UnknownNameError):
     """A loss that is not in `heads.losses.LOSSES`."""
 
-    def __init__(self, name: object, valid: Iterable[str]):
-        super().__init__("loss", name, valid)
+    kind = "loss"
 
 
-class UnknownMonitorError(UnknownNameError):
-    """A metric for early stopping that nobody provides."""
-
-    def __init__(self, name: object, valid: Iterable[str]):
-        super().__init__("metric to monitor", name, valid)
+class MetricError(HeadError, ValueError):
+    """Labels and probabilities that cannot be scored, or a metric that nobody has defined."""
 
 
 class HeadParamsError(HeadError, ValueError):

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hamcache.data.nearest import unknown_name
+from hamcache.heads.errors import MetricError
 from hamcache.heads.scored import Scored, divide, scored
-from hamcache.pipeline.errors import MetricError, unknown_name
 
 ECE_BINS = 15
 SPECIFICITIES = (0.90, 0.95)
@@ -36,8 +37,12 @@ class Metric:
         return float(self.compute(scored(y_true, proba))[0])
 
     def better(self, this: float, that: float) -> bool:
-        """Whether `this` is a better score than `that`."""
-        return this > that if self.higher_is_better else this < that
+        """Tell if `this` is a better score than `that`."""
+        return self.gain(this) > self.gain(that)
+
+    def gain(self, score: float) -> float:
+        """The score, or its negative where lower is better: more gain is better. Twice applied, the score again."""
+        return score if self.higher_is_better else -score
 
 
 def _hits(confusion: np.ndarray) -> np.ndarray:

@@ -12,14 +12,13 @@ from skorch.dataset import Dataset
 from skorch.utils import noop
 from torch import Tensor
 
-from hamcache.heads.base import BaseHead, FitOptions, Scorer
+from hamcache.heads.base import BaseHead, FitOptions
 from hamcache.heads.batches import BatchIterator
 from hamcache.heads.blocks import BlockTransformer
 from hamcache.heads.class_weights import ClassWeight
-from hamcache.heads.errors import UnknownMonitorError
 from hamcache.heads.losses import Loss, build_loss
+from hamcache.heads.metrics import get_metric
 from hamcache.heads.network import MLP, geometric_sizes
-from hamcache.heads.scorers import SCORERS
 from hamcache.heads.training import PREDICT_ROWS, EpochRecord, StopEarly, scheduler
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -35,7 +34,7 @@ class MLPHead(BaseHead):
     All arguments but `classes` and `blocks` are fields of `heads.params.MLPParams` and described there. `hidden` is
     the list of hidden sizes, or a number of layers whose sizes fall geometrically to the class count.
 
-    With validation data in `fit` the weights of the best epoch by `monitor` are kept, and training stops after
+    With validation data in `fit` the weights of the best epoch by `objective` are kept, and training stops after
     `patience` epochs without a better one; without, it runs all of `max_epochs`. After `fit`, `weights_` holds the
     network's arrays by name and `history_` one dict an epoch.
     """
@@ -57,7 +56,7 @@ class MLPHead(BaseHead):
         batch_size: int = 128,
         max_epochs: int = 50,
         patience: int = 10,
-        monitor: str = "mcc",
+        objective: str = "mcc",
         loss: str = "cross_entropy",
         loss_params: Mapping[str, float] | None = None,
         label_smoothing: float = 0.0,
@@ -80,13 +79,17 @@ class MLPHead(BaseHead):
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.patience = patience
-        self.monitor = monitor
+        self.objective = objective
         self.loss = loss
         self.loss_params = loss_params
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
         self.mixup = mixup
         self.seed = seed
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was saved; until 0.1.0 `objective` was called `monitor`."""
+        super().__setstate__({"objective" if name == "monitor" else name: value for name, value in state.items()})
 
     def _fit(self, X: NDArray[np.float32], y: NDArray[np.int64], options: FitOptions) -> None:
         self.blocks_ = clone(self.blocks).fit(X.reshape(-1, X.shape[2]))
@@ -98,15 +101,16 @@ class MLPHead(BaseHead):
         batches: dict[str, Any] = {
             "batch_size": self.batch_size,
             "seed": self.seed,
-            "random_view": options.views == "random",
+            "random_view": options.policy.train == "random",
             "mixup": self.mixup,
             "targets": loss.targets,
         }
         steps = len(BatchIterator(Dataset(images), **batches))
-        record = EpochRecord(validation, self._metrics(options.scorers))
+        metric = None if self.objective == "loss" else get_metric(self.objective, self.classes)
+        record = EpochRecord(validation, metric)
         stopping = StopEarly(
-            monitor=f"valid_{self.monitor}",
-            lower_is_better=self.monitor == "loss",
+            monitor=f"valid_{self.objective}",
+            lower_is_better=metric is None,
             patience=self.patience,
             threshold=0.0,
             load_best=True,
@@ -152,12 +156,6 @@ class MLPHead(BaseHead):
     def _transformed(self, X: NDArray[np.float32]) -> Tensor:
         images, views, dim = X.shape
         return torch.from_numpy(self.blocks_.transform(X.reshape(-1, dim))).unflatten(0, (images, views))
-
-    def _metrics(self, scorers: Mapping[str, Scorer]) -> dict[str, Scorer]:
-        known = {**SCORERS, **scorers}
-        if self.monitor != "loss" and self.monitor not in known:
-            raise UnknownMonitorError(self.monitor, ["loss", *known])
-        return {name: scorer for name, scorer in known.items() if name == self.monitor}
 
     def _build_loss(self) -> Loss:
         return build_loss(

@@ -120,7 +120,7 @@ class HistGBDTParams(HeadParams):
 
 
 class GradientParams(HeadParams):
-    """What everything trained by gradient descent has in common: optimiser, schedule, loss and stopping."""
+    """Parameters of everything trained by gradient descent: optimiser, schedule, loss and stopping."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     weight_decay: float = Field(1e-2, ge=0)
@@ -145,14 +145,14 @@ class GradientParams(HeadParams):
 
 
 class NetworkParams(GradientParams):
-    """What `mlp` and `hybrid_mlp` have in common."""
+    """Parameters that `mlp` and `hybrid_mlp` have in common."""
 
     dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden outputs set to zero in training")
     batch_norm: bool = Field(False, description="normalise hidden layers over the batch")
     activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
     lr: float = Field(3e-4, gt=0, description="learning rate (the peak of onecycle)")
     max_epochs: int = Field(50, ge=1)
-    monitor: str = Field("mcc", description="what early stopping watches on validation data: a metric, or loss")
+    objective: str = Field("mcc", description="metric that early stopping watches on validation data, or loss")
     mixup: float = Field(0.0, ge=0, description="alpha of feature mixup; 0 for none")
 
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hamcache.pipeline.errors import MetricError
+from hamcache.heads.errors import MetricError
 
 
 @dataclass(frozen=True, eq=False)

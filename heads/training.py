@@ -1,6 +1,6 @@
-"""What surrounds the training of an MLP head: schedules, early stopping, and the record of its epochs."""
+"""Callbacks of the training of an MLP head: schedules, early stopping, and the record of its epochs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,8 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import Tensor
 
-from hamcache.heads.base import Scorer
 from hamcache.heads.errors import TrainingDivergedError
+from hamcache.heads.metrics import Metric
 
 # Rows a forward pass when predicting; fixed, so that the same rows give the same bits.
 PREDICT_ROWS = 4096
@@ -64,16 +64,16 @@ class EpochRecord(Callback):
 
     Args:
         validation: features [n, views, d] and codes [n], or None.
-        metrics: recorded as `valid_<name>` besides the loss; they see probabilities averaged over views.
+        metric: its gain is recorded as `valid_<name>` besides the loss, of probabilities averaged over views.
 
     `probabilities` holds those of the last epoch, float64 [n, C], where there are validation data.
     """
 
     probabilities: np.ndarray | None = None
 
-    def __init__(self, validation: tuple[Tensor, Tensor] | None, metrics: Mapping[str, Scorer]):
+    def __init__(self, validation: tuple[Tensor, Tensor] | None, metric: Metric | None):
         self.validation = validation
-        self.metrics = metrics
+        self.metric = metric
         self.rows: list[dict[str, float]] = []
 
     def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
@@ -101,6 +101,6 @@ class EpochRecord(Callback):
             scores = {"valid_loss": float(net.criterion_(logits, y.repeat_interleave(views)))}
             probabilities = net.criterion_.probabilities(logits).unflatten(0, (images, views)).mean(dim=1)
         self.probabilities = probabilities.double().numpy()
-        for name, metric in self.metrics.items():
-            scores[f"valid_{name}"] = float(metric(y.numpy(), self.probabilities))
+        if self.metric is not None:
+            scores[f"valid_{self.metric.name}"] = self.metric.gain(self.metric(y.numpy(), self.probabilities))
         return scores

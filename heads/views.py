@@ -1,21 +1,18 @@
-"""View policies: which cached views of an image a head is trained on and predicts from, by indexing alone."""
+"""View policies: the cached views of an image that a head is trained on and predicts from, by indexing alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from hamcache.heads.errors import BlockError, UnknownNameError, ViewPolicyError
-
-TRAIN_VIEWS = ("plain", "all", "random")
-PREDICT_VIEWS = ("plain", "first", "mean")
-PAIRINGS = ("shared", "independent")
+from hamcache.heads.errors import BlockError, ViewPolicyError
 
 
-@dataclass(frozen=True)
-class ViewPolicy:
-    """Which views are used.
+class ViewPolicy(BaseModel):
+    """The views that are used; a part of an experiment's configuration.
 
     - `train`: `plain` (the image without augmentation), `all` (every view is a row of weight 1/views) or
       `random` (another view per image and epoch; heads without epochs take `all`, whose loss is the
@@ -26,22 +23,29 @@ class ViewPolicy:
       that all backbones look at the same pixels; `independent`: another view per block.
 
     Raises:
-        UnknownNameError: an unknown word, with the nearest valid one.
+        pydantic.ValidationError: an unknown word.
     """
 
-    train: str = "all"
-    predict: str = "mean"
-    pairing: str = "shared"
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def __post_init__(self) -> None:
-        for field, valid in (("train", TRAIN_VIEWS), ("predict", PREDICT_VIEWS), ("pairing", PAIRINGS)):
-            if getattr(self, field) not in valid:
-                raise UnknownNameError(f"view policy for {field}", getattr(self, field), valid)
+    train: Literal["plain", "all", "random"] = Field(
+        default="all", description="plain image only, all views as rows, or another view per image and epoch"
+    )
+    predict: Literal["plain", "first", "mean"] = Field(
+        default="mean", description="plain image, the store's first view, or probabilities averaged over the views"
+    )
+    pairing: Literal["shared", "independent"] = Field(
+        default="shared", description="whether all blocks show the same view of an image, or each another one"
+    )
 
     @property
     def needs_plain(self) -> bool:
-        """Whether the plain images' features must be given beside the views."""
+        """True where the plain images' features must be given beside the views."""
         return "plain" in (self.train, self.predict)
+
+
+ALL_VIEWS = ViewPolicy()
+"""The policy of an experiment that says nothing of views."""
 
 
 @dataclass(frozen=True, eq=False)

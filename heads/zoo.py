@@ -169,7 +169,7 @@ def _member(member: p.MemberParams, setting: Setting) -> BaseHead:
     names = [block.name for block in setting.blocks]
     for name in member.blocks or ():
         if name not in names:
-            raise UnknownNameError("block", name, names)
+            raise UnknownNameError(name, names, "block")
     wanted = names if member.blocks is None else member.blocks
     blocks = [block if block.name in wanted else replace(block, transform="drop") for block in setting.blocks]
     return build_head(member.name, member.params, blocks=blocks, classes=setting.classes, seed=setting.seed)

@@ -1,8 +1,5 @@
 """The errors this package raises: each says what was expected, what came, and what to do next."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-
 
 class PipelineError(Exception):
     """Base of every error raised by `pipeline`."""
@@ -14,10 +11,6 @@ class ConfigError(PipelineError, ValueError):
 
 class ConfigNotFoundError(PipelineError, FileNotFoundError):
     """No configuration file has this path or this name."""
-
-
-class MetricError(PipelineError, ValueError):
-    """Labels and probabilities that cannot be scored, or a metric nobody has defined."""
 
 
 class RunError(PipelineError, ValueError):
@@ -70,15 +63,3 @@ class ServingError(PipelineError, RuntimeError):
 
 class MissingExtraError(PipelineError, ImportError):
     """A command needs packages that are installed only on demand."""
-
-
-def unknown_name(kind: str, name: object, valid: Iterable[str]) -> str:
-    """The sentence for a name nobody knows: the nearest valid one, then all of them.
-
-    >>> unknown_name("metric", "mmc", ["mcc", "accuracy"])
-    "unknown metric 'mmc'; did you mean 'mcc'? Valid: accuracy, mcc."
-    """
-    names = sorted(valid)
-    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown {kind} {name!r}{hint} Valid: {', '.join(names)}."

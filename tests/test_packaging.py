@@ -53,7 +53,7 @@ def test_what_the_wheel_holds_works_from_another_folder(wheel: Path, tmp_path: P
         "import hamcache.pipeline.config.schema as c; from hamcache.extract.augmentations import load_augmentations\n"
         f"assert c.__file__.startswith({str(tmp_path)!r}), c.__file__\n"
         "assert 'original' in load_augmentations()\n"
-        "print(*[c.load_config(name).learner for name in ('logreg', 'best_embedded', 'simple_cnn')])"
+        "print(*[c.load_config(name).model_name for name in ('logreg', 'best_embedded', 'simple_cnn')])"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == ["logreg", "mlp", "simple_cnn"], done.stderr

@@ -9,12 +9,13 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from hamcache.data import ham10000
-from hamcache.data.errors import ArchiveError, DataError, DownloadError, unknown_name
+from hamcache.data.errors import ArchiveError, DataError, DownloadError
 from hamcache.data.fetch.assembly import Assembly
 from hamcache.data.fetch.disk_space import require_space
 from hamcache.data.fetch.http import Http, RemoteFile
 from hamcache.data.fetch.reporting import Report, Silence
 from hamcache.data.fetch.retry import Patience
+from hamcache.data.nearest import unknown_name
 from hamcache.data.table import ImageTable
 
 IMAGES = 10_015

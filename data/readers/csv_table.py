@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from hamcache.data.errors import TableError, unknown_name
+from hamcache.data.errors import TableError
 from hamcache.data.files import find_images, read_csv
+from hamcache.data.nearest import unknown_name
 from hamcache.data.table import COLUMNS, ImageTable, build_table
 
 _INDEX_DEPTH = 3  # levels of folders searched for images that are named by their image_id only

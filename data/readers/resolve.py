@@ -7,8 +7,9 @@ import pandas as pd
 from filelock import FileLock
 
 from hamcache.data import ham10000
-from hamcache.data.errors import DatasetNotFoundError, TableError, nearest_name, some_of
+from hamcache.data.errors import DatasetNotFoundError, TableError, some_of
 from hamcache.data.files import find_images
+from hamcache.data.nearest import nearest
 from hamcache.data.readers.csv_table import ids_from_paths, read_csv_table
 from hamcache.data.readers.imported import is_imported, read_imported
 from hamcache.data.table import ImageTable, build_table, safe_name
@@ -130,7 +131,7 @@ def _nearest(dataset: str, path: Path) -> str:
         where = "."
     else:
         where = f" (nor the folder {path.parent})."
-    near = nearest_name(path.name, names)
+    near = nearest(path.name, names)
     if near is None:
         return where
     return f": did you mean {near if near in words else str(path.with_name(near))!r}?"

@@ -18,7 +18,7 @@ class ImageEpochRecord(EpochRecord):
     """Scores the validation images after each epoch; epochs count over all phases."""
 
     def __init__(self, training: Training, state: Checkpoint, phase: Phase, done: int):
-        super().__init__(None, dict([training.metric]))
+        super().__init__(None, training.metric)
         self.training = training
         self.state = state
         self.phase = phase
@@ -40,7 +40,7 @@ class ImageEpochRecord(EpochRecord):
     def _validation_scores(self, net: NeuralNetClassifier) -> dict[str, float]:
         if self.training.validation is None:
             return {}
-        return self.training.scores(self.training.validation, self.metrics)
+        return self.training.scores(self.training.validation)
 
 
 class Keeper(Callback):
@@ -84,7 +84,7 @@ class Keeper(Callback):
         self.training.keep_if_best(self.state)
         standing.epochs += 1
         rate = self.images / row["seconds"] if row["seconds"] else 0.0
-        scores = words(row, self.training.metric[0])
+        scores = words(row, self.training.metric.name)
         self.training.log(f"epoch {self.epoch}/{self.total} ({self.phase.name}): {scores}, {rate:.0f} images/s")
         if self.training.folder is not None:
             standing.schedule = {} if self.schedule is None else self.schedule.lr_scheduler_.state_dict()

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.precision import resolve_precision
-from hamcache.heads.base import Scorer
 from hamcache.heads.errors import ClassAbsentError, HeadFileError, HeadParamsError
 from hamcache.heads.losses import Loss, build_loss
+from hamcache.heads.metrics import METRICS, Metric
 from hamcache.heads.nets.decoded import DecodedImages
 from hamcache.heads.nets.finetune import FineTuned, build_finetune
 from hamcache.heads.nets.image_batches import ViewSource
@@ -27,7 +27,6 @@ from hamcache.heads.nets.net_params import FinetuneParams, NetParams, SimpleCNNP
 from hamcache.heads.nets.predicting import mean_probabilities, predict_logits
 from hamcache.heads.nets.simple_cnn import build_simple_cnn
 from hamcache.heads.nets.warm_start import LastLayer
-from hamcache.heads.scorers import SCORERS
 from hamcache.heads.validation import validated
 
 WEIGHTS = "head.safetensors"
@@ -97,7 +96,7 @@ class NetClassifier:
         y: NDArray[np.int64],
         *,
         validation: tuple[Sequence[str], NDArray[np.int64]] | None = None,
-        metric: tuple[str, Scorer] = ("mcc", SCORERS["mcc"]),
+        metric: Metric = METRICS["mcc"],
         network: ImageNetwork | None = None,
         last_layer: LastLayer | None = None,
         folder: Path | None = None,
@@ -112,7 +111,7 @@ class NetClassifier:
             ids: the training images.
             y: their codes, int64 `[n]`.
             validation: ids and codes of other images; without them all epochs run and the last one counts.
-            metric: name and function of what the best epoch is chosen by, higher is better.
+            metric: the score that the best epoch is chosen by.
             network: what `build` gave, if it was built before.
             last_layer: what the last layer starts as; it is scored as epoch 0.
             folder: where a checkpoint is kept after each epoch, and gone on from.

@@ -1,6 +1,6 @@
-"""What is trained from images, on what, and who is told: the nouns that the loop and its callbacks share."""
+"""The nouns that the loop and its callbacks share: the network, its images, its phases and its progress."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hamcache.heads.base import Scorer
 from hamcache.heads.losses import Loss
+from hamcache.heads.metrics import Metric
 from hamcache.heads.nets.checkpoint import Checkpoint
 from hamcache.heads.nets.image_batches import ViewSource
 from hamcache.heads.nets.image_network import ImageNetwork
@@ -20,7 +20,7 @@ from hamcache.heads.nets.predicting import mean_probabilities, predict_logits
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is; epochs count over all phases, from 1."""
+    """The progress of a training; epochs count over all phases, from 1."""
 
     phase: str
     epoch: int
@@ -36,7 +36,7 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """What is done of all epochs, 0 to 1."""
+        """Share of all epochs that is done, 0 to 1."""
         return (self.epoch - 1 + self.images / self.images_an_epoch) / self.epochs
 
 
@@ -66,13 +66,13 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What is trained, on what, and who is told.
+    """A network with its images, and whoever is told of its training.
 
     Attributes:
         network, loss: on the device where they are trained.
         params: optimiser, schedule, sampler and so on.
         train, validation: the images; without validation the last epoch counts as the best.
-        metric: name and function of what the best epoch is chosen by, higher is better.
+        metric: the score that the best epoch is chosen by.
         seed: of order, sampling and dropout.
         folder: where the checkpoint lives; None for none.
         log: takes one line an epoch.
@@ -85,7 +85,7 @@ class Training:
     params: NetParams
     train: Part
     validation: Part | None
-    metric: tuple[str, Scorer]
+    metric: Metric
     seed: int
     folder: Path | None = None
     log: Callable[[str], None] = lambda line: None
@@ -97,20 +97,19 @@ class Training:
         """Where the network is."""
         return self.network.last.weight.device
 
-    def scores(self, part: Part, metrics: Mapping[str, Scorer]) -> dict[str, float]:
-        """Loss (over all views) and metrics (of the averaged probabilities) of a part."""
+    def scores(self, part: Part) -> dict[str, float]:
+        """Loss (over all views) of a part, and the metric's gain (of the averaged probabilities)."""
         logits = predict_logits(self.network, part.source, part.views).to(self.device)
         y = torch.from_numpy(part.y).to(self.device)
         scores = {"valid_loss": float(self.loss(logits.flatten(0, 1), y.repeat_interleave(part.views)))}
         probabilities = mean_probabilities(self.loss, logits)
-        for name, metric in metrics.items():
-            scores[f"valid_{name}"] = float(metric(part.y, probabilities))
+        scores[f"valid_{self.metric.name}"] = self.metric.gain(self.metric(part.y, probabilities))
         return scores
 
     def keep_if_best(self, state: Checkpoint) -> None:
         """Remember the network as it is if the last row of the history is the best one so far."""
         standing, row = state.standing, state.standing.rows[-1]
-        score = float(np.nan_to_num(row.get(f"valid_{self.metric[0]}", 0.0), nan=-np.inf))
+        score = float(np.nan_to_num(row.get(f"valid_{self.metric.name}", 0.0), nan=-np.inf))
         if standing.best_score is None or score > standing.best_score or self.validation is None:
             standing.best_epoch, standing.best_score, standing.misses = row["epoch"], score, 0
             state.best = {name: value.clone() for name, value in self.network.state_dict().items()}

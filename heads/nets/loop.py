@@ -53,10 +53,10 @@ def train(training: Training, phases: Sequence[Phase], score_start: str | None =
 
 def _score_start(training: Training, state: Checkpoint, name: str) -> None:
     assert training.validation is not None
-    row = {"epoch": 0, "phase": name, **training.scores(training.validation, dict([training.metric]))}
+    row = {"epoch": 0, "phase": name, **training.scores(training.validation)}
     state.standing.rows.append(row)
     training.keep_if_best(state)
-    training.log(f"epoch 0 ({name}): {words(row, training.metric[0])}")
+    training.log(f"epoch 0 ({name}): {words(row, training.metric.name)}")
 
 
 def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint, total: int) -> None:
@@ -110,7 +110,7 @@ def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint,
 
 
 def optimizer_builder(params: NetParams, layers: Layers) -> Callable[..., torch.optim.Optimizer]:
-    """What skorch calls for an optimiser: two groups a layer, weights (decayed) and biases and norms (not)."""
+    """Make what skorch calls for an optimiser: two groups a layer, weights (decayed) and biases and norms (not)."""
 
     def build(_: Any, lr: float) -> torch.optim.Optimizer:
         groups: list[dict[str, Any]] = []

@@ -191,8 +191,8 @@ def download(
 
 def _source(given: list[str]) -> str | list[Path]:
     """What `--source` names: a place by its name, or files."""
-    from hamcache.data.errors import unknown_name
     from hamcache.data.fetch.download import SOURCES
+    from hamcache.data.nearest import unknown_name
 
     hint = "--source"
     if not given:

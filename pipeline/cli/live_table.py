@@ -26,7 +26,7 @@ class LiveTable(Watcher):
 
     def __init__(self, settings: SweepConfig, console: Console) -> None:
         self._settings, self._console = settings, console
-        self._sign = 1 if get_metric(settings.objective).higher_is_better else -1
+        self._metric = get_metric(settings.objective)
         self._running: dict[int, tuple[Point, int, float | None]] = {}
         self._ended: list[Trial] = []
         self._samples, self._began = settings.samples, monotonic()
@@ -57,7 +57,7 @@ class LiveTable(Watcher):
     def epoch(self, number: int, epoch: int, score: float) -> None:
         """A row's numbers."""
         if number in self._running:
-            self._running[number] = self._running[number][0], epoch, self._sign * score
+            self._running[number] = self._running[number][0], epoch, self._metric.gain(score)
 
     def ended(self, trial: Trial) -> None:
         """A line where there is no table, and always where a trial failed."""
@@ -78,7 +78,7 @@ class LiveTable(Watcher):
     def table(self) -> Group:
         """The trials that run, then the best of those that have ended."""
         best = [one for one in self._ended if one.state == FINISHED and one.score is not None]
-        best.sort(key=lambda one: (-self._sign * (one.score or 0), one.number))
+        best.sort(key=lambda one: (-self._metric.gain(one.score or 0.0), one.number))
         table = Table(expand=True)
         for name in ("trial", "state", self._settings.objective, "epochs", "seconds"):
             table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)

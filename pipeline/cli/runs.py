@@ -27,9 +27,10 @@ def runs(
     place = options.place(workspace)
     if context.invoked_subcommand:
         return
+    from hamcache.data.nearest import unknown_name
+    from hamcache.heads.errors import MetricError
     from hamcache.heads.metrics import METRICS
     from hamcache.pipeline.cli.console import console, show_table
-    from hamcache.pipeline.errors import MetricError, unknown_name
     from hamcache.pipeline.runs.records import PARTS, list_runs
 
     options.one_of(part, PARTS, "--part")

@@ -10,11 +10,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
 from hamcache.heads.metrics import METRICS
+from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.messages import config_error, valid_keys
 from hamcache.pipeline.config.overrides import apply_override, parse_override, read_yaml
-from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError, unknown_name
+from hamcache.pipeline.config.renamed import former, refuse_former
+from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 
 
 class _Part(BaseModel):
@@ -65,20 +68,6 @@ class BlockConfig(_Part):
     )
 
 
-class ViewsConfig(_Part):
-    """Which cached views a head sees (see `heads.views`)."""
-
-    train: Literal["plain", "all", "random"] = Field(
-        default="all", description="plain image only, all views as rows, or another view per image and epoch"
-    )
-    predict: Literal["plain", "first", "mean"] = Field(
-        default="mean", description="plain image, the store's first view, or probabilities averaged over the views"
-    )
-    pairing: Literal["shared", "independent"] = Field(
-        default="shared", description="whether all blocks show the same view of an image, or each another one"
-    )
-
-
 class FeaturesConfig(_Part):
     """Which cached features the head is trained on; more than one block makes a hybrid."""
 
@@ -87,7 +76,7 @@ class FeaturesConfig(_Part):
         default="auto", description="arithmetic the features were extracted with; auto takes what the cache has"
     )
     aug_seed: int = Field(default=0, ge=0, description="seed the views were drawn with")
-    views: ViewsConfig = Field(default=ViewsConfig(), description="which views the head sees")
+    views: ViewPolicy = Field(default=ViewPolicy(), description="which views the head sees")
 
     @field_validator("blocks")
     @classmethod
@@ -176,7 +165,7 @@ class ExperimentConfig(_Part):
         return objective
 
     @property
-    def learner(self) -> str:
+    def model_name(self) -> str:
         """Name of what is trained: the net's, or the head's."""
         return self.net.name if self.net is not None else self.head.name
 
@@ -188,7 +177,7 @@ class ExperimentConfig(_Part):
     @property
     def digest(self) -> str:
         """sha256 over the resolved configuration; equal configurations have equal digests."""
-        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(former(self.content()), sort_keys=True).encode()).hexdigest()
 
 
 def load_config(
@@ -221,6 +210,7 @@ def load_config(
 
 def validate_config(content: dict[str, Any], source: str = "the configuration") -> ExperimentConfig:
     """Check plain values against the schema and against the head's own parameters."""
+    refuse_former(content, source)
     try:
         config = ExperimentConfig.model_validate(content)
     except ValidationError as error:
@@ -237,7 +227,7 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
 def resolve_head(head: HeadConfig, source: str = "the configuration", *, objective: str = "mcc") -> HeadConfig:
     """The same head with all of its parameters: those given, checked, and the defaults of the rest.
 
-    What stops early watches the experiment's objective, unless it is told to `monitor` something else.
+    What stops early watches the experiment's objective, unless `head.objective` says otherwise.
     """
     from hamcache.heads.zoo import HEADS, head_params  # scikit-learn comes with it: only when there is a head to check
 
@@ -276,10 +266,10 @@ def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
 
 def _checked(model: type[BaseModel], params: dict[str, Any], source: str, key: str, objective: str) -> dict[str, Any]:
     """Parameters checked by their own model, as plain values with all defaults."""
-    if "monitor" in model.model_fields:
-        monitor = params.setdefault("monitor", objective)
-        if monitor not in (*METRICS, "loss"):
-            raise ConfigError(f"{source}: {key}.monitor: {unknown_name('metric', monitor, [*METRICS, 'loss'])}")
+    if "objective" in model.model_fields:
+        watched = params.setdefault("objective", objective)
+        if watched not in (*METRICS, "loss"):
+            raise ConfigError(f"{source}: {key}.objective: {unknown_name('metric', watched, [*METRICS, 'loss'])}")
     try:
         return model.model_validate(params).model_dump(mode="json")
     except ValidationError as error:

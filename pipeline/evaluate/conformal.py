@@ -15,7 +15,8 @@ from math import ceil
 
 import numpy as np
 
-from hamcache.pipeline.errors import PredictionError, unknown_name
+from hamcache.data.nearest import unknown_name
+from hamcache.pipeline.errors import PredictionError
 
 SCORES = ("lac", "aps")
 SLACK = 1e-6

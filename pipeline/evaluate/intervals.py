@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hamcache.heads.errors import MetricError
 from hamcache.heads.metrics import Metric, get_metric
 from hamcache.heads.scored import Scored, scored
-from hamcache.pipeline.errors import MetricError
 
 RESAMPLES = 2000
 LEVEL = 0.95

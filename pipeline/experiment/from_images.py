@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from hamcache.cache.quarantine import BadImage, Quarantine
@@ -13,6 +12,7 @@ from hamcache.cache.storage import Root
 from hamcache.data.digests import MISSING
 from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import WarmStartError
+from hamcache.heads.metrics import METRICS
 from hamcache.heads.nets.classifier import NetClassifier
 from hamcache.heads.nets.decoded import decode_all
 from hamcache.heads.nets.finetune import FineTuned
@@ -23,7 +23,7 @@ from hamcache.heads.nets.warm_start import LastLayer, last_layer
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs
-from hamcache.pipeline.experiment.learning import SCORERS, Fitted, Log, Part, fit_head
+from hamcache.pipeline.experiment.learning import Fitted, Laps, Log, Part, fit_head
 
 FILE_MISSING = "file missing"
 
@@ -41,7 +41,7 @@ def open_images(
     """
     params = _params(config)
     table, left_out = inputs.table, dict(inputs.left_out)
-    table.require_images(f"Training {config.learner}", [i for i in table.frame["image_id"] if i not in left_out])
+    table.require_images(f"Training {config.model_name}", [i for i in table.frame["image_id"] if i not in left_out])
     paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
     for image_id in paths:
         if inputs.digests[image_id] == MISSING:
@@ -85,7 +85,7 @@ def fit_net(
         CheckpointError: The checkpoint is damaged, or another network's.
     """
     assert config.net is not None and inputs.images is not None
-    started = perf_counter()
+    clock = Laps()
     params = _params(config)
     net = NetClassifier(config.net.name, params, inputs.table.classes, config.seed)
     network = net.build()
@@ -94,14 +94,14 @@ def fit_net(
         f"{net.device}, {network.precision}"
     )
     _warn_of_small_images(network, params, log)
-    loaded = perf_counter()
+    clock.lap("load")
     start = _warm_start(config, inputs, parts, network, log) if isinstance(params, FinetuneParams) else None
     net.fit(
         inputs.images,
         parts["train"].ids,
         parts["train"].y,
         validation=(parts["validation"].ids, parts["validation"].y),
-        metric=(config.objective, SCORERS[config.objective]),
+        metric=METRICS[config.objective],
         network=network,
         last_layer=start,
         folder=None if checkpoints is None else checkpoints / _fold_name(parts["train"]),
@@ -109,11 +109,11 @@ def fit_net(
         on_progress=on_batch,
         callbacks=callbacks,
     )
-    fitted = perf_counter()
+    clock.lap("fit")
     wanted = parts if predict is None else predict
     proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
-    seconds = {"load": loaded - started, "fit": fitted - loaded, "predict": perf_counter() - fitted}
-    return Fitted(net, proba, net.history_, net.prior_, seconds)
+    clock.lap("predict")
+    return Fitted(net, proba, net.history_, net.prior_, clock.seconds)
 
 
 def _params(config: ExperimentConfig) -> NetParams:
@@ -138,7 +138,7 @@ def _warm_start(
     _same("preprocessing", store.key.preprocessing, network.preprocessing.to_dict())
     both = {name: parts[name] for name in ("train", "validation")}
     cached = fit_head(config, inputs, both, log=log)
-    score = SCORERS[config.objective](parts["validation"].y, cached.proba["validation"])
+    score = METRICS[config.objective](parts["validation"].y, cached.proba["validation"])
     log(
         f"warm start: {config.head.name} on cached features ({store.key.precision}), {cached.seconds['fit']:.1f} s, "
         f"validation {config.objective} {score:.4f}; epoch 0 is the network with this head as its last layer"

@@ -20,7 +20,8 @@ from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import Augmentation, get_augmentation
 from hamcache.extract.names import full_name
-from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig, ViewsConfig
+from hamcache.heads.views import ViewPolicy
+from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
 
@@ -124,7 +125,7 @@ def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
     return list(dict.fromkeys(needed))
 
 
-def _needs(block: BlockConfig, policy: ViewsConfig, augmentation: Augmentation) -> tuple[int, bool]:
+def _needs(block: BlockConfig, policy: ViewPolicy, augmentation: Augmentation) -> tuple[int, bool]:
     """How many views a block reads of its own store (maybe 0), and whether it needs the store of plain images."""
     needs_none = "plain" in (policy.train, policy.predict) and not augmentation.starts_plain
     if policy.train == policy.predict == "plain" and needs_none:

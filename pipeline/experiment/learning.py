@@ -17,22 +17,12 @@ import pandas as pd
 from hamcache.data.splits import Split
 from hamcache.data.table import ImageTable
 from hamcache.heads.blocks import Block
-from hamcache.heads.metrics import METRICS, Metric
-from hamcache.heads.views import ViewPolicy, prediction_views, training_views
+from hamcache.heads.views import prediction_views, training_views
 from hamcache.heads.zoo import build_head
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.inputs import Inputs
 
 Log = Callable[[str], None]
-
-
-def _higher_is_better(metric: Metric) -> Callable[[np.ndarray, np.ndarray], float]:
-    sign = 1 if metric.higher_is_better else -1
-    return lambda y, proba: sign * metric(y, proba)
-
-
-SCORERS = {name: _higher_is_better(metric) for name, metric in METRICS.items()}
-"""Every metric as heads with epochs monitor it: higher is better, so losses change sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +86,19 @@ class Learner(Protocol):
         """See `fit_head`."""
 
 
+class Laps:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a lap."""
+        now = perf_counter()
+        self.seconds[name], self._last = now - self._last, now
+
+
 def parts_of(split: Split, table: ImageTable, names: Sequence[str], left_out: Mapping[str, str]) -> dict[str, Part]:
     """The named parts of a split, without the images that are left out; groups are the split's, maybe merged."""
     codes = pd.Index(table.classes)
@@ -127,9 +130,9 @@ def fit_head(
         callbacks: skorch callbacks, for heads with epochs (Ray Tune reports through them).
         predict: The parts to predict; None: all that are given.
     """
-    clock = _Clock()
+    clock = Laps()
     opened = inputs.load(config.features, [image_id for part in parts.values() for image_id in part.ids])
-    policy = ViewPolicy(**config.features.views.model_dump())
+    policy = config.features.views
     blocks = [
         Block(asked.backbone, block.dim, asked.transform)
         for asked, block in zip(config.features.blocks, opened, strict=True)
@@ -151,8 +154,7 @@ def fit_head(
             parts["train"].y,
             groups=parts["train"].groups,
             validation=(validation, parts["validation"].y),
-            views=policy.train,
-            scorers=SCORERS,
+            policy=policy,
             callbacks=callbacks,
         )
     del train
@@ -164,18 +166,6 @@ def fit_head(
             proba[name] = head.predict_proba(prediction_views(arrays(name), policy))
     clock.lap("predict")
     return Fitted(head, proba, head.history_, head.prior_, clock.seconds)
-
-
-class _Clock:
-    """Seconds between laps, by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = perf_counter()
-        self.seconds[name], self._last = now - self._last, now
 
 
 @contextmanager

@@ -14,13 +14,15 @@ import pandas as pd
 
 from hamcache.data.curation import Curation, read_curation
 from hamcache.data.ham10000 import CLASS_NAMES
+from hamcache.data.nearest import unknown_name
 from hamcache.data.splits import Split, make_folds, make_split
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
+from hamcache.heads.errors import MetricError
 from hamcache.heads.metrics import SPECIFICITIES, compute_metrics, specificity_threshold
 from hamcache.heads.persist import save_head
 from hamcache.pipeline.config.schema import ExperimentConfig
-from hamcache.pipeline.errors import MetricError, RunError, unknown_name
+from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import Fitted, Learner, Log, Part, fit_head, parts_of
 from hamcache.pipeline.experiment.tau import adjust_heads

@@ -37,9 +37,8 @@ def adjust_heads(
 def best_tau(objective: str, fitted: Sequence[Fitted], y_validation: Sequence[np.ndarray]) -> float:
     """The tau of `TAUS` with the best pooled validation score."""
     metric, y = get_metric(objective), np.concatenate(list(y_validation))
-    sign = 1 if metric.higher_is_better else -1
-    scores = {}
+    gains = {}
     for tau in TAUS:
         proba = np.concatenate([adjusted(one.proba["validation"], one.prior, tau) for one in fitted])
-        scores[tau] = sign * metric(y, proba)
-    return max(scores, key=lambda tau: (scores[tau], -abs(tau)))
+        gains[tau] = metric.gain(metric(y, proba))
+    return max(gains, key=lambda tau: (gains[tau], -abs(tau)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hamcache.extract.augmentations import get_augmentation
+from hamcache.pipeline.config.renamed import former
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
 
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
@@ -21,7 +22,9 @@ def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
             Nor do the names of files of exclusions and merged groups: what they say counts.
         parts: Fingerprints and plain values of all else (table, files, splits, stores, images left out).
     """
-    content = {key: v for key, v in config.content().items() if key not in ("dataset", "dataset_name", "columns")}
+    content = {
+        key: v for key, v in former(config.content()).items() if key not in ("dataset", "dataset_name", "columns")
+    }
     content["split"] = {key: v for key, v in content["split"].items() if key not in ("exclude", "merge_groups")}
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
 
@@ -52,7 +55,7 @@ def versions() -> dict[str, str]:
 def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
     """What a list of runs shows of this one, without reading its configuration."""
     return {
-        "head": config.learner,
+        "head": config.model_name,
         "features": _what_it_sees(config),
         "dataset": dataset,
         "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),

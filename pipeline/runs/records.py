@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import majority_baseline
 from hamcache.pipeline.config.overrides import read_yaml
+from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
 from hamcache.pipeline.errors import RunError, RunNotFoundError
 
@@ -64,7 +65,7 @@ class Run:
     @cached_property
     def config(self) -> ExperimentConfig:
         """The resolved configuration, as it was run (head parameters are not checked again)."""
-        return ExperimentConfig.model_validate(read_yaml(self.folder / "config.yaml"))
+        return ExperimentConfig.model_validate(renamed(read_yaml(self.folder / "config.yaml")))
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -185,7 +186,7 @@ def finish_run(folder: Path, run_id: str) -> Run:
 def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
     """A readable name: `<head>-<features>-<yyyymmdd-hhmmss>-<4 hex digits of the configuration>`."""
     stamp = (when or datetime.now()).strftime("%Y%m%d-%H%M%S")
-    name = f"{config.learner}-{short_features(config)}-{stamp}-{config.digest[:4]}"
+    name = f"{config.model_name}-{short_features(config)}-{stamp}-{config.digest[:4]}"
     return re.sub(r"[^A-Za-z0-9+._-]", "_", name)
 
 

@@ -137,7 +137,7 @@ def test_a_missing_column_is_named(ham10000_folder: Path) -> None:
     metadata(ham10000_folder).rename(columns={"lesion_id": "lesion"}).to_csv(
         ham10000_folder / ham10000.METADATA, index=False
     )
-    with pytest.raises(TableError, match="unknown column 'lesion_id': did you mean 'lesion'"):
+    with pytest.raises(TableError, match="unknown column 'lesion_id'; did you mean 'lesion'"):
         ham10000.read_table(ham10000_folder)
 
 

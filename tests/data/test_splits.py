@@ -180,7 +180,7 @@ def test_a_class_of_fewer_groups_than_folds_is_named_with_the_fold() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"policy": "groupd"}, "unknown split policy 'groupd': did you mean 'grouped'"),
+        ({"policy": "groupd"}, "unknown split policy 'groupd'; did you mean 'grouped'"),
         ({"test_fraction": -0.1}, "got test -0.1"),
         ({"validation_fraction": 0}, "validation 0"),
         ({"test_fraction": 0.5, "validation_fraction": 0.5}, r"test \+ validation < 1"),

@@ -111,7 +111,7 @@ def test_repeated_image_ids_are_all_named() -> None:
 
 
 def test_an_unknown_label_offers_the_nearest_class() -> None:
-    with pytest.raises(TableError, match=r"unknown label 'mell': did you mean 'mel'\?.*row 1 \('mell'\)"):
+    with pytest.raises(TableError, match=r"unknown label 'mell'; did you mean 'mel'\?.*row 1 \('mell'\)"):
         build_table("skin", frame(label=["mell", "nv", "nv"]), classes=["mel", "nv"])
 
 

@@ -61,7 +61,7 @@ def test_a_constant_column_stays_finite(rows):
 
 
 def test_unfit_blocks_are_refused(rows):
-    with pytest.raises(UnknownNameError, match="Did you mean 'standardize'"):
+    with pytest.raises(UnknownNameError, match="did you mean 'standardize'"):
         Block("a", 8, "standardise")
     for transform in ("pca:0", "pca:9", "pca:x", "pca:<k>"):
         with pytest.raises(BlockError, match="from 1 to 8"):

@@ -142,7 +142,7 @@ def test_losses_that_correct_the_imbalance_take_no_weights_by_default(batch):
 
 
 def test_unknown_losses_and_unfit_weights_are_refused(batch):
-    with pytest.raises(UnknownLossError, match="Did you mean 'balanced_softmax'"):
+    with pytest.raises(UnknownLossError, match="did you mean 'balanced_softmax'"):
         loss_of("balanced_sofmax", batch)
     with pytest.raises(HeadParamsError, match="did you mean 'gamma'"):
         loss_of("focal", batch, gama=1.0)

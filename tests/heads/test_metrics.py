@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from sklearn.dummy import DummyClassifier
 
+from hamcache.heads.errors import MetricError
 from hamcache.heads.metrics import (
     ECE_BINS,
     METRICS,
@@ -16,7 +17,6 @@ from hamcache.heads.metrics import (
     specificity_threshold,
 )
 from hamcache.heads.scored import scored
-from hamcache.pipeline.errors import MetricError
 
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 

@@ -6,7 +6,7 @@ from skorch.callbacks import Callback
 from skorch.dataset import Dataset
 
 from hamcache.heads.batches import BatchIterator
-from hamcache.heads.errors import TrainingDivergedError, UnknownMonitorError
+from hamcache.heads.errors import MetricError, TrainingDivergedError
 from hamcache.heads.mlp import MLPHead
 from hamcache.heads.network import MLP, Dropout, geometric_sizes
 from hamcache.heads.zoo import build_head
@@ -22,7 +22,7 @@ def mlp(blocks, name="mlp", **params) -> MLPHead:
 def test_the_weights_of_the_best_epoch_are_kept(blocks, features):
     X, y = features(spread=0.15)
     X_valid, y_valid = features(n=100, spread=0.15, seed=5)
-    head = mlp(blocks, monitor="mcc", max_epochs=40, patience=8).fit(X, y, validation=(X_valid, y_valid))
+    head = mlp(blocks, objective="mcc", max_epochs=40, patience=8).fit(X, y, validation=(X_valid, y_valid))
     best = max(row["valid_mcc"] for row in head.history_)
     assert matthews_corrcoef(y_valid, head.predict(X_valid)) == pytest.approx(best)
     assert len(head.history_) < 40
@@ -31,7 +31,7 @@ def test_the_weights_of_the_best_epoch_are_kept(blocks, features):
 
 def test_early_stopping_waits_for_patience_epochs(blocks, features):
     X, y = features(spread=0.1)
-    head = mlp(blocks, monitor="loss", max_epochs=60, patience=4).fit(
+    head = mlp(blocks, objective="loss", max_epochs=60, patience=4).fit(
         X, y, validation=features(n=100, spread=0.1, seed=5)
     )
     losses = [row["valid_loss"] for row in head.history_]
@@ -45,18 +45,16 @@ def test_without_validation_data_it_trains_for_all_epochs(blocks, features):
     assert all(type(value) in (int, float) for row in head.history_ for value in row.values())
 
 
-def test_any_metric_can_be_monitored(blocks, features):
+def test_any_metric_can_be_the_objective(blocks, features):
     X, y = features()
 
-    def sensitivity(codes, probabilities):
-        assert probabilities.shape == (len(codes), 4)
-        return float((probabilities.argmax(1) == 3)[codes == 3].mean())
-
-    head = mlp(blocks, monitor="df_sensitivity")
-    head.fit(X, y, validation=(X, y), scorers={"df_sensitivity": sensitivity})
-    assert "valid_df_sensitivity" in head.history_[0]
-    with pytest.raises(UnknownMonitorError, match="Did you mean 'mcc'"):
-        mlp(blocks, monitor="mc").fit(X, y)
+    head = mlp(blocks, objective="sensitivity_df").fit(X, y, validation=(X, y))
+    best = max(row["valid_sensitivity_df"] for row in head.history_)
+    assert (head.predict(X) == 3)[y == 3].mean() == pytest.approx(best)
+    losses = [row["valid_nll"] for row in mlp(blocks, objective="nll").fit(X, y, validation=(X, y)).history_]
+    assert max(losses) < 0 and losses[-1] > losses[0]  # the gain: more is better
+    with pytest.raises(MetricError, match="did you mean 'mcc'"):
+        mlp(blocks, objective="mc").fit(X, y)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -113,7 +111,7 @@ def test_callbacks_see_every_epoch(blocks, features):
             self.seen.append(net.history[-1]["valid_mcc"])
 
     X, y = features()
-    head = mlp(blocks, monitor="mcc").fit(X, y, validation=(X, y), callbacks=[Report()])
+    head = mlp(blocks, objective="mcc").fit(X, y, validation=(X, y), callbacks=[Report()])
     assert Report.seen == [row["valid_mcc"] for row in head.history_]
 
 

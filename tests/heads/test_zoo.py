@@ -21,6 +21,7 @@ from hamcache.heads.errors import (
     UnknownNameError,
 )
 from hamcache.heads.persist import load_head, save_head
+from hamcache.heads.views import ViewPolicy
 from hamcache.heads.zoo import HEADS, build_head, head_params
 
 CLASSES = ("akiec", "bcc", "bkl", "df")
@@ -108,7 +109,7 @@ def test_every_head_takes_read_only_features_and_leaves_them_alone(name, blocks,
     X, y = features(n=80)
     before = X.copy()
     X.setflags(write=False)
-    small(name, blocks).fit(X, y, validation=(X, y), views="random").predict_proba(X)
+    small(name, blocks).fit(X, y, validation=(X, y), policy=ViewPolicy(train="random")).predict_proba(X)
     np.testing.assert_array_equal(X, before)
 
 
@@ -167,17 +168,17 @@ def test_members_take_their_own_parameters_and_blocks(blocks):
 
 
 def test_unknown_names_are_answered_with_the_nearest_valid_one(blocks):
-    with pytest.raises(UnknownHeadError, match="Did you mean 'logreg'"):
+    with pytest.raises(UnknownHeadError, match="did you mean 'logreg'"):
         head_params("logregg")
     with pytest.raises(HeadParamsError, match="did you mean 'class_weight'"):
         build_head("logreg", {"clas_weight": "none"}, blocks=blocks, classes=CLASSES)
-    with pytest.raises(HeadParamsError, match="Did you mean 'focal'"):
+    with pytest.raises(HeadParamsError, match="did you mean 'focal'"):
         build_head("mlp", {"loss": "focall"}, blocks=blocks, classes=CLASSES)
     with pytest.raises(HeadParamsError, match="did you mean 'gamma'"):
         build_head("mlp", {"loss": "focal", "loss_params": {"gama": 1}}, blocks=blocks, classes=CLASSES)
-    with pytest.raises(UnknownNameError, match="Did you mean 'a'"):
+    with pytest.raises(UnknownNameError, match="did you mean 'a'"):
         build_head("average", {"heads": [{"blocks": ["a1"]}]}, blocks=blocks, classes=CLASSES)
-    with pytest.raises(UnknownHeadError, match="Did you mean 'knn'"):
+    with pytest.raises(UnknownHeadError, match="did you mean 'knn'"):
         build_head("average", {"heads": [{"name": "knnn"}]}, blocks=blocks, classes=CLASSES)
 
 

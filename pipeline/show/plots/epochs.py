@@ -54,7 +54,7 @@ def monitored(run: Run) -> str:
     """What decided which epoch is kept: a metric, or the loss."""
     config = run.config
     params = (config.net or config.head).params
-    return str(params.get("monitor", config.objective))
+    return str(params.get("objective", config.objective))
 
 
 def unsigned_history(history: pd.DataFrame) -> pd.DataFrame:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from hamcache.heads.errors import MetricError
 from hamcache.heads.metrics import Metric, get_metric
 from hamcache.heads.scored import scored
-from hamcache.pipeline.errors import MetricError, PipelineError, RunError
+from hamcache.pipeline.errors import PipelineError, RunError
 from hamcache.pipeline.evaluate.compare import compare_runs
 from hamcache.pipeline.evaluate.intervals import RESAMPLES, bootstrap
 from hamcache.pipeline.runs.records import Run

@@ -10,7 +10,8 @@ import pandas as pd
 from hamcache.cache.errors import CacheError
 from hamcache.data.errors import DataError
 from hamcache.extract.errors import ExtractError
-from hamcache.pipeline.config.schema import FeaturesConfig, ViewsConfig
+from hamcache.heads.views import ViewPolicy
+from hamcache.pipeline.config.schema import FeaturesConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.inspect.neighbours import JointSpace, nearest
 from hamcache.pipeline.runs.records import Run
@@ -204,7 +205,7 @@ def _entry(
 def _one_view(features: FeaturesConfig) -> FeaturesConfig:
     """The same blocks with the one view that is compared: the plain image where the run predicts from it, or view 0."""
     plain = features.views.predict == "plain"
-    views = ViewsConfig(train="plain", predict="plain") if plain else ViewsConfig(train="all", predict="first")
+    views = ViewPolicy(train="plain", predict="plain") if plain else ViewPolicy(train="all", predict="first")
     blocks = tuple(block.model_copy(update={"views": 1}) for block in features.blocks)
     return features.model_copy(update={"blocks": blocks, "views": views})
 

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
+from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import PipelineError
 from hamcache.pipeline.studies.sweeps.search import Known
@@ -107,8 +108,12 @@ class Sweep:
         path = self.folder / TRIALS
         if not path.is_file():
             return pd.DataFrame(columns=columns_of(self.settings))
+        with path.open(encoding="utf-8", newline="") as file:
+            header = list(renamed(dict.fromkeys(next(csv.reader(file)))))
         return pd.read_csv(
             path,
+            names=header,
+            header=0,
             dtype={"state": "str", "error": "str", **keys},
             keep_default_na=False,
             na_values={name: [""] for name in columns_of(self.settings) if name not in ("state", "error")},
@@ -178,7 +183,7 @@ class TrialTable:
 
     def __init__(self, sweep: Sweep) -> None:
         self._folder, self._settings = sweep.folder, sweep.settings
-        self._higher = get_metric(sweep.objective).higher_is_better
+        self._metric = get_metric(sweep.objective)
         self.trials = [self._trial(sweep, row) for _, row in sweep.trials.iterrows()]
         ended = {trial.number for trial in self.trials}
         self.epochs = [(int(n), int(e), float(s)) for n, e, s in sweep.epochs.itertuples(index=False) if n in ended]
@@ -214,11 +219,10 @@ class TrialTable:
 
     def known(self) -> list[Known]:
         """What a search can learn from the trials so far."""
-        sign = 1 if self._higher else -1
         return [
             Known(
                 trial.point,
-                None if trial.score is None else sign * trial.score,
+                None if trial.score is None else self._metric.gain(trial.score),
                 trial.epochs if trial.state == STOPPED else None,
             )
             for trial in self.trials

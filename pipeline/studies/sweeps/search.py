@@ -15,7 +15,7 @@ from hamcache.pipeline.studies.sweeps.space import Point, Space, label
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 
 SCORE = "score"
-"""What trials report: the objective, its sign turned where lower is better."""
+"""The key of a trial's score: the gain of the objective, so more is better."""
 LAST = "last"
 """Whether a report is a trial's last one; a trial without it was stopped early."""
 TRIES = 20

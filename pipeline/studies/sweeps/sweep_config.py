@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +13,12 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hamcache.data.nearest import unknown_name
 from hamcache.pipeline.config.messages import config_error
 from hamcache.pipeline.config.overrides import apply_override, parse_override, read_yaml
+from hamcache.pipeline.config.renamed import former, renamed
 from hamcache.pipeline.config.schema import ExperimentConfig, expand_short_forms, find_config, validate_config
-from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError, unknown_name
+from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 from hamcache.pipeline.studies.sweeps.space import (
     MOST_VALUES,
     Dimension,
@@ -72,7 +74,7 @@ class SweepConfig(BaseModel):
     @property
     def digest(self) -> str:
         """sha256 over all but the name and the number of trials: a sweep of equal digest can be gone on with."""
-        content = self.model_dump(mode="json", by_alias=True, exclude={"name", "samples"})
+        content = _with_keys(self.model_dump(mode="json", by_alias=True, exclude={"name", "samples"}), former)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def is_rung(self, epoch: int) -> bool:
@@ -89,11 +91,11 @@ class SweepConfig(BaseModel):
             ConfigError: The values do not fit together, or what stops a training early is not the objective.
         """
         config = validate_config(with_point(self.experiment, point), "the sweep's experiment")
-        monitor = None if config.net is not None else config.head.params.get("monitor")
-        if monitor not in (None, self.objective):
+        watched = None if config.net is not None else config.head.params.get("objective")
+        if watched not in (None, self.objective):
             raise ConfigError(
-                f"head.monitor: expected the sweep's objective, {self.objective}, got {monitor!r}: trials are stopped "
-                "and chosen by one and the same score; leave it out"
+                f"head.objective: expected the sweep's objective, {self.objective}, got {watched!r}: trials are "
+                "stopped and chosen by one and the same score; leave it out"
             )
         return config
 
@@ -115,9 +117,18 @@ def read_sweep_yaml(path: Path) -> SweepConfig:
         ConfigError: The file was changed to what is no sweep.
     """
     try:
-        return SweepConfig.model_validate(read_yaml(path))
+        return SweepConfig.model_validate(_with_keys(read_yaml(path), renamed))
     except ValidationError as error:
         raise config_error(error, SweepConfig, str(path)) from None
+
+
+def _with_keys(content: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """The settings of a sweep with the keys of its experiment, of its space and of each `when` changed."""
+    space = {
+        key: dimension | {"when": change(dimension.get("when", {}))}
+        for key, dimension in change(content.get("space", {})).items()
+    }
+    return content | {"experiment": change(content.get("experiment", {})), "space": space}
 
 
 def sweep_names() -> list[str]:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from hamcache.heads.logit_adjustment import TAUS, adjusted
+from hamcache.heads.metrics import METRICS
 from hamcache.heads.zoo import HEADS
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.inputs import Inputs
-from hamcache.pipeline.experiment.learning import SCORERS, Learner, Part, fit_head
+from hamcache.pipeline.experiment.learning import Learner, Part, fit_head
 from hamcache.pipeline.experiment.runner import fit_folds
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE
 from hamcache.pipeline.studies.sweeps.shared import Shared
@@ -67,7 +68,7 @@ class Clock:
 def train_point(
     config: ExperimentConfig, inputs: Inputs, folds: Sequence[Mapping[str, Part]], callbacks: Sequence[Any] = ()
 ) -> float:
-    """Train and predict like `run_experiment`, without a run; the objective on validation, higher is better.
+    """Train and predict like `run_experiment`, without a run; the gain of the objective on validation.
 
     Args:
         config: The experiment.
@@ -84,7 +85,8 @@ def train_point(
     )
     y = np.concatenate([parts["validation"].y for parts in folds])
     proba = np.concatenate([one.proba["validation"] for one in fitted])
-    return float(SCORERS[config.objective](y, proba))
+    metric = METRICS[config.objective]
+    return metric.gain(metric(y, proba))
 
 
 def run_trial(point: Point, shared: Shared, tell: Tell, clock: Clock) -> None:
@@ -130,7 +132,7 @@ def _has_epochs(config: ExperimentConfig) -> bool:
 def epoch_teller(
     config: ExperimentConfig, parts: Mapping[str, Part], on_epoch: Callable[[int, float, Callable[[], float]], None]
 ) -> Any:
-    """A skorch callback that hands over each epoch's number, the best score so far, and what computes a fairer one.
+    """A skorch callback that reports each epoch's number, the best score so far, and what computes a fairer one.
 
     The fairer one is this epoch's, logit-adjusted as the end result will be, if there is a `tau` (heads only): without
     it, losses that correct the imbalance look worse than they are. A few values stand for `auto`.
@@ -139,6 +141,7 @@ def epoch_teller(
 
     from hamcache.heads.training import EpochRecord
 
+    metric = METRICS[config.objective]
     prior = np.bincount(parts["train"].y) / len(parts["train"])
     y = parts["validation"].y
 
@@ -147,7 +150,7 @@ def epoch_teller(
             self.epochs, self.best = 0, -np.inf
 
         def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-            """Hand it over."""
+            """Report this epoch's score."""
             self.epochs += 1
             self.best = max(self.best, float(net.history[-1][f"valid_{config.objective}"]))
             on_epoch(self.epochs, self.best, lambda: self._score(net))
@@ -158,7 +161,7 @@ def epoch_teller(
             if config.tau is None or proba is None:
                 return self.best
             taus = TAUS[4::8] if config.tau == "auto" else [config.tau]  # 0 among them
-            return max(SCORERS[config.objective](y, adjusted(proba, prior, tau)) for tau in taus)
+            return max(metric.gain(metric(y, adjusted(proba, prior, tau))) for tau in taus)
 
     return EpochTeller()
 

@@ -223,7 +223,7 @@ class Recorder(tune.Callback):
     def __init__(self, sweep: Sweep, table: TrialTable, fingerprint: str, watcher: Watcher) -> None:
         self._sweep, self._table, self._fingerprint = sweep, table, fingerprint
         self._watcher, self._log = watcher, RunLog(sweep.folder / LOG)
-        self._sign = 1 if get_metric(sweep.objective).higher_is_better else -1
+        self._metric = get_metric(sweep.objective)
         self._epochs: dict[int, list[tuple[int, float]]] = {}
         self._sessions: list[dict[str, Any]] = list(sweep.summary.get("sessions", []))
         self._jobs: int | None = sweep.summary.get("jobs")
@@ -274,7 +274,7 @@ class Recorder(tune.Callback):
             number,
             trial.config["point"],
             state,
-            None if state == FAILED else self._sign * float(result[SCORE]),
+            None if state == FAILED else self._metric.gain(float(result[SCORE])),
             int(result.get("epoch", 0)),
             float(result.get("seconds", 0.0)),
             result.get("overhead"),
@@ -295,7 +295,7 @@ class Recorder(tune.Callback):
         sessions = [*self._sessions, session]
         trials = self._table.trials
         finished = [one for one in trials if one.state == FINISHED and one.score is not None]
-        best = max(finished, key=lambda one: (self._sign * float(one.score or 0), -one.number), default=None)
+        best = max(finished, key=lambda one: (self._metric.gain(one.score or 0.0), -one.number), default=None)
         ran = sum(one["trials"] for one in sessions)
         seconds = sum(one["seconds"] for one in sessions)
         beyond = [one.overhead for one in trials if one.overhead is not None]

@@ -14,7 +14,7 @@ from hamcache.extract.preprocess import Preprocessing
 from hamcache.extract.worker import shared_backbone
 from hamcache.heads.logit_adjustment import LogitAdjusted
 from hamcache.heads.nets.finetune import FineTuned
-from hamcache.pipeline.config.schema import ViewsConfig
+from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.evaluate.calibration import SMALLEST
 from hamcache.pipeline.evaluate.conformal import SLACK, PredictionSets
@@ -77,7 +77,7 @@ def precision_of(predictor: Predictor) -> str:
 class _HeadRun(nn.Module):
     """Backbones, each once for all of its views; blocks joined; the mean of the folds' heads."""
 
-    def __init__(self, sources: Sequence[BlockSource], heads: Sequence[Any], policy: ViewsConfig) -> None:
+    def __init__(self, sources: Sequence[BlockSource], heads: Sequence[Any], policy: ViewPolicy) -> None:
         super().__init__()
         self.is_independent = policy.pairing == "independent"
         specs = list(dict.fromkeys(source.spec for source in sources))

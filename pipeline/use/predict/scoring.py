@@ -14,7 +14,7 @@ from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.errors import BadImageError
 from hamcache.heads.logit_adjustment import LogitAdjusted
 from hamcache.heads.nets.decoded import ahead, default_threads, in_memory, reduced
-from hamcache.heads.views import BlockArrays, ViewPolicy, prediction_views
+from hamcache.heads.views import BlockArrays, prediction_views
 from hamcache.pipeline.errors import PredictionError
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.image_sources import Source
@@ -84,7 +84,7 @@ class HeadScorer:
     def __init__(self, run: Run, heads: Sequence[Any], sources: Sequence[BlockSource], device: str) -> None:
         self.sources = sources
         self.heads, self._maker = heads, FeatureMaker(sources, device)
-        self._policy = ViewPolicy(**run.config.features.views.model_dump())
+        self._policy = run.config.features.views
         self._n_classes = len(run.classes)
 
     def __call__(self, images: Sequence[Source], on_image: Callable[[int], None] | None = None) -> Scored:

@@ -107,9 +107,9 @@ def test_a_bad_file_gives_one_clear_error(tmp_path: Path, text: bytes, message: 
 
 
 def test_wrong_names_of_columns_offer_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="'lable': did you mean 'label'"):
+    with pytest.raises(TableError, match="'lable'; did you mean 'label'"):
         read(tmp_path, "path,label\na.jpg,nv\n", columns={"lable": "label"})
-    with pytest.raises(TableError, match=r"'diagnose': did you mean 'diagnosis'\?.*asked for as 'label'"):
+    with pytest.raises(TableError, match=r"'diagnose'; did you mean 'diagnosis'\?.*asked for as 'label'"):
         read(tmp_path, "path,diagnosis\na.jpg,nv\n", columns={"label": "diagnose"})
 
 

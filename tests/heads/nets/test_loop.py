@@ -18,6 +18,7 @@ from hamcache.heads.errors import (
     TrainingDivergedError,
 )
 from hamcache.heads.losses import LOSSES
+from hamcache.heads.metrics import Metric
 from hamcache.heads.nets.checkpoint import FILE, load_checkpoint
 from hamcache.heads.nets.classifier import NetClassifier, load_net
 from hamcache.heads.nets.decoded import DecodedImages, in_memory
@@ -106,7 +107,7 @@ def test_the_best_epoch_is_kept_and_scored_as_the_history_says() -> None:
 def test_training_stops_when_patience_is_at_its_end() -> None:
     lines: list[str] = []
     falling = iter(range(100, 0, -1))
-    metric = ("falling", lambda y, proba: next(falling))
+    metric = Metric("falling", True, "", lambda scored: np.array([next(falling)]))
     net = fit(epochs=20, patience=3, options={"metric": metric, "log": lines.append})
     assert [row["valid_falling"] for row in net.history_] == [100, 99, 98, 97]
     assert lines[-1] == "no better epoch than 1 in 3: stopped"
@@ -122,7 +123,7 @@ def test_a_last_layer_given_is_scored_as_epoch_0_and_may_be_the_best() -> None:
     layer = LastLayer(np.zeros((3, 64)), np.array([0.0, 0.0, 9.0]))
     dim = NetClassifier("finetune", FINE, CLASSES).build().last.in_features
     layer = LastLayer(np.zeros((3, dim)), layer.bias)
-    metric = ("share of nv", lambda y, proba: proba[:, 2].mean())
+    metric = Metric("share of nv", True, "", lambda scored: scored.mean(scored.proba[:, 2]))
     net = fit("finetune", epochs_extraction=0, options={"last_layer": layer, "metric": metric})
     first = net.history_[0]
     assert (first["epoch"], first["phase"]) == (0, "cache")
@@ -171,7 +172,7 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
 
 
 def test_a_training_that_stopped_early_is_not_taken_up_again(tmp_path: Path) -> None:
-    metric = ("worse", lambda y, proba: -next(counting))
+    metric = Metric("worse", False, "", lambda scored: np.array([next(counting)]))
     counting = iter(range(100))
     first = fit(epochs=9, patience=2, folder=tmp_path, options={"metric": metric})
     again = fit(epochs=9, patience=2, folder=tmp_path, options={"metric": metric})
@@ -295,7 +296,7 @@ def test_a_class_without_images_is_named() -> None:
     [
         ({"epoch": 3}, "unknown 'epoch', did you mean 'epochs'"),
         ({"augmentation": "dihedrall"}, "Did you mean 'dihedral'"),
-        ({"loss": "focl"}, "Did you mean 'focal'"),
+        ({"loss": "focl"}, "did you mean 'focal'"),
         ({"conv": [[8, 3, 2]]}, "conv"),
     ],
 )

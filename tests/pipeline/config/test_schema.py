@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from hamcache.data.splits import POLICIES, TRAIN_IMAGES
 from hamcache.heads.nets.net_params import NETS, net_params
-from hamcache.heads.views import PAIRINGS, PREDICT_VIEWS, TRAIN_VIEWS
+from hamcache.heads.views import ViewPolicy
 from hamcache.heads.zoo import HEADS, head_params
 from hamcache.pipeline.config.overrides import apply_override, parse_override
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
     SplitConfig,
-    ViewsConfig,
     blocks_from,
     config_names,
     load_config,
@@ -55,16 +54,13 @@ def test_schema_knows_the_words_of_the_packages_below() -> None:
 
     assert options(SplitConfig, "policy") == set(POLICIES)
     assert options(SplitConfig, "train_images") == set(TRAIN_IMAGES)
-    assert options(ViewsConfig, "train") == set(TRAIN_VIEWS)
-    assert options(ViewsConfig, "predict") == set(PREDICT_VIEWS)
-    assert options(ViewsConfig, "pairing") == set(PAIRINGS)
 
 
 def test_every_field_is_described() -> None:
     def undescribed(model) -> list[str]:
         return [name for name, field in model.model_fields.items() if not field.description]
 
-    for model in (ExperimentConfig, SplitConfig, ViewsConfig):
+    for model in (ExperimentConfig, SplitConfig, ViewPolicy):
         assert undescribed(model) == []
 
 
@@ -97,7 +93,7 @@ def test_misspelt_keys_name_the_nearest_valid_one(override: str, advice: str) ->
         ("tau=none", "tau: expected a number or 'auto' or null, got 'none' (text)"),
         ("objective=mc", "objective: unknown metric 'mc'; did you mean 'mcc'?"),
         ("head=mpl", "unknown head 'mpl'; did you mean 'mlp'?"),
-        ("head={name: mlp, monitor: mc}", "head.monitor: unknown metric 'mc'; did you mean 'mcc'?"),
+        ("head={name: mlp, objective: mc}", "head.objective: unknown metric 'mc'; did you mean 'mcc'?"),
         ("head.C=-1", "head.C: expected a number > 0, got -1"),
         ("features=A++B", "empty hybrid"),
         ("features.blocks=[]", "empty hybrid"),
@@ -225,7 +221,7 @@ def test_packaged_names_and_paths_are_found_from_any_folder(tmp_path: Path, monk
 def test_every_net_resolves_without_features_or_head(net: str) -> None:
     config = validate_config({"net": net})
     content = yaml.safe_load(resolved_yaml(config))
-    assert config.learner == net and not {"features", "head"} & content.keys()
+    assert config.model_name == net and not {"features", "head"} & content.keys()
     assert content["net"].keys() == {"name", *net_params(net).model_fields}
     assert validate_config(content) == config
     assert "unknown net 'finetun'; did you mean 'finetune'" in problems("net=finetun", base={})
@@ -246,12 +242,12 @@ def test_every_head_of_the_zoo_resolves_and_reads_back(head: str) -> None:
 
 
 def test_early_stopping_watches_the_objective_unless_told_otherwise() -> None:
-    def monitor(*overrides: str) -> str:
-        return load_config(None, ["head=mlp", *overrides], base=MINIMAL).head.params["monitor"]
+    def watched(*overrides: str) -> str:
+        return load_config(None, ["head=mlp", *overrides], base=MINIMAL).head.params["objective"]
 
-    assert monitor() == "mcc"
-    assert monitor("objective=macro_f1") == "macro_f1"
-    assert monitor("objective=macro_f1", "head.monitor=loss") == "loss"
+    assert watched() == "mcc"
+    assert watched("objective=macro_f1") == "macro_f1"
+    assert watched("objective=macro_f1", "head.objective=loss") == "loss"
 
 
 def test_digest_changes_with_every_value_and_not_with_their_order() -> None:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from hamcache.pipeline.errors import ComparisonError, MetricError
+from hamcache.heads.errors import MetricError
+from hamcache.pipeline.errors import ComparisonError
 from hamcache.pipeline.evaluate.compare import check_same_images, compare_runs, leaderboard
 from hamcache.pipeline.evaluate.intervals import bootstrap, paired_bootstrap
 from hamcache.pipeline.experiment.runner import run_experiment

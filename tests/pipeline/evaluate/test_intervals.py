@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 
+from hamcache.heads.errors import MetricError
 from hamcache.heads.metrics import METRICS
-from hamcache.pipeline.errors import MetricError
 from hamcache.pipeline.evaluate.intervals import (
     bootstrap,
     difference,

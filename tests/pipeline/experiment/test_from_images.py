@@ -196,7 +196,7 @@ def test_features_of_another_network_are_no_warm_start(folder: Path, cached: Pat
         (["net=finetune", "net.warm_start=cache"], "features=tf_efficientnet_lite0, got none"),
         (["net=finetune", "net.warm_start=cache", "features=resnet34"], "got resnet34"),
         (["net=finetune", "net.augmentation=dihedrl"], "Did you mean 'dihedral'"),
-        (["net=finetune", "net.loss=focl"], "Did you mean 'focal'"),
+        (["net=finetune", "net.loss=focl"], "did you mean 'focal'"),
         (["net=finetune", "net.epochs_extraction=0", "net.epochs_tuning=0"], "at least one epoch"),
     ],
 )
@@ -208,4 +208,4 @@ def test_unfit_configurations_are_told_before_anything_runs(overrides: list[str]
 @pytest.mark.parametrize("name", ["simple_cnn", "finetune", "lpft"])
 def test_packaged_configurations_of_nets_load(name: str) -> None:
     config = load_config(name)
-    assert config.net is not None and config.learner == ("simple_cnn" if name == "simple_cnn" else "finetune")
+    assert config.net is not None and config.model_name == ("simple_cnn" if name == "simple_cnn" else "finetune")

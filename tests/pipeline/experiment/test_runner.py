@@ -13,9 +13,9 @@ from hamcache.cache.errors import MissingFeaturesError, StaleFeaturesError
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.data.splits import make_split
-from hamcache.heads.errors import ClassAbsentError, HeadError
+from hamcache.heads.errors import ClassAbsentError, HeadError, MetricError
 from hamcache.heads.metrics import compute_metrics
-from hamcache.pipeline.errors import FeaturesError, MetricError, RunError
+from hamcache.pipeline.errors import FeaturesError, RunError
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import all_runs, load_run, partial_runs
@@ -150,7 +150,7 @@ def test_mlp_keeps_its_history_and_watches_any_of_our_metrics(world) -> None:
             "views": {"train": "random"},
         }
     }
-    config = world.config("head=mlp", "head.max_epochs=4", "head.monitor=nll", base=base)
+    config = world.config("head=mlp", "head.max_epochs=4", "head.objective=nll", base=base)
     run = run_experiment(config, world.workspace)
     assert len(run.history) == 4 and {"epoch", "train_loss", "valid_nll"} <= set(run.history)
     assert run.history["valid_nll"].max() <= 0  # a loss is handed over as "higher is better"

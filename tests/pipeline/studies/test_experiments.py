@@ -139,7 +139,7 @@ def test_options_reach_every_experiment_and_the_configured_head_keeps_its_parame
 
 
 def test_wrong_names_are_refused_before_anything_runs(two_nets) -> None:
-    with pytest.raises(UnknownHeadError, match=r"'logrge'.*Did you mean 'logreg'"):
+    with pytest.raises(UnknownHeadError, match=r"'logrge'.*did you mean 'logreg'"):
         planned(two_nets, ["net_a"], ["lda", "logrge"])
     for wrong in ("", "net_a+", "net_a++net_b"):
         with pytest.raises(ConfigError, match="empty hybrid"):

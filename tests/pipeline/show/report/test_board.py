@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hamcache.pipeline.errors import MetricError, RunError
+from hamcache.heads.errors import MetricError
+from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.evaluate.compare import compare_runs
 from hamcache.pipeline.evaluate.intervals import bootstrap
 from hamcache.pipeline.runs.records import all_runs

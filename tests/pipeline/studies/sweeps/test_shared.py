@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hamcache.cache.errors import MissingFeaturesError
-from hamcache.heads.views import ViewPolicy, prediction_views, training_views
+from hamcache.heads.views import prediction_views, training_views
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.experiment.learning import parts_of
@@ -49,7 +49,7 @@ def test_trials_see_the_very_rows_that_runs_see(augmentation: str, two_views, sw
         inputs = open_inputs(config, two_views.workspace)
         (split,) = make_splits(config, inputs.table)
         parts = parts_of(split, inputs.table, ["train", "validation"], {})
-        policy = ViewPolicy(**config.features.views.model_dump())
+        policy = config.features.views
         ids = [image_id for part in parts.values() for image_id in part.ids]
         own, theirs = inputs.load(config.features, ids), shared.inputs.load(config.features, ids)
         for name, joined in (("train", lambda a, p: training_views(a, p, 0)), ("validation", prediction_views)):

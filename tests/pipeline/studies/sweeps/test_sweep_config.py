@@ -39,7 +39,7 @@ def test_every_packaged_sweep_is_valid_and_reads_back_the_same(name: str, tmp_pa
         ({"seed": {"int": [0, 100000]}}, r"space\.seed: expected choice, grid or a short int"),
         ({"dataset": {"choice": ["a", "b"]}}, r"space\.dataset: .*comparable"),
         ({"objective": {"choice": ["mcc", "nll"]}}, r"space\.objective: .*comparable"),
-        ({"head.monitor": {"choice": ["nll"]}}, r"head\.monitor: expected the sweep's objective, mcc, got 'nll'"),
+        ({"head.objective": {"choice": ["nll"]}}, r"head\.objective: expected the sweep's objective, mcc, got 'nll'"),
         ({}, "space"),
     ],
 )
@@ -88,7 +88,7 @@ def test_what_depends_on_a_key_that_is_set_is_decided(sweep_of) -> None:
 def test_the_objective_is_what_training_is_stopped_by(sweep_of) -> None:
     settings = sweep_of(FOCAL, "objective=f1", experiment=MLP)
     config = settings.config_at({"head.loss": "focal"})
-    assert settings.objective == config.objective == config.head.params["monitor"] == "weighted_f1"
+    assert settings.objective == config.objective == config.head.params["objective"] == "weighted_f1"
     with pytest.raises(ConfigError, match="did you mean 'balanced_accuracy'"):
         sweep_of(FOCAL, "objective=balanced_acuracy", experiment=MLP)
 

@@ -199,7 +199,7 @@ def test_a_validation_image_can_be_tried_by_keyboard_alone(tab: Any, address: st
 def test_another_run_answers_for_itself(tab: Any, address: str, served: Served) -> None:
     predict_page(tab, address)
     tab.locator("#run").select_option(served.runs["second"])
-    expect(tab.locator("#fact-head")).to_have_text(served.run("second").config.learner)
+    expect(tab.locator("#fact-head")).to_have_text(served.run("second").config.model_name)
     tab.set_input_files("#file", served.photos(1))
     answered(tab)
     expect(tab.locator("#state")).to_have_class("state ready")
@@ -232,7 +232,7 @@ def test_runs_sort_and_filter(tab: Any, address: str, served: Served) -> None:
     expect(tab.locator("th[data-sort=mcc]")).to_have_attribute("aria-sort", "ascending")
     assert scores("validation") == sorted(scores("validation"))
     tab.locator("th[data-sort=head] button").click()
-    assert [run.config.learner for run in runs()] == ["knn", "logreg", "ridge"]
+    assert [run.config.model_name for run in runs()] == ["knn", "logreg", "ridge"]
     tab.locator("#part").select_option("test")
     tab.locator("th[data-sort=mcc] button").click()
     assert scores("test") == sorted(scores("test"), reverse=True)
