@@ -11,8 +11,9 @@ from hamcache.pipeline.runs.records import new_run_folder, partial_runs
 KILLED = """
 import os, sys
 from pathlib import Path
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.runs.records import new_run_folder
-with new_run_folder(Path(sys.argv[1])) as folder:
+with new_run_folder(Workspace(Path(sys.argv[1]))) as folder:
     (folder / "log.txt").write_text("begun")
     os.kill(os.getpid(), 9)
 """

@@ -35,7 +35,7 @@ def test_mistakes_are_wrong_and_the_surest_of_each_pair_come_first(lab) -> None:
 def test_neighbours_are_the_most_similar_training_images_of_all_blocks(lab) -> None:
     run = lab.runs["ab"]
     asked = list(run.part("validation")["image_id"][:5])
-    found = nearest_training_images(run, asked, "validation", Datasets(lab.workspace), None)
+    found = nearest_training_images(run, asked, "validation", Datasets(lab.workspace))
     train = run.part("train")
     datasets = Datasets(lab.workspace)
     inputs = datasets.inputs(run.config, run, None)
@@ -62,7 +62,7 @@ def test_in_cross_validation_an_image_and_its_lesion_are_no_neighbours_of_it(own
     lesion = dict(zip(rows["image_id"], rows["group"], strict=True))
     asked = list(rows["image_id"][:40])
     for image_id, neighbours in zip(
-        asked, nearest_training_images(run, asked, "validation", Datasets(own_lab.workspace), None), strict=True
+        asked, nearest_training_images(run, asked, "validation", Datasets(own_lab.workspace)), strict=True
     ):
         assert len(neighbours) == NEIGHBOURS
         assert lesion[image_id] not in {lesion[one.image_id] for one in neighbours}
@@ -84,11 +84,11 @@ def test_features_that_are_gone_stale_or_others_are_said_and_cost_no_report(own_
     asked = list(run.part("validation")["image_id"][:2])
 
     def look() -> str:
-        found = nearest_training_images(run, asked, "validation", Datasets(own_lab.workspace), None)
+        found = nearest_training_images(run, asked, "validation", Datasets(own_lab.workspace))
         assert isinstance(found, str)
         return found
 
-    assert not isinstance(nearest_training_images(run, asked, "validation", Datasets(own_lab.workspace), None), str)
+    assert not isinstance(nearest_training_images(run, asked, "validation", Datasets(own_lab.workspace)), str)
     recorded = run.provenance["stores"].copy()
     run.provenance["stores"] = dict.fromkeys(recorded, "another key")
     assert "only others" in look()
@@ -102,7 +102,7 @@ def test_features_that_are_gone_stale_or_others_are_said_and_cost_no_report(own_
 
 def test_a_network_trained_from_images_has_no_cached_neighbours(lab) -> None:
     run = SimpleNamespace(config=SimpleNamespace(net="simple_cnn"))
-    assert "no cached features" in nearest_training_images(run, [], "validation", Datasets(lab.workspace), None)
+    assert "no cached features" in nearest_training_images(run, [], "validation", Datasets(lab.workspace))
 
 
 def test_pictures_are_small_copies_and_what_is_no_image_has_none(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def grid(make_world) -> Grid:
 
 @pytest.fixture(scope="module")
 def board(grid: Grid) -> Board:
-    return make_board(all_runs(grid.folder.parents[1]), "mcc", resamples=100)
+    return make_board(all_runs(Workspace(grid.folder.parents[1])), "mcc", resamples=100)
 
 
 def test_cells_and_means_are_those_of_the_grid(grid, board) -> None:

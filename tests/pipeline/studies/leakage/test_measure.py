@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import LeakageError
 from hamcache.pipeline.evaluate.intervals import difference, holm, paired_bootstrap, resampled_scores
@@ -217,4 +218,4 @@ def test_leftovers_of_a_killed_demonstration_are_no_demonstration(tmp_path: Path
     folder = tmp_path / "leakage" / ".partial-1"
     folder.mkdir(parents=True)
     (folder / "leakage.json").write_text("{}")
-    assert all_demos(tmp_path) == []
+    assert all_demos(Workspace(tmp_path)) == []

@@ -188,7 +188,7 @@ def _unexhausted(sweep):
 
     path = sweep.folder / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"exhausted": False}))
-    return load_sweep(sweep.folder, sweep.folder.parents[1])
+    return load_sweep(sweep.folder, Workspace(sweep.folder.parents[1]))
 
 
 def test_if_all_trials_fail_so_does_the_sweep(world, sweep_of, cluster) -> None:

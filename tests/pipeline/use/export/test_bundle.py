@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from hamcache.data.workspace import Workspace
 from hamcache.extract.precision import has_bf16
 from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.runs.records import read_run
@@ -154,5 +155,5 @@ def test_without_the_data_set_the_file_is_compared_on_pictures_of_noise(photogra
     shutil.copytree(run.folder, tmp_path / "run")
     config = (tmp_path / "run" / "config.yaml").read_text().replace(str(photographs.folder), str(tmp_path / "gone"))
     (tmp_path / "run" / "config.yaml").write_text(config)
-    drawn, of = check_images(read_run(tmp_path / "run"), tmp_path, 5)
+    drawn, of = check_images(read_run(tmp_path / "run"), Workspace(tmp_path), 5)
     assert len(drawn) == 5 and "noise" in of and {image.size for image in drawn} == {(200, 150), (450, 600), (97, 64)}

@@ -94,7 +94,7 @@ def test_neighbours_and_the_flag_are_not_available_without_the_stores_and_the_re
     photographs, plain, tmp_path
 ) -> None:
     path = photographs.paths(plain.run, "validation")[0]
-    alone = Predictor(plain.run, tmp_path / "elsewhere", device="cpu")
+    alone = Predictor(plain.run, Workspace(tmp_path / "elsewhere"), device="cpu")
     (here,), (there,) = plain.predict([path]), alone.predict([path])
     assert there.probabilities == here.probabilities and there.prediction_set == here.prediction_set
     assert (there.unlike, there.unlike_p, there.neighbours) == (None, None, ())
@@ -110,7 +110,7 @@ def test_images_of_a_net_are_looked_up_by_the_features_of_another_network(photog
     assert [one.neighbours[0].image_id for one in train] == list(run.part("train")["image_id"])
     assert strange.unlike and not any(one.unlike for one in train) and gone.error == "file missing"
     assert any(f"looked up by the features of {NET}" in note for note in net.notes(net.sets()))
-    alone = Predictor(run, tmp_path / "elsewhere", device="cpu")
+    alone = Predictor(run, Workspace(tmp_path / "elsewhere"), device="cpu")
     (same,) = alone.predict(paths[:1])
     assert same.probabilities == pytest.approx(train[0].probabilities, abs=1e-6) and same.unlike is None
     assert any("keeps no features" in note for note in alone.notes(alone.sets()))
@@ -190,7 +190,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id_or_by_its_folder(photographs,
     run = photographs.run()
     assert load_predictor(run.id, photographs.workspace, device="cpu").run.id == run.id
     shutil.copytree(run.folder, tmp_path / "sent")
-    sent = load_predictor(tmp_path / "sent", tmp_path / "no-workspace", device="cpu")
+    sent = load_predictor(tmp_path / "sent", Workspace(tmp_path / "no-workspace"), device="cpu")
     (one,) = sent.predict(photographs.paths(run, "validation")[:1])
     assert one.error is None and one.unlike is None
     with pytest.raises(RunNotFoundError):
@@ -214,9 +214,9 @@ def test_a_recipe_that_was_changed_since_is_refused_unless_its_file_is_given(pho
     run = photographs.run(blocks=[(NET, "original", 3)])
     (tmp_path / "recipes.yaml").write_text("original:\n  affine: {degrees: 5}\n")
     with pytest.raises(PredictionError, match="recipe that run"):
-        Predictor(run, tmp_path / "elsewhere", recipes_file=tmp_path / "recipes.yaml", device="cpu")
+        Predictor(run, Workspace(tmp_path / "elsewhere"), recipes_file=tmp_path / "recipes.yaml", device="cpu")
     paths = photographs.paths(run, "validation")
-    away = Predictor(run, tmp_path / "elsewhere", device="cpu").predict(paths, raw=True)
+    away = Predictor(run, Workspace(tmp_path / "elsewhere"), device="cpu").predict(paths, raw=True)
     np.testing.assert_array_equal(probabilities(away), run.probabilities("validation"))
 
 

@@ -234,7 +234,7 @@ def test_a_run_in_a_form_is_looked_up_too(served: Served, client: TestClient, ru
 
 
 def test_no_runs_are_no_error(tmp_path: Path) -> None:
-    client = client_of(tmp_path)
+    client = client_of(Workspace(tmp_path))
     assert client.get("/api/runs").json() == {"runs": []}
     assert "hamcache train" in client.get("/").text
     assert "hamcache train" in client.get("/runs").text

@@ -113,7 +113,7 @@ def test_what_was_imported_can_be_sent_on(world: World, tmp_path: Path, elsewher
     terms = terms_of(table, str(imported.dataset))
     assert terms == Terms("CC0", "Me")
     export_features(stores, table, tmp_path / "second.zip", terms)
-    again = take_in(tmp_path / "second.zip", tmp_path / "third")
+    again = take_in(tmp_path / "second.zip", Workspace(tmp_path / "third"))
     assert again.table.fingerprint == imported.table.fingerprint and again.table.digests == imported.table.digests
 
 
@@ -130,7 +130,7 @@ def test_an_archive_says_in_words_what_it_is(world: World, tmp_path: Path) -> No
 
 def test_another_label_refuses_the_archive_and_changes_nothing(own_world: World, tmp_path: Path) -> None:
     own_world.extract()
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere = Workspace(tmp_path / "elsewhere")
     take_in(send(own_world, tmp_path / "f.zip"), elsewhere)
     own_world.csv.write_text(own_world.csv.read_text().replace(",bkl,lesion000", ",mel,lesion000"))
     own_world.extract("net_b")
