@@ -210,7 +210,7 @@ def test_a_damaged_checkpoint_and_that_of_another_network_are_refused(tmp_path: 
         fit(folder=tmp_path, fc=[[11, 0.1]] * 3)
     data = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(data[: len(data) // 2])
-    with pytest.raises(CheckpointError, match="remove it, and the training starts anew"):
+    with pytest.raises(CheckpointError, match="Remove it to start anew"):
         fit(folder=tmp_path)
 
 
