@@ -60,9 +60,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         features = check_features(X)
         codes = self._check_codes(y, len(features))
         self.classes_ = np.arange(len(self.classes))
-        self.counts_ = np.bincount(codes, minlength=len(self.classes))
-        if (self.counts_ == 0).any():
-            raise ClassAbsentError(np.asarray(self.classes, dtype=object)[self.counts_ == 0])
+        self.counts_ = class_counts(codes, self.classes)
         self.prior_ = self.counts_ / len(codes)
         self.n_features_in_ = features.shape[2]
         self.history_: list[dict[str, float]] = []
@@ -112,6 +110,18 @@ class BaseHead(ClassifierMixin, BaseEstimator):
                 f"got {codes.min()} to {codes.max()}."
             )
         return codes.astype(np.int64, copy=False)
+
+
+def class_counts(codes: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Training images of each class, int64 [C].
+
+    Raises:
+        ClassAbsentError: a class has none.
+    """
+    counts = np.bincount(codes, minlength=len(classes))
+    if (counts == 0).any():
+        raise ClassAbsentError(name for name, count in zip(classes, counts, strict=True) if count == 0)
+    return counts
 
 
 def check_features(X: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.precision import resolve_precision
-from hamcache.heads.errors import ClassAbsentError, HeadFileError, HeadParamsError
+from hamcache.heads.base import class_counts
+from hamcache.heads.errors import HeadFileError, HeadParamsError
 from hamcache.heads.losses import Loss, build_loss
 from hamcache.heads.metrics import METRICS, Metric
 from hamcache.heads.nets.decoded import DecodedImages
@@ -126,9 +127,7 @@ class NetClassifier:
         """
         y = np.array(y, dtype=np.int64)  # a copy: torch wants to own what it may write to
         self.classes_ = np.arange(len(self.classes))
-        self.counts_ = np.bincount(y, minlength=len(self.classes))
-        if (self.counts_ == 0).any():
-            raise ClassAbsentError(np.asarray(self.classes, dtype=object)[self.counts_ == 0])
+        self.counts_ = class_counts(y, self.classes)
         self.prior_ = self.counts_ / len(y)
         self.network_ = network if network is not None else self.build()
         if last_layer is not None:
