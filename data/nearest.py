@@ -11,7 +11,7 @@ def nearest(name: object, valid: Iterable[str]) -> str | None:
     'nv'
     """
     by_lower_case = {candidate.lower(): candidate for candidate in valid}
-    near = get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.5)
+    near = get_close_matches(str(name).lower(), by_lower_case, n=1)
     return by_lower_case[near[0]] if near else None
 
 

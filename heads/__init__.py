@@ -1,1 +1,1 @@
-"""Heads on cached features, and the metrics they are judged by: what learns."""
+"""Models (heads on cached features, nets on images) and the metrics they are judged by."""

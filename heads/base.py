@@ -42,7 +42,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         policy: ViewPolicy = ALL_VIEWS,
         callbacks: Sequence[Any] = (),
     ) -> Self:
-        """Train.
+        """Train on features and codes.
 
         Args:
             X: features, float32 [n, d] or [n, views, d]. Views of one image count 1/views each.
@@ -60,9 +60,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         features = check_features(X)
         codes = self._check_codes(y, len(features))
         self.classes_ = np.arange(len(self.classes))
-        self.counts_ = np.bincount(codes, minlength=len(self.classes))
-        if (self.counts_ == 0).any():
-            raise ClassAbsentError(np.asarray(self.classes, dtype=object)[self.counts_ == 0])
+        self.counts_ = class_counts(codes, self.classes)
         self.prior_ = self.counts_ / len(codes)
         self.n_features_in_ = features.shape[2]
         self.history_: list[dict[str, float]] = []
@@ -89,7 +87,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """The most probable code of each image, int64 [n]."""
+        """Most probable code of each image, int64 [n]."""
         return self.predict_proba(X).argmax(axis=1)
 
     def _fit(self, X: NDArray[np.float32], y: NDArray[np.int64], options: FitOptions) -> None:
@@ -104,14 +102,26 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         codes = np.asarray(y)
         if codes.shape != (images,) or codes.dtype.kind not in "iu":
             raise FeatureShapeError(
-                f"Expected integer class codes of shape ({images},), but got {codes.dtype} of shape {codes.shape}."
+                f"Expected integer class codes of shape ({images},), got {codes.dtype} of shape {codes.shape}."
             )
         if len(codes) and (codes.min() < 0 or codes.max() >= len(self.classes)):
             raise FeatureShapeError(
                 f"Expected class codes from 0 to {len(self.classes) - 1} ({len(self.classes)} classes), "
-                f"but got {codes.min()} to {codes.max()}."
+                f"got {codes.min()} to {codes.max()}."
             )
         return codes.astype(np.int64, copy=False)
+
+
+def class_counts(codes: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Training images of each class, int64 [C].
+
+    Raises:
+        ClassAbsentError: a class has none.
+    """
+    counts = np.bincount(codes, minlength=len(classes))
+    if (counts == 0).any():
+        raise ClassAbsentError(name for name, count in zip(classes, counts, strict=True) if count == 0)
+    return counts
 
 
 def check_features(X: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
@@ -125,19 +135,19 @@ def check_features(X: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
     if features.ndim == 2:
         features = features[:, None]
     if features.ndim != 3 or 0 in features.shape:
-        raise FeatureShapeError(f"Expected features [n, d] or [n, views, d], but got shape {np.shape(X)}.")
+        raise FeatureShapeError(f"Expected features [n, d] or [n, views, d], got shape {np.shape(X)}.")
     if dim is not None and features.shape[2] != dim:
         raise FeatureShapeError(
-            f"Expected {dim} feature columns, as in training, but got {features.shape[2]}: "
-            "give the same blocks in the same order."
+            f"Expected {dim} feature columns, as in training, got {features.shape[2]}. "
+            "Give the same blocks in the same order."
         )
     # One pass and no mask in memory: the sum is finite unless a number is not (or the numbers are absurdly large).
     if not np.isfinite(features.sum(dtype=np.float64)):
         bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
         if len(bad):
             raise NotFiniteFeaturesError(
-                f"Expected finite features, but {len(bad)} of {len(features)} images hold NaN or infinite numbers "
-                f"(rows {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}): "
-                "verify the feature store and extract these images again."
+                f"Expected finite features, got NaN or infinite numbers in {len(bad)} of {len(features)} images "
+                f"(rows {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}). "
+                "Verify the feature store and extract these images again."
             )
     return features

@@ -1,4 +1,4 @@
-"""Batches cut from arrays in memory: what skorch iterates over instead of a DataLoader."""
+"""Batches cut from arrays in memory, for skorch in place of a DataLoader."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class BatchIterator:
-    """Yields shuffled batches of rows and codes (or mixed targets), the same ones for the same seed.
+    """Shuffled batches of rows and codes (or mixed targets), the same ones for the same seed.
 
     The features stay where they are, as [n, views, d]; each batch gathers its rows by index. The last batch is not a
     small rest: all batches have nearly the same size, at most `batch_size`.

@@ -1,4 +1,4 @@
-"""Blocks: the columns of a hybrid's feature matrix that come from one backbone, and what is done to each."""
+"""Blocks: the columns of a hybrid's feature matrix that come from one backbone, each with its transform."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TRANSFORMS = ("standardize", "l2", "power", "pca:<k>", "none", "drop")
 
 @dataclass(frozen=True)
 class Block:
-    """One backbone's features inside a hybrid: a name, a width and what is done to its columns.
+    """One backbone's features inside a hybrid: a name, a width and a transform of its columns.
 
     `transform` is one of
 
@@ -52,12 +52,12 @@ def pca_components(transform: str, dim: int) -> int | None:
         return None
     digits = transform.removeprefix("pca:")
     if not digits.isdecimal() or not 1 <= int(digits) <= dim:
-        raise BlockError(f"Expected pca:<k> with k from 1 to {dim} (the block's width), but got {transform!r}.")
+        raise BlockError(f"Expected pca:<k> with k from 1 to {dim} (the block's width), got {transform!r}.")
     return int(digits)
 
 
 class BlockTransformer(TransformerMixin, BaseEstimator):
-    """Transforms each block's columns on its own and concatenates the results; fit it on training rows only.
+    """Each block's columns transformed on their own, then concatenated; fit on training rows only.
 
     `dims` are the blocks' widths in column order, `transforms` what is done to each (see `Block`);
     rows go in as float32 [n, sum(dims)] and come out as float32 [n, sum(output_dims_)].
@@ -71,10 +71,10 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
     def fit(self, X: NDArray[np.float32], y: Any = None) -> Self:
         """Learn each block's means, scales or components from the rows of `X`."""
         if all(transform == "drop" for transform in self.transforms):
-            raise BlockError("Expected at least one block, but the hybrid is empty: name one backbone or more.")
+            raise BlockError("Expected at least one block, got an empty hybrid. Name one backbone or more.")
         if X.shape[1] != sum(self.dims):
             raise FeatureShapeError(
-                f"Expected {sum(self.dims)} feature columns (blocks of {self.dims}), but got {X.shape[1]}."
+                f"Expected {sum(self.dims)} feature columns (blocks of {self.dims}), got {X.shape[1]}."
             )
         self.steps_ = [
             None if transform == "drop" else self._step(transform, dim).fit(X[:, columns])

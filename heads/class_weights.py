@@ -22,15 +22,15 @@ def class_weights(weight: ClassWeight, counts: NDArray[np.int64], classes: Seque
     """
     if isinstance(weight, str):
         if weight not in ("none", "balanced"):
-            raise HeadParamsError(f"Expected class_weight none, balanced or one weight a class, but got {weight!r}.")
+            raise HeadParamsError(f"Expected class_weight none, balanced or one weight per class, got {weight!r}.")
         factors = np.ones(len(counts)) if weight == "none" else 1.0 / counts
     else:
         if isinstance(weight, Mapping) and set(weight) != set(classes):
             raise HeadParamsError(
-                f"Expected a class weight for each of {', '.join(classes)}, but got them for {', '.join(weight)}."
+                f"Expected a class weight for each of {', '.join(classes)}, got them for {', '.join(weight)}."
             )
         given = [weight[name] for name in classes] if isinstance(weight, Mapping) else list(weight)
         if len(given) != len(classes) or min(given) <= 0:
-            raise HeadParamsError(f"Expected {len(classes)} positive class weights, but got {given}.")
+            raise HeadParamsError(f"Expected {len(classes)} positive class weights, got {given}.")
         factors = np.asarray(given, dtype=np.float64)
     return factors * counts.sum() / (factors * counts).sum()

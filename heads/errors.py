@@ -1,4 +1,4 @@
-"""Errors of the heads package. Each says what was expected, what came and what to do next."""
+"""The errors of `heads`: each says what was expected, what came, and what to do next."""
 
 from collections.abc import Iterable
 
@@ -50,7 +50,7 @@ class BlockError(HeadError, ValueError):
 
 
 class ViewPolicyError(HeadError, ValueError):
-    """A view policy that is unknown, or that the given features cannot serve."""
+    """A view policy that the given features cannot serve."""
 
 
 class FeatureShapeError(HeadError, ValueError):
@@ -67,7 +67,7 @@ class ClassAbsentError(HeadError, ValueError):
     def __init__(self, absent: Iterable[str]):
         names = ", ".join(map(str, absent))
         super().__init__(
-            f"Expected every class in the training data, but found no image of: {names}. "
+            f"Expected every class in the training data, got no image of: {names}. "
             "Give the class more images, drop it from the table's classes, or use another split seed."
         )
 

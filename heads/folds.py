@@ -28,8 +28,8 @@ def image_folds(
     counts = np.bincount(labels, minlength=len(classes))
     if counts.min() < 2:
         raise TooFewImagesError(
-            "Expected at least 2 images (of different groups) of every class for out-of-fold predictions, but "
-            f"{classes[int(counts.argmin())]} has {counts.min()}: give it more images, or choose a head that needs "
+            "Expected at least 2 images (of different groups) of every class for out-of-fold predictions, got "
+            f"{counts.min()} of {classes[int(counts.argmin())]}. Give it more images, or choose a head that needs "
             "neither calibration nor stacking."
         )
     splitter = StratifiedKFold(min(n_folds, counts.min()), shuffle=True, random_state=seed)

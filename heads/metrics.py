@@ -192,7 +192,7 @@ def compute_metrics(
     """
     s = scored(y_true, proba)
     if s.n_classes != len(classes):
-        raise MetricError(f"expected a probability for each of {len(classes)} classes, got {s.n_classes} columns")
+        raise MetricError(f"Expected a probability for each of {len(classes)} classes, got {s.n_classes} columns.")
     values = {name: float(metric.compute(s)[0]) for name, metric in METRICS.items()}
     for kind, compute in _PER_CLASS.items():
         values |= {f"{kind}_{label}": float(v) for label, v in zip(classes, compute(s)[0], strict=True)}

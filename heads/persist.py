@@ -1,4 +1,4 @@
-"""Save and load fitted heads without pickle: `head.skops` holds the head, `head.json` says in words what it is."""
+"""Save and load fitted heads without pickle: `head.skops` holds the head, `head.json` describes it in words."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def save_head(head: BaseHead, folder: Path) -> None:
 
 
 def load_head(folder: Path) -> BaseHead:
-    """The head that `save_head` wrote into `folder`; its `predict_proba` gives the same bits.
+    """Load the head that `save_head` wrote into `folder`; its `predict_proba` gives the same bits.
 
     Raises:
         HeadFileError: no `head.skops` there, a damaged one, or one that holds types that are not ours.
@@ -74,15 +74,19 @@ def load_head(folder: Path) -> BaseHead:
 
     path = folder / "head.skops"
     if not path.is_file():
-        raise HeadFileError(f"Expected a saved head at {path}, but there is none: train the run again.")
+        raise HeadFileError(f"Expected a saved head at {path}, got none. Train the run again.")
     try:
         head = skops.io.loads(_with_todays_names(path), trusted=TRUSTED_TYPES)
     except UntrustedTypesFoundException as error:
-        raise HeadFileError(f"Refused {path}: {error}. It was not written by this version.") from error
+        raise HeadFileError(
+            f"Expected only types of ours in {path}, got others: {error}. Train the run again."
+        ) from error
     except Exception as error:  # whatever a damaged archive makes the reader stumble over
-        raise HeadFileError(f"Could not read {path} ({error}): train the run again.") from error
+        raise HeadFileError(
+            f"Expected a saved head at {path}, got a file that cannot be read ({error}). Train the run again."
+        ) from error
     if not isinstance(head, BaseHead):
-        raise HeadFileError(f"Expected a head in {path}, but got a {type(head).__name__}.")
+        raise HeadFileError(f"Expected a head in {path}, got a {type(head).__name__}. Train the run again.")
     return head
 
 

@@ -1,4 +1,4 @@
-"""Labels and probabilities under weights on the images: what every metric is computed from."""
+"""Labels and probabilities under weights on the images, from which every metric is computed."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,21 +58,21 @@ def scored(y_true: np.ndarray, proba: np.ndarray, weights: np.ndarray | None = N
     """Check labels and probabilities and pair them with weights (default: one set of ones)."""
     y, p = np.asarray(y_true), np.asarray(proba, dtype=np.float64)
     if p.ndim != 2 or p.shape[1] < 2:
-        raise MetricError(f"expected probabilities of shape [images, classes] with 2 classes or more, got {p.shape}")
+        raise MetricError(f"Expected probabilities of shape [images, classes] with 2 classes or more, got {p.shape}.")
     if y.shape != (len(p),) or not np.issubdtype(y.dtype, np.integer):
-        raise MetricError(f"expected {len(p)} integer class codes, got {y.dtype} of shape {y.shape}")
+        raise MetricError(f"Expected {len(p)} integer class codes, got {y.dtype} of shape {y.shape}.")
     if len(p) == 0:
-        raise MetricError("expected at least one image to score, got none")
+        raise MetricError("Expected at least one image to score, got none.")
     if y.min() < 0 or y.max() >= p.shape[1]:
-        raise MetricError(f"expected class codes 0 to {p.shape[1] - 1}, got {y.min()} to {y.max()}")
+        raise MetricError(f"Expected class codes 0 to {p.shape[1] - 1}, got {y.min()} to {y.max()}.")
     if not np.isfinite(p).all():
         raise MetricError(
-            f"expected finite probabilities, got NaN or infinity in {(~np.isfinite(p)).any(1).sum()} rows"
+            f"Expected finite probabilities, got NaN or infinity in {(~np.isfinite(p)).any(1).sum()} rows."
         )
     if p.min() < -1e-6 or np.abs(p.sum(axis=1) - 1).max() > 1e-3:
         raise MetricError(
-            f"expected probabilities whose rows sum to 1, got values from {p.min():.4g} to {p.max():.4g} and row sums "
-            f"from {p.sum(axis=1).min():.4g} to {p.sum(axis=1).max():.4g}; are these logits? Apply softmax first"
+            f"Expected probabilities whose rows sum to 1, got values from {p.min():.4g} to {p.max():.4g} and row sums "
+            f"from {p.sum(axis=1).min():.4g} to {p.sum(axis=1).max():.4g}. Apply softmax first if these are logits."
         )
     w = np.ones((1, len(p))) if weights is None else np.asarray(weights, dtype=np.float64)
     return Scored(y.astype(np.int64), p, w)

@@ -1,4 +1,4 @@
-"""Heads compute with one thread: their matrices are small, and the result must not depend on the machine's cores."""
+"""One thread for heads: their matrices are small, and the result must not depend on the machine's cores."""
 
 import sys
 from collections.abc import Iterator

@@ -19,7 +19,7 @@ PREDICT_ROWS = 4096
 def scheduler(
     name: str, lr: float | Sequence[float], max_epochs: int, steps: int, patience: int
 ) -> list[tuple[str, Callback]]:
-    """skorch's learning rate schedule by name, for epochs of `steps` batches; `lr` is one a parameter group, or of all.
+    """skorch's learning rate schedule by name, for epochs of `steps` batches; `lr` is one number, or one per group.
 
     `none`; `cosine`: falls to 0 along half a cosine over all epochs; `onecycle`: rises to `lr` and falls again,
     stepping every batch; `plateau`: a third of it, whenever the loss (on validation data, if any) has not improved
@@ -46,7 +46,7 @@ def _last_loss(net: NeuralNetClassifier) -> float:
 
 
 class StopEarly(EarlyStopping):
-    """skorch's early stopping, which also tells whether it was this that ended the training."""
+    """skorch's early stopping, with a flag that says if it ended the training."""
 
     stopped = False
 
@@ -60,7 +60,7 @@ class StopEarly(EarlyStopping):
 
 
 class EpochRecord(Callback):
-    """Scores the validation data after each epoch and keeps one row an epoch.
+    """Scores of the validation data after each epoch, one row per epoch.
 
     Args:
         validation: features [n, views, d] and codes [n], or None.
@@ -77,11 +77,11 @@ class EpochRecord(Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
-        """Record; TrainingDivergedError if the loss is no longer a number."""
+        """Record the epoch; TrainingDivergedError if the loss is no longer a number."""
         last = net.history[-1]
         if not np.isfinite(last["train_loss"]):
             raise TrainingDivergedError(
-                f"Expected a finite loss, but it is {last['train_loss']} in epoch {last['epoch']}: lower lr."
+                f"Expected a finite loss, got {last['train_loss']} in epoch {last['epoch']}. Set a lower lr."
             )
         row = {"epoch": last["epoch"], "train_loss": float(last["train_loss"])}
         for name, value in self._validation_scores(net).items():

@@ -27,7 +27,7 @@ def validated(model: type[Model], values: Mapping[str, Any], owner: str) -> Mode
 def _problem(detail: Any, valid: list[str]) -> str:
     name = ".".join(map(str, detail["loc"]))
     if detail["type"] != "extra_forbidden":
-        return f"{name}: {detail['msg']}, but got {detail['input']!r}"
+        return f"{name}: {detail['msg']}, got {detail['input']!r}"
     near = nearest(name, valid)
     hint = "" if near is None else f", did you mean {near!r}?"
     return f"unknown {name!r}{hint} (valid: {', '.join(valid) or 'none'})"

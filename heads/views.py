@@ -93,17 +93,17 @@ def prediction_views(blocks: Sequence[BlockArrays], policy: ViewPolicy) -> NDArr
 
 def _chosen(blocks: Sequence[BlockArrays], which: str) -> list[NDArray[np.float32]]:
     if not blocks:
-        raise BlockError("Expected at least one block, but the hybrid is empty: name one backbone or more.")
+        raise BlockError("Expected at least one block, got an empty hybrid. Name one backbone or more.")
     arrays = [getattr(block, which) for block in blocks]
     if any(array is None for array in arrays):
         raise ViewPolicyError(
-            "Expected the plain images' features for the view policy 'plain', but got only augmented views: "
-            "extract the augmentation 'none' as well, or choose another policy."
+            "Expected the plain images' features for the view policy 'plain', got only augmented views. "
+            "Extract the augmentation 'none' as well, or choose another policy."
         )
     if len({len(array) for array in arrays}) > 1:
         raise BlockError(
-            f"Expected blocks of the same images, but got {[len(array) for array in arrays]} images: "
-            "read every block with the same list of image ids."
+            f"Expected blocks of the same images, got {[len(array) for array in arrays]} images. "
+            "Read every block with the same list of image ids."
         )
     return arrays
 
@@ -132,8 +132,8 @@ def _joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     count = max(counts)
     if any(views not in (1, count) for views in counts):
         raise ViewPolicyError(
-            f"Expected the same number of views in every block for shared pairing, but got {counts}: "
-            "extract as many of each, or choose pairing 'independent'."
+            f"Expected the same number of views in every block for shared pairing, got {counts}. "
+            "Extract as many of each, or choose pairing 'independent'."
         )
     if len(arrays) == 1:
         return np.asarray(arrays[0], dtype=np.float32)

@@ -25,7 +25,7 @@ from hamcache.heads.validation import validated
 
 @dataclass(frozen=True)
 class Setting:
-    """What a head is built for: the blocks it will see, the class names in code order, and its seed."""
+    """Circumstances of a head: the blocks it will see, the class names in code order, and its seed."""
 
     blocks: tuple[Block, ...]
     classes: tuple[str, ...]

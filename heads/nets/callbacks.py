@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from hamcache.heads.training import EpochRecord
 
 
 class ImageEpochRecord(EpochRecord):
-    """Scores the validation images after each epoch; epochs count over all phases."""
+    """Scores of the validation images after each epoch; epochs count over all phases."""
 
     def __init__(self, training: Training, state: Checkpoint, phase: Phase, done: int):
         super().__init__(None, training.metric)
@@ -26,7 +25,7 @@ class ImageEpochRecord(EpochRecord):
         self.rows = state.standing.rows
 
     def on_epoch_begin(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
-        """Seed what the network draws in this epoch (dropout), so that it depends on no other epoch."""
+        """Seed the draws of this epoch (dropout), so that they depend on no other epoch."""
         epoch = self.done + len(net.history)
         torch.manual_seed(zlib.crc32(f"{self.training.seed} {epoch}".encode()))
 
@@ -44,7 +43,7 @@ class ImageEpochRecord(EpochRecord):
 
 
 class Keeper(Callback):
-    """Keeps the best weights, writes the checkpoint, tells of the progress, and stops when patience is at its end."""
+    """Best weights, checkpoint, progress, and the stop when patience is at its end."""
 
     def __init__(
         self, training: Training, state: Checkpoint, phase: Phase, done: int, total: int, schedule: Callback | None
@@ -58,25 +57,23 @@ class Keeper(Callback):
         self.stopped = False
 
     def on_train_begin(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
-        """Put optimiser and schedule back to where they were."""
+        """Restore the state of optimiser and schedule."""
         if self.state.optimizer is not None:
             restore_optimizer(net.optimizer_, self.state.optimizer)
             if self.schedule is not None:
                 self.schedule.lr_scheduler_.load_state_dict(self.state.standing.schedule)
 
     def on_epoch_begin(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
-        """Start the clock."""
+        """Count the epoch."""
         self.epoch = self.done + len(net.history)
         self.images = 0
-        self.started = perf_counter()
 
     def on_batch_end(self, net: NeuralNetClassifier, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
-        """Tell of the progress."""
+        """Report the progress."""
         self.images += len(batch[1])
         if self.training.on_progress:
-            seconds = perf_counter() - self.started
             size = len(self.training.train.y)
-            self.training.on_progress(Progress(self.phase.name, self.epoch, self.total, self.images, size, seconds))
+            self.training.on_progress(Progress(self.phase.name, self.epoch, self.total, self.images, size))
 
     def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
         """Keep, write, and stop (KeyboardInterrupt is what skorch stops at)."""

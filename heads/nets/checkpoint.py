@@ -1,4 +1,4 @@
-"""Where a training stands, in one file: safetensors, whose header carries the numbers and lists as JSON.
+"""The state of a training in one file: safetensors, whose header carries the numbers and lists as JSON.
 
 The file is replaced whole after every epoch, so a process that is killed leaves the last finished epoch behind.
 """
@@ -21,7 +21,7 @@ FILE = "checkpoint.safetensors"
 
 @dataclass
 class Standing:
-    """What is done of a training.
+    """Progress of a training, in numbers.
 
     Attributes:
         rows: the history, one dict an epoch.
@@ -43,7 +43,7 @@ class Standing:
 
 @dataclass(eq=False)
 class Checkpoint:
-    """Everything a training needs to go on as if nothing had happened.
+    """Complete state of a training, from which it is resumed.
 
     Attributes:
         standing: numbers.
@@ -94,7 +94,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         standing = Standing(**content["standing"])
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"Could not read {path} ({error}): remove it, and the training starts anew.") from error
+        raise CheckpointError(
+            f"Expected a checkpoint in {path}, got a file that cannot be read ({error}). Remove it to start anew."
+        ) from error
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
@@ -119,7 +121,7 @@ def restore(checkpoint: Checkpoint, network: nn.Module, folder: Path) -> None:
         network.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{folder / FILE} holds another network ({error}): remove it, and the training starts anew."
+            f"Expected the weights of this network in {folder / FILE}, got others ({error}). Remove it to start anew."
         ) from error
 
 

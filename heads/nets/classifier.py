@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.precision import resolve_precision
-from hamcache.heads.errors import ClassAbsentError, HeadFileError, HeadParamsError
+from hamcache.heads.base import class_counts
+from hamcache.heads.errors import HeadFileError, HeadParamsError
 from hamcache.heads.losses import Loss, build_loss
 from hamcache.heads.metrics import METRICS, Metric
 from hamcache.heads.nets.decoded import DecodedImages
@@ -74,12 +75,12 @@ class NetClassifier:
         """`cuda` or `cpu`."""
         there = torch.cuda.is_available()
         if self.params.device == "cuda" and not there:
-            raise HeadParamsError("Device cuda was asked for, but PyTorch finds no GPU here: set device to auto.")
+            raise HeadParamsError("Expected a GPU for device cuda, got none that PyTorch finds. Set device to auto.")
         return ("cuda" if there else "cpu") if self.params.device == "auto" else self.params.device
 
     @property
     def phases(self) -> list[Phase]:
-        """What training goes through; phases without epochs are not in it."""
+        """Phases of the training; those without epochs are left out."""
         params = self.params
         if isinstance(params, FinetuneParams):
             extraction = Phase("extraction", params.epochs_extraction or 0, params.lr_extraction)
@@ -104,7 +105,7 @@ class NetClassifier:
         on_progress: Callable[[Progress], None] | None = None,
         callbacks: Sequence[Any] = (),
     ) -> Self:
-        """Train; the weights of the best validation epoch are kept.
+        """Train on images and codes; the weights of the best validation epoch are kept.
 
         Args:
             images: the decoded images, these among them.
@@ -126,9 +127,7 @@ class NetClassifier:
         """
         y = np.array(y, dtype=np.int64)  # a copy: torch wants to own what it may write to
         self.classes_ = np.arange(len(self.classes))
-        self.counts_ = np.bincount(y, minlength=len(self.classes))
-        if (self.counts_ == 0).any():
-            raise ClassAbsentError(np.asarray(self.classes, dtype=object)[self.counts_ == 0])
+        self.counts_ = class_counts(y, self.classes)
         self.prior_ = self.counts_ / len(y)
         self.network_ = network if network is not None else self.build()
         if last_layer is not None:
@@ -200,7 +199,7 @@ class NetClassifier:
 
 
 def load_net(folder: Path) -> tuple[NetClassifier, float | None]:
-    """What `save_net` wrote into `folder`: the classifier, and the tau of the adjustment on top of it.
+    """Load what `save_net` wrote: the classifier, and the tau of the adjustment on top of it.
 
     Raises:
         HeadFileError: files that are missing or damaged.
@@ -215,5 +214,7 @@ def load_net(folder: Path) -> tuple[NetClassifier, float | None]:
         net.network_ = net.build(pretrained=False)
         net.network_.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise HeadFileError(f"Could not read the network in {folder} ({error}): train the run again.") from error
+        raise HeadFileError(
+            f"Expected a saved network in {folder}, got files that cannot be read ({error}). Train the run again."
+        ) from error
     return net, content["tau"]

@@ -166,5 +166,5 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: int, wai
 
 
 def default_threads() -> int:
-    """Threads that prepare images: one a core, 16 at most."""
+    """Threads that prepare images: one per core, 16 at most."""
     return min(16, os.cpu_count() or 1)

@@ -74,9 +74,10 @@ class FineTuned(ImageNetwork):
             self.backbone.eval()
         elif mode:
             for module in self.backbone.modules():
-                own = list(module.parameters(recurse=False))
+                parameters = list(module.parameters(recurse=False))
                 is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-                if (own and not any(p.requires_grad for p in own)) or (is_norm and self._params.batch_norm == "frozen"):
+                is_frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
+                if is_frozen or (is_norm and self._params.batch_norm == "frozen"):
                     module.eval()
         return self
 

@@ -24,7 +24,7 @@ REPEAT_STRIDE = 10_007
 
 @dataclass(frozen=True, eq=False)
 class ViewSource:
-    """Makes views of images as a network wants them; which view depends only on names and numbers.
+    """Views of images, fitted to a network's input; a draw depends only on names and numbers.
 
     Attributes:
         images: the decoded images.
@@ -57,12 +57,12 @@ def stacked(source: ViewSource, rows: NDArray[np.int64], views: int) -> Iterator
     made = ahead(lambda item: source.view(*item), numbers, default_threads(), waiting=2 * PREDICT_IMAGES)
     images = max(1, PREDICT_IMAGES // views)
     for start in range(0, len(rows), images):
-        some = rows[start : start + images]
-        yield some, torch.stack(list(islice(made, len(some) * views)))
+        batch = rows[start : start + images]
+        yield batch, torch.stack(list(islice(made, len(batch) * views)))
 
 
 class TrainingBatches:
-    """What skorch iterates over: shuffled batches of views and codes, the same for the same seed and epoch.
+    """Shuffled batches of views and codes for skorch, the same for the same seed and epoch.
 
     The last batch is no small rest: all batches of an epoch have nearly the same size.
 
@@ -111,7 +111,7 @@ class TrainingBatches:
 
 
 def repeat_numbers(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each entry has stood in `order` before.
+    """Number of times that each entry stood in `order` before.
 
     >>> repeat_numbers(np.array([5, 3, 5, 5])).tolist()
     [0, 0, 1, 2]

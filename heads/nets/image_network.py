@@ -1,4 +1,4 @@
-"""What every network from images offers to whoever trains it."""
+"""The base of networks from images: preprocessing, logits, and the layers of each phase."""
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ImageNetwork(nn.Module):
-    """Takes uint8 images of `preprocessing.size` and gives logits; ends in the linear layer `last`."""
+    """A network from uint8 images of `preprocessing.size` to logits, ending in the linear layer `last`."""
 
     preprocessing: Preprocessing
     last: nn.Linear

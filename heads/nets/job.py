@@ -27,12 +27,6 @@ class Progress:
     epochs: int
     images: int
     images_an_epoch: int
-    seconds: float
-
-    @property
-    def images_per_second(self) -> float:
-        """Images of this epoch a second, scoring not counted."""
-        return self.images / self.seconds if self.seconds else 0.0
 
     @property
     def share(self) -> float:
@@ -75,7 +69,7 @@ class Training:
         metric: the score that the best epoch is chosen by.
         seed: of order, sampling and dropout.
         folder: where the checkpoint lives; None for none.
-        log: takes one line an epoch.
+        log: takes one line per epoch.
         on_progress: called after each batch.
         callbacks: further skorch callbacks.
     """
@@ -94,7 +88,7 @@ class Training:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return self.network.last.weight.device
 
     def scores(self, part: Part) -> dict[str, float]:

@@ -31,10 +31,10 @@ def train(training: Training, phases: Sequence[Phase], score_start: str | None =
         CheckpointError: the checkpoint in `folder` is damaged, or another network's.
         KeyboardInterrupt: Ctrl-C; the checkpoint stays.
     """
-    found = load_checkpoint(training.folder) if training.folder else None
-    state = found or Checkpoint(Standing(), {}, {})
-    if found and training.folder:
-        restore(found, training.network, training.folder)
+    checkpoint = load_checkpoint(training.folder) if training.folder else None
+    state = checkpoint or Checkpoint(Standing(), {}, {})
+    if checkpoint and training.folder:
+        restore(checkpoint, training.network, training.folder)
         done = len([row for row in state.standing.rows if row["epoch"]])
         training.log(f"going on after epoch {done}, from the checkpoint of a run that did not finish")
     elif score_start is not None and training.validation is not None:

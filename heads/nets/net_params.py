@@ -17,7 +17,7 @@ Channels = tuple[Count, Count, Count, Dropout]
 
 
 class NetParams(GradientParams):
-    """What all networks have in common: the images they see, and what training them costs."""
+    """Parameters that all networks have in common: the images they see, and how they are trained."""
 
     weight_decay: float = Field(1e-2, ge=0, description="of weights; biases and norms are not decayed")
     batch_size: int = Field(32, ge=2, description="images a step")
@@ -94,7 +94,7 @@ class FinetuneParams(NetParams):
         if self.epochs_extraction is None:
             self.epochs_extraction = 0 if self.warm_start == "cache" else 2
         if self.epochs_extraction + self.epochs_tuning == 0:
-            raise ValueError("expected at least one epoch; set epochs_extraction or epochs_tuning above 0")
+            raise ValueError("expected at least one epoch, got none; set epochs_extraction or epochs_tuning above 0")
         return self
 
 

@@ -41,8 +41,8 @@ class LastLayer:
         if tuple(layer.weight.shape) != self.weight.shape:
             raise WarmStartError(
                 f"Expected a head for {layer.in_features} features and {layer.out_features} classes, as the network's "
-                f"last layer has, but got one for {self.weight.shape[1]} and {self.weight.shape[0]}: "
-                "train it on the features of the same backbone."
+                f"last layer has, got one for {self.weight.shape[1]} and {self.weight.shape[0]}. "
+                "Train it on the features of the same backbone."
             )
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(self.weight))
@@ -62,8 +62,9 @@ def last_layer(head: BaseHead) -> LastLayer:
     outer = _transform(getattr(head, "blocks_", None))
     if inner is None or outer is None:
         raise WarmStartError(
-            "Expected a head that is linear in the features, to start the network's last layer from: logreg, or mlp "
-            "with hidden: [] and a loss on a softmax; on one block with transform standardize, pca:<k> or none."
+            "Expected a head that is linear in the features, to start the network's last layer from, got another. Take "
+            "logreg, or mlp with hidden: [] and a loss on a softmax, on one block with transform standardize, pca:<k> "
+            "or none."
         )
     weight, bias = inner
     matrix, offset = outer

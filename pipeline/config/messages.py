@@ -1,13 +1,14 @@
 """Pydantic's findings turned into sentences: the full dotted key, what was expected, what came, what to do."""
 
 from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher, get_close_matches
+from difflib import SequenceMatcher
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from hamcache.data.nearest import nearest
 from hamcache.pipeline.config.overrides import kind_of
 from hamcache.pipeline.errors import ConfigError
 
@@ -92,8 +93,8 @@ def _expected_type(annotation: Any) -> str:
 
 def _nearest_option(value: Any, field: FieldInfo | None) -> str:
     options = [o for o in get_args(field.annotation) if isinstance(o, str)] if field is not None else []
-    near = get_close_matches(value, options, n=1) if isinstance(value, str) else []
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(value, options) if isinstance(value, str) else None
+    return "" if near is None else f"; did you mean {near}?"
 
 
 def _meaning(field: FieldInfo | None) -> str:
@@ -135,9 +136,9 @@ def _nearest_key(unknown: str, keys: Sequence[str]) -> str:
     parent, _, last = unknown.rpartition(".")
     shape = ".".join("*" if part.isdigit() else part for part in parent.split("."))
     siblings = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == shape}
-    near = get_close_matches(last, list(siblings), n=1, cutoff=0.6)
-    if near:
-        best = f"{parent}.{near[0]}" if parent else near[0]
+    near = nearest(last, siblings)
+    if near is not None:
+        best = f"{parent}.{near}" if parent else near
         return f"; did you mean {best}?"
     elsewhere = [key for key in keys if SequenceMatcher(None, key.rpartition(".")[2], last).ratio() >= 0.75]
     if elsewhere:

@@ -127,7 +127,7 @@ def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
 
 def _needs(block: BlockConfig, policy: ViewPolicy, augmentation: Augmentation) -> tuple[int, bool]:
     """How many views a block reads of its own store (maybe 0), and whether it needs the store of plain images."""
-    needs_none = "plain" in (policy.train, policy.predict) and not augmentation.starts_plain
+    needs_none = policy.needs_plain and not augmentation.starts_plain
     if policy.train == policy.predict == "plain" and needs_none:
         return 0, True
     only_first = policy.train == "plain" and policy.predict != "mean"
@@ -149,7 +149,7 @@ class _Finder:
         plain = self._store(block.backbone, PLAIN, 1) if needs_none else None
         if (n_views and store is None) or (needs_none and plain is None):
             return None
-        if "plain" in (policy.train, policy.predict) and not needs_none:
+        if policy.needs_plain and not needs_none:
             plain = store
         return FeatureBlock(block, store, plain, max(n_views, 1))
 

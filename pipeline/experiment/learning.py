@@ -1,7 +1,7 @@
 """Fit what a configuration asks for on one split, and predict its parts.
 
-`fit_head` is the learner for cached features. A network trained from images is another function of the same form
-(`Learner`), chosen in `experiment.runner`: it takes the same parts and returns the same `Fitted`.
+`fit_head` trains a head on cached features. For a network from images there is another function of the same form
+(`FitModel`), chosen in `experiment.runner`: it takes the same parts and returns the same `Fitted`.
 """
 
 import warnings
@@ -53,10 +53,10 @@ class Part:
 
 @dataclass(eq=False)
 class Fitted:
-    """A trained head and what it says of each part.
+    """A trained model and its probabilities of each part.
 
     Attributes:
-        head: The head, or whatever a net's learner keeps.
+        head: The head or the net.
         proba: Part -> float64 `[n, C]`, rows in the order of the part.
         history: One row an epoch; empty for heads without epochs.
         prior: float64 `[C]`: class frequencies of train.
@@ -70,7 +70,7 @@ class Fitted:
     seconds: dict[str, float]
 
 
-class Learner(Protocol):
+class FitModel(Protocol):
     """Trains on the part `train`, may watch `validation`, and predicts every part it is given."""
 
     def __call__(

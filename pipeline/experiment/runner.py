@@ -24,7 +24,7 @@ from hamcache.heads.persist import save_head
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
-from hamcache.pipeline.experiment.learning import Fitted, Learner, Log, Part, fit_head, parts_of
+from hamcache.pipeline.experiment.learning import FitModel, Fitted, Log, Part, fit_head, parts_of
 from hamcache.pipeline.experiment.tau import adjust_heads
 from hamcache.pipeline.runs.provenance import fingerprint, net_identity, summary, versions
 from hamcache.pipeline.runs.records import (
@@ -97,11 +97,11 @@ def run_experiment(
         return replace(finished, reused=True)
 
     checkpoints = workspace.checkpoints / identity["fingerprint"][:16]
-    learner = learner_of(config, checkpoints, on_batch)
+    fit_model = fit_of(config, checkpoints, on_batch)
     with new_run_folder(workspace) as folder:
         log = RunLog(folder / "log.txt", on_progress)
         _log_start(log, config, inputs, folds, identity["left_out"], test)
-        fitted, tau = fit_folds(config, inputs, folds, learner, log=log, callbacks=callbacks)
+        fitted, tau = fit_folds(config, inputs, folds, fit_model, log=log, callbacks=callbacks)
         predictions = pooled_predictions(folds, fitted, inputs.table.classes, names)
         metrics, thresholds = score(predictions, inputs.table.classes, positive)
         for part, values in metrics.items():
@@ -154,7 +154,7 @@ def fit_folds(
     config: ExperimentConfig,
     inputs: Inputs,
     folds: Sequence[Mapping[str, Part]],
-    learner: Learner,
+    fit_model: FitModel,
     *,
     log: Log,
     callbacks: Sequence[Any] = (),
@@ -166,7 +166,7 @@ def fit_folds(
         config: The experiment.
         inputs: What it is trained on.
         folds: The parts of each fold; one without cross-validation.
-        learner: What `learner_of` gave.
+        fit_model: What `fit_of` gave.
         log: Takes one line at a time.
         callbacks: skorch callbacks.
         predict: The parts to predict; None: all that are given.
@@ -178,12 +178,14 @@ def fit_folds(
     for number, parts in enumerate(folds, start=1):
         if len(folds) > 1:
             log(f"fold {number} of {len(folds)}")
-        fitted.append(learner(config, inputs, parts, log=log, callbacks=callbacks, predict=predict))
+        fitted.append(fit_model(config, inputs, parts, log=log, callbacks=callbacks, predict=predict))
     return fitted, adjust_heads(config, fitted, [parts["validation"].y for parts in folds], log)
 
 
-def learner_of(config: ExperimentConfig, checkpoints: Path, on_batch: Callable[[Any], None] | None = None) -> Learner:
-    """Who trains what this configuration describes: a head on cached features, or a net on images.
+def fit_of(
+    config: ExperimentConfig, checkpoints: Path | None = None, on_batch: Callable[[Any], None] | None = None
+) -> FitModel:
+    """The function that trains the model of a configuration: a head on cached features, or a net on images.
 
     Args:
         config: The experiment.

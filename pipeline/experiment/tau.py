@@ -27,10 +27,11 @@ def adjust_heads(
     if config.tau is None:
         return None
     tau = best_tau(config.objective, fitted, y_validation) if config.tau == "auto" else float(config.tau)
-    log(f"logit adjustment: tau {tau:g}" + (f", best {config.objective} on validation" if config.tau == "auto" else ""))
-    for one in fitted:
-        one.head = LogitAdjusted.of_fitted(one.head, tau)
-        one.proba = {part: adjusted(proba, one.prior, tau) for part, proba in one.proba.items()}
+    reason = f", best {config.objective} on validation" if config.tau == "auto" else ""
+    log(f"logit adjustment: tau {tau:g}{reason}")
+    for model in fitted:
+        model.head = LogitAdjusted.of_fitted(model.head, tau)
+        model.proba = {part: adjusted(proba, model.prior, tau) for part, proba in model.proba.items()}
     return tau
 
 
@@ -39,6 +40,6 @@ def best_tau(objective: str, fitted: Sequence[Fitted], y_validation: Sequence[np
     metric, y = get_metric(objective), np.concatenate(list(y_validation))
     gains = {}
     for tau in TAUS:
-        proba = np.concatenate([adjusted(one.proba["validation"], one.prior, tau) for one in fitted])
+        proba = np.concatenate([adjusted(model.proba["validation"], model.prior, tau) for model in fitted])
         gains[tau] = metric.gain(metric(y, proba))
     return max(gains, key=lambda tau: (gains[tau], -abs(tau)))

@@ -66,7 +66,7 @@ def test_unfit_blocks_are_refused(rows):
     for transform in ("pca:0", "pca:9", "pca:x", "pca:<k>"):
         with pytest.raises(BlockError, match="from 1 to 8"):
             Block("a", 8, transform)
-    with pytest.raises(BlockError, match="hybrid is empty"):
+    with pytest.raises(BlockError, match="empty hybrid"):
         BlockTransformer((), ()).fit(rows)
     with pytest.raises(FeatureShapeError, match="Expected 14"):
         BlockTransformer((14,), ("none",)).fit(rows)

@@ -222,7 +222,7 @@ def test_unknown_metric_offers_the_nearest_name() -> None:
         ([0, 1], [[np.nan, 1.0], [0.5, 0.5]], "NaN"),
         ([0, 2], [[0.5, 0.5], [0.5, 0.5]], "codes 0 to 1"),
         ([0.0, 1.0], [[0.5, 0.5], [0.5, 0.5]], "integer"),
-        ([0], [[0.5, 0.5], [0.5, 0.5]], "expected 2 integer"),
+        ([0], [[0.5, 0.5], [0.5, 0.5]], "Expected 2 integer"),
         ([], np.empty((0, 2)), "none"),
         ([0, 1], [0.5, 0.5], "shape"),
     ],

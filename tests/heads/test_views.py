@@ -81,7 +81,7 @@ def test_unequal_view_counts_are_refused_when_shared_and_go_round_when_independe
 
 
 def test_unfit_blocks_and_words_are_refused():
-    with pytest.raises(BlockError, match="hybrid is empty"):
+    with pytest.raises(BlockError, match="empty hybrid"):
         training_views([], ViewPolicy(), seed=0)
     with pytest.raises(BlockError, match="same images"):
         training_views([telling(4, 2, 1, 0), telling(5, 2, 1, 1)], ViewPolicy(), seed=0)

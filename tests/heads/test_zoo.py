@@ -211,7 +211,7 @@ def test_a_class_with_one_image_cannot_be_calibrated_and_says_so(blocks, feature
     X, y = features(n=80)
     y = np.where(y == 3, 0, y)
     y[0] = 3
-    with pytest.raises(TooFewImagesError, match="df has 1"):
+    with pytest.raises(TooFewImagesError, match="1 of df"):
         small("ridge", blocks).fit(X, y)
 
 

@@ -222,14 +222,13 @@ def _images_key(run: Run, part: str) -> str:
 
 
 def _best_first(rows: list[Row], metric: Metric) -> list[Row]:
-    sign = -1 if metric.higher_is_better else 1
-    return sorted(rows, key=lambda row: (sign * row.chosen_by, row.run.id))
+    return sorted(rows, key=lambda row: (-metric.gain(row.chosen_by), row.run.id))
 
 
 def _rows(runs: list[Run], metric: Metric, part: str, number: int, resamples: int) -> list[Row]:
     """The rows of one cohort, best first."""
     order = {run.id: run.metrics["validation"].get(metric.name, np.nan) for run in runs}
-    best = (max if metric.higher_is_better else min)(runs, key=lambda run: order[run.id])
+    best = max(runs, key=lambda run: metric.gain(order[run.id]))
     gaps: dict[str, dict[str, float]] = {}
     if len(runs) > 1:
         found = compare_runs(runs, metric.name, part, reference=best.id, resamples=resamples)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from hamcache.heads.metrics import Metric
 from hamcache.pipeline.show.report.board import Board, Row, label
 from hamcache.pipeline.show.report.charts import Chart, linear, logarithmic
 from hamcache.pipeline.show.report.markup import score, seconds
@@ -58,19 +59,18 @@ def costs(board: Board, sweeps: Sequence["Sweep"]) -> list[Cost]:
     return [_cost(name, rows, board, heads, [s for s in searches if s.row in rows]) for name, rows in ordered]
 
 
-def pareto(rows: Sequence[Row], higher_is_better: bool) -> list[Row]:
+def pareto(rows: Sequence[Row], metric: Metric) -> list[Row]:
     """The runs that no other equals or beats in both seconds and score, the quickest first."""
-    sign = 1 if higher_is_better else -1
     front: list[Row] = []
-    for row in sorted(rows, key=lambda row: (row.seconds, -sign * row.value, row.run.id)):
-        if not front or sign * row.value > sign * front[-1].value:
+    for row in sorted(rows, key=lambda row: (row.seconds, -metric.gain(row.value), row.run.id)):
+        if not front or metric.better(row.value, front[-1].value):
             front.append(row)
     return front
 
 
 def _cost(name: str, rows: list[Row], board: Board, heads: list[str], searches: list[Search]) -> Cost:
     metric = board.metric.name
-    front = pareto(rows, board.metric.higher_is_better)
+    front = pareto(rows, board.metric)
     x = logarithmic([*(_shown(row.seconds) for row in rows), *(s.seconds for s in searches)])
     y = linear([end for row in rows for end in (row.value, row.low, row.high)])
     chart = Chart(

@@ -1,4 +1,4 @@
-"""One trial: train and score one point as a run would, tell its score on the way, and keep nothing on disk."""
+"""One trial: train and score one point as a run would, report its score on the way, and keep nothing on disk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hamcache.heads.metrics import METRICS
 from hamcache.heads.zoo import HEADS
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.inputs import Inputs
-from hamcache.pipeline.experiment.learning import Learner, Part, fit_head
-from hamcache.pipeline.experiment.runner import fit_folds
+from hamcache.pipeline.experiment.learning import Part
+from hamcache.pipeline.experiment.runner import fit_folds, fit_of
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE
 from hamcache.pipeline.studies.sweeps.shared import Shared
 from hamcache.pipeline.studies.sweeps.space import Point
@@ -27,7 +27,7 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class Clock:
-    """What a trial spends on its own training, and what beside it; one a process, so that gaps between trials count."""
+    """Seconds that a trial trains, and seconds beside; one clock per process, so that gaps between trials count."""
 
     def __init__(self) -> None:
         self._ended: float | None = None
@@ -35,13 +35,13 @@ class Clock:
         self._train_began: float | None = None
 
     def begin(self) -> None:
-        """A trial begins."""
+        """Begin a trial."""
         self._previous, self._began = self._ended, perf_counter()
         self._training = self._waited = 0.0
         self._train_began = None
 
     def train(self, on: bool) -> None:
-        """Its own training begins or ends."""
+        """Begin or end its own training."""
         if on:
             self._train_began = perf_counter()
         elif self._train_began is not None:
@@ -49,7 +49,7 @@ class Clock:
             self._train_began = None
 
     def waited(self, seconds: float) -> None:
-        """Training stood still for so long."""
+        """Take off seconds in which training stood still."""
         self._waited += seconds
 
     def stamp(self, now: float | None = None) -> dict[str, float | None]:
@@ -76,23 +76,19 @@ def train_point(
         folds: `train` and `validation` of each fold.
         callbacks: skorch callbacks.
     """
-    learner: Learner = fit_head
-    if config.net is not None:
-        from hamcache.pipeline.experiment.from_images import fit_net as learner  # imports timm: only for nets
-
     fitted, _ = fit_folds(
-        config, inputs, folds, learner, log=lambda line: None, callbacks=callbacks, predict=["validation"]
+        config, inputs, folds, fit_of(config), log=lambda line: None, callbacks=callbacks, predict=["validation"]
     )
     y = np.concatenate([parts["validation"].y for parts in folds])
-    proba = np.concatenate([one.proba["validation"] for one in fitted])
+    proba = np.concatenate([model.proba["validation"] for model in fitted])
     metric = METRICS[config.objective]
     return metric.gain(metric(y, proba))
 
 
 def run_trial(point: Point, shared: Shared, tell: Tell, clock: Clock) -> None:
-    """Train one point and tell its score on the way; what goes wrong is told, not raised: the process lives on.
+    """Train one point and report its score on the way; errors are reported, not raised: the process lives on.
 
-    Told are the epochs at which trials are compared, and others where they take long.
+    Reported are the epochs at which trials are compared, and others where they take long.
     """
     clock.begin()
     epochs, told, at = 0, -np.inf, perf_counter()
@@ -156,7 +152,7 @@ def epoch_teller(
             on_epoch(self.epochs, self.best, lambda: self._score(net))
 
         def _score(self, net: Any) -> float:
-            records = [one for _, one in net.callbacks_ if isinstance(one, EpochRecord)]
+            records = [callback for _, callback in net.callbacks_ if isinstance(callback, EpochRecord)]
             proba = records[0].probabilities if records else None
             if config.tau is None or proba is None:
                 return self.best
@@ -168,11 +164,11 @@ def epoch_teller(
 
 _CLOCK = Clock()
 _SHARED: dict[str, Shared] = {}
-"""What this process has opened, by the name of the object; a worker serves one sweep at a time."""
+"""Inputs that this process has opened, by the name of the object; a worker serves one sweep at a time."""
 
 
 def ray_trial(config: dict[str, Any], held: list[Any]) -> None:
-    """What Ray Tune calls, in a worker that is used again and again.
+    """Run one trial for Ray Tune, in a worker that is used again and again.
 
     Args:
         config: `number` and `point`.

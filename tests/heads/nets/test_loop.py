@@ -206,11 +206,11 @@ def test_a_killed_process_goes_on_after_its_last_finished_epoch(tmp_path: Path) 
 
 def test_a_damaged_checkpoint_and_that_of_another_network_are_refused(tmp_path: Path) -> None:
     fit(folder=tmp_path, epochs=1)
-    with pytest.raises(CheckpointError, match=r"(?s)holds another network.*remove it"):
+    with pytest.raises(CheckpointError, match=r"(?s)weights of this network.*Remove it"):
         fit(folder=tmp_path, fc=[[11, 0.1]] * 3)
     data = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(data[: len(data) // 2])
-    with pytest.raises(CheckpointError, match="remove it, and the training starts anew"):
+    with pytest.raises(CheckpointError, match="Remove it to start anew"):
         fit(folder=tmp_path)
 
 
@@ -258,7 +258,6 @@ def test_progress_is_told_after_every_batch() -> None:
     ]
     shares = [p.share for p in seen]
     assert len(seen) == 12 and shares == sorted(shares) and shares[-1] == 1.0 and seen[-1].phase == "tuning"
-    assert all(p.images_per_second > 0 for p in seen)
 
 
 def test_a_saved_network_predicts_the_same_bits(tmp_path: Path) -> None:
@@ -276,7 +275,7 @@ def test_a_saved_network_predicts_the_same_bits(tmp_path: Path) -> None:
 def test_a_damaged_network_file_gets_one_error(tmp_path: Path) -> None:
     fit(epochs=1).save_net(tmp_path)
     (tmp_path / "head.safetensors").write_bytes(b"no")
-    with pytest.raises(HeadFileError, match="train the run again"):
+    with pytest.raises(HeadFileError, match="Train the run again"):
         load_net(tmp_path)
 
 

@@ -157,3 +157,18 @@ def test_a_value_that_was_written_by_hand_is_named(settings, workspace: Workspac
     path.write_text(path.read_text().replace("focal", "fokal"))
     with pytest.raises(SweepError, match=r"trial 2: head\.loss: expected one of cross_entropy, focal, got 'fokal'"):
         TrialTable(read_sweep(sweep.folder))
+
+
+def test_a_sweep_of_former_names_is_read_and_has_the_same_digest(sweep_of, workspace: Workspace) -> None:
+    space = {"head.objective": {"choice": ["mcc"]}, "head.lr": {"uniform": [0.1, 1], "when": {"head.objective": "mcc"}}}
+    settings = sweep_of(space, experiment={"features": "a", "head": {"name": "mlp", "objective": "mcc"}})
+    point = {"head.objective": "mcc", "head.lr": 0.5}
+    sweep = filled(settings, workspace, [Trial(0, point, FINISHED, 0.5, 7, 1.5, 0.1)])
+    text = (sweep.folder / "sweep.yaml").read_text().replace("head.objective", "head.monitor")
+    (sweep.folder / "sweep.yaml").write_text(text.replace("    objective: mcc", "    monitor: mcc"))
+    table = (sweep.folder / "trials.csv").read_text()
+    (sweep.folder / "trials.csv").write_text(table.replace("head.objective", "head.monitor"))
+    assert (sweep.folder / "sweep.yaml").read_text().count("monitor") == 3
+    again = read_sweep(sweep.folder)
+    assert again.settings == settings and again.settings.digest == settings.digest
+    assert again.point(again.best) == point and again.best_config == settings.config_at(point)

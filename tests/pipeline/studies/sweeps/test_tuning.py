@@ -153,7 +153,7 @@ def test_a_finished_sweep_is_found_and_its_best_is_tested_once(
     (sweep,) = all_sweeps(world.workspace)
     assert sweep.objective == "weighted_f1" and sweep.summary["exhausted"]
     assert len(sweep.trials) == 6 and list(sweep.trials["state"]).count("failed") == 2
-    assert "FAILED: MetricError: expected finite probabilities" in result.output
+    assert "FAILED: MetricError: Expected finite probabilities" in result.output
     assert "Traceback" not in result.output
     assert "Traceback" in (sweep.folder / "log.txt").read_text()
     assert {path.name for path in sweep.folder.iterdir()} == {

@@ -223,5 +223,5 @@ def test_a_recipe_that_was_changed_since_is_refused_unless_its_file_is_given(pho
 def test_a_missing_head_is_told(photographs, tmp_path: Path) -> None:
     shutil.copytree(photographs.run().folder, tmp_path / "beheaded")
     (tmp_path / "beheaded" / "head.skops").unlink()
-    with pytest.raises(HeadFileError, match="train the run again"):
+    with pytest.raises(HeadFileError, match="Train the run again"):
         load_predictor(tmp_path / "beheaded", photographs.workspace)
