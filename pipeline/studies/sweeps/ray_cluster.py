@@ -42,11 +42,8 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
     Raises:
         SweepError: There is no cluster at this address.
     """
-    # Workers import what this process imports, wherever it was started from.
-    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
-    settings = QUIET | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update({name: value for name, value in settings.items() if name == "PYTHONPATH" or not before[name]})
+    before = {name: os.environ.get(name) for name in QUIET}
+    os.environ.update({name: value for name, value in QUIET.items() if not before[name]})
     sweep_up()
     # Short, since sockets lie in it, whose paths are limited; outside the sweep's folder, since Ray pickles into it.
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))

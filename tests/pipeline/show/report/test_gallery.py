@@ -38,7 +38,7 @@ def test_neighbours_are_the_most_similar_training_images_of_all_blocks(lab) -> N
     found = nearest_training_images(run, asked, "validation", Datasets(lab.workspace))
     train = run.part("train")
     datasets = Datasets(lab.workspace)
-    inputs = datasets.inputs(run.config, run, None)
+    inputs = datasets.inputs(run.config, run)
     cosines = np.zeros((len(asked), len(train)))
     for block in inputs.load(run.config.features, [*train["image_id"], *asked]):
         own = block.arrays(list(train["image_id"])).views[:, 0].astype(np.float64)
