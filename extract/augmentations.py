@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hamcache.cache.keys import FeatureKey
 from hamcache.extract.errors import AugmentationError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -67,6 +68,11 @@ class Augmentation(_Step):
     affine: Affine | None = None
     color: Color | None = None
     blur: Blur | None = None
+
+    @classmethod
+    def of(cls, key: FeatureKey) -> Augmentation:
+        """The augmentation that a key of features holds."""
+        return cls.model_validate(dict(key.augmentation))
 
     @model_validator(mode="after")
     def _one_kind_of_flip(self) -> Augmentation:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,13 @@ class BackboneSpec:
 
     Attributes:
         name: full name (see `extract.names`).
-        weights: path of a file of weights, or "" for the backbone's own.
+        weights: path of a file of weights; None for the backbone's own.
         fit: how images are fitted to the input (see `Preprocessing`).
         precision: `fp32` or `bf16`.
     """
 
     name: str
-    weights: str = ""
+    weights: str | None = None
     fit: str = "crop"
     precision: str = "fp32"
 
@@ -96,6 +98,16 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
             fold_batch_norm(module, example, lambda batch: forward(batch)[PRE_LOGITS])
     module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Backbone(spec, module, preprocessing, digest, forward)
+
+
+_loading = threading.Lock()
+_loaded = lru_cache(maxsize=16)(load_backbone)
+
+
+def shared_backbone(spec: BackboneSpec, device: str = "cpu") -> Backbone:
+    """A backbone of this process: loaded once, used by all its threads."""
+    with _loading:
+        return _loaded(spec, device)
 
 
 def _build(spec: BackboneSpec) -> tuple[nn.Module, dict[str, Any], str]:

@@ -17,6 +17,7 @@ from hamcache.pipeline.evaluate.conformal import PredictionSets, fewest_images, 
 from hamcache.pipeline.experiment.extraction import resolve_device
 from hamcache.pipeline.runs.records import Run, load_run
 from hamcache.pipeline.use.predict.image_sources import Source, find_sources
+from hamcache.pipeline.use.predict.machine import Machine
 from hamcache.pipeline.use.predict.scoring import Scored, Scorer, scorer_of
 from hamcache.pipeline.use.predict.seen import Neighbour, TrainingImages, training_images
 
@@ -93,13 +94,8 @@ class Predictor:
         self.run = run
         self.classes = run.classes
         self.device = resolve_device(device)
-        self.scorer: Scorer = scorer_of(
-            run,
-            Root(workspace.features),
-            weights=weights,
-            recipes_file=recipes_file,
-            device=self.device,
-        )
+        machine = Machine(weights or {}, recipes_file, self.device)
+        self.scorer: Scorer = scorer_of(run, Root(workspace.features), machine)
         self._proba, self._y = run.probabilities("validation"), run.labels("validation")
         self.temperature: Temperature = fit_temperature(
             self._proba, self._y, run.part("validation")["group"].to_numpy(object)

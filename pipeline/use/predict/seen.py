@@ -96,7 +96,7 @@ class TrainingImages:
 
 def training_images(run: Run, sources: Sequence[BlockSource]) -> TrainingImages | str:
     """The training images of a run from its feature stores; where that cannot be, a sentence that says why."""
-    absent = [source.folder for source in sources if source.store is None]
+    absent = [source.key.folder for source in sources if source.store is None]
     if absent:
         return f"the feature store {absent[0]} that the run was trained on is not here"
     train, held_out = run.part("train"), run.part("validation")
