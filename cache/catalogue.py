@@ -12,7 +12,7 @@ from hamcache.cache.storage import Root
 from hamcache.cache.store import CHUNK_ROWS, FeatureStore
 
 IMPORTING = ".import-"
-"""How the hidden folders begin in which an archive's stores are rebuilt (below their data set's folder)."""
+"""Beginning of the hidden folders in which an archive's stores are rebuilt (below their data set's folder)."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,16 @@ class Catalogue:
         if not fitting:
             here = sorted({f"{s.key.features_name}/{s.key.augmentation_name}" for s in self.stores(dataset)})
             raise MissingFeaturesError(
-                f"No features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in "
-                f"{self.root.url} (it holds: {', '.join(here) or 'nothing of this data set'}). Make them with "
+                f"Expected features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in "
+                f"{self.root.url}, got {', '.join(here) or 'nothing of this data set'}. Make them with "
                 f"`{extract_command(source or dataset, backbone.partition('@')[0], augmentation, views)}`."
             )
         if len(fitting) > 1:
             fields = [field for field, _, _ in explain(fitting[0].key, fitting[1].key)]
             choices = " or ".join(f"{s.key.features_name}@{s.key.short[:6]}" for s in fitting)
             raise AmbiguousStoreError(
-                f"{len(fitting)} stores hold {backbone} under {augmentation!r}; they differ in {', '.join(fields)}. "
+                f"Expected one store of {backbone} under {augmentation!r}, got {len(fitting)}, which differ in "
+                f"{', '.join(fields)}. "
                 f"Name one: {choices}."
             )
         return fitting[0]
@@ -132,8 +133,8 @@ class Catalogue:
         fitting = [store for store in self.stores() if store.key.digest.startswith(name)]
         if len(fitting) != 1:
             raise (AmbiguousStoreError if fitting else MissingFeaturesError)(
-                f"Expected the folder of one store or the first digits of its key, but {name!r} fits {len(fitting)}. "
-                "`hamcache cache ls` lists the stores."
+                f"Expected the folder of one store or the first digits of its key, got {name!r}, which fits "
+                f"{len(fitting)}. `hamcache cache ls` lists the stores."
             )
         return fitting[0]
 
@@ -152,21 +153,21 @@ class Catalogue:
 
     def leftovers(self) -> list[Leftover]:
         """Partial files of killed writers, stores whose creation was cut off, chunks outside a store's bounds."""
-        found = []
+        leftovers = []
         unfinished = [folder for folder in self.folders() if self._unfinished(folder)]
         for folder in unfinished:
-            found.append(Leftover(folder, sum(self.root.files(folder).values()), "creation was cut off"))
+            leftovers.append(Leftover(folder, sum(self.root.files(folder).values()), "creation was cut off"))
         imports = self.root.glob(f"*/{IMPORTING}*")
         for folder in imports:
-            found.append(Leftover(folder, sum(self.root.files(folder).values()), "import that was killed"))
+            leftovers.append(Leftover(folder, sum(self.root.files(folder).values()), "import that was killed"))
         for path, size in self.root.files("").items():
             if path.endswith(".partial") and not any(path.startswith(f"{u}/") for u in [*unfinished, *imports]):
-                found.append(Leftover(path, size, "partial file of a writer that was killed"))
+                leftovers.append(Leftover(path, size, "partial file of a writer that was killed"))
         for store in self.stores():
             for path, size in self.root.files(store.folder).items():
                 if _outside(store, path.removeprefix(f"{store.folder}/")):
-                    found.append(Leftover(path, size, "chunk outside its store's bounds"))
-        return found
+                    leftovers.append(Leftover(path, size, "chunk outside its store's bounds"))
+        return leftovers
 
     def _open(self, folder: str) -> FeatureStore:
         if folder not in self._opened:
@@ -184,7 +185,7 @@ class Catalogue:
         return stores
 
     def _unfinished(self, folder: str) -> bool:
-        """Whether a folder is a store whose attributes, written last, never came."""
+        """True if a folder is a store whose attributes, written last, never came."""
         try:
             return "key" not in self.root.read_json(folder, "zarr.json").get("attributes", {})
         except FileNotFoundError:
@@ -194,7 +195,7 @@ class Catalogue:
 
 
 def _outside(store: FeatureStore, path: str) -> bool:
-    """Whether a file of a store is a chunk (`features/c/<chunk>/<view>/0`) that its bounds don't reach."""
+    """True if a file of a store is a chunk (`features/c/<chunk>/<view>/0`) that its bounds don't reach."""
     parts = path.split("/")
     if len(parts) != 5 or parts[1] != "c" or not (parts[2].isdigit() and parts[3].isdigit()):
         return False

@@ -167,7 +167,8 @@ def run_extraction(
     if len(summary.quarantined) == len(digests):
         reasons = sorted({bad.reason for bad in summary.quarantined})
         raise ExtractionFailedError(
-            f"Not one of {len(digests)} images could be used: {'; '.join(reasons[:3])}. Check the data set's folder."
+            f"Expected readable images, got none. Not one of {len(digests)} images could be used: "
+            f"{'; '.join(reasons[:3])}. Check the data set's folder."
         )
     return summary
 

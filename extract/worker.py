@@ -114,7 +114,7 @@ class Worker:
         passes = self._passes(task)
         for first in range(0, len(task.image_ids), BATCH):
             if stopping.is_set():
-                raise InterruptedError("the extraction was interrupted")
+                raise InterruptedError("The extraction was interrupted.")
             fitted: dict[int, list[FittedViews]] = {}
             for row in (row for row in task.rows if first <= row < first + BATCH):
                 image_id = task.image_ids[row]

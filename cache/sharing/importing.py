@@ -24,11 +24,11 @@ from hamcache.cache.store import CHUNK_ROWS, DIGEST_BYTES, FeatureStore
 
 @dataclass(frozen=True)
 class ImportedStore:
-    """What became of one store.
+    """Outcome for one store.
 
     Attributes:
-        folder: where it lies below the features root.
-        is_new: whether there was none of its key.
+        folder: its place below the features root.
+        is_new: True if there was none of its key.
         n_vectors: vectors in the archive.
         n_written: those of them that were not here; the others were, made from the same bytes, and were left alone.
     """
@@ -123,7 +123,7 @@ def _rebuild(archive: Archive, entry: StoreEntry, stage: Root, provenance: Mappi
 
 
 def _unpacks_to(packed: bytes, size: int) -> bool:
-    """Whether zstd unpacks this to just so many bytes; never unpacks more."""
+    """True if zstd unpacks this to just so many bytes; never unpacks more."""
     try:
         pyarrow.Codec("zstd").decompress(packed, decompressed_size=size)
     except (OSError, pyarrow.ArrowException):

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from, in a form that can be compared: fingerprints and versions."""
+"""Origin of a run's numbers in a form that can be compared: fingerprints, keys and versions."""
 
 import hashlib
 import json

@@ -19,16 +19,16 @@ def lookalike_source(run: Run, root: Root, machine: Machine) -> BlockSource | No
 
     Args:
         run: A net's run.
-        root: Where the feature stores lie.
+        root: The features root.
         machine: Its networks.
     """
     assert run.config.net is not None
-    own = full_name(str(run.config.net.params.get("backbone") or ""))
+    trained = full_name(str(run.config.net.params.get("backbone") or ""))
     known = set(run.predictions["image_id"])
 
     def worth(store: FeatureStore) -> tuple[bool, bool, bool, str]:
         key = store.key
-        return key.backbone != own, key.backbone.startswith(RANDOM), key.precision != "fp32", store.folder
+        return key.backbone != trained, key.backbone.startswith(RANDOM), key.precision != "fp32", store.folder
 
     stores = Catalogue(root).stores(run.provenance["summary"]["dataset"])
     for store in sorted(stores, key=worth):
@@ -40,7 +40,7 @@ def lookalike_source(run: Run, root: Root, machine: Machine) -> BlockSource | No
 
 
 def _is_here(machine: Machine, key: FeatureKey) -> bool:
-    """Whether the network that made a store can be built here and is the same."""
+    """True if the network that made a store can be built here and is the same."""
     try:
         return machine.network_key(key).digest == key.digest
     except ExtractError:

@@ -64,7 +64,7 @@ def block_sources(run: Run, root: Root, machine: Machine) -> list[BlockSource]:
 
     Args:
         run: A head's run.
-        root: Where the feature stores lie, if they do.
+        root: The features root; the stores need not be there.
         machine: Its networks.
 
     Raises:
@@ -118,9 +118,9 @@ class FeatureMaker:
         self.sources, self.device = sources, device
         self._networks = []
         for spec in dict.fromkeys(source.spec for source in sources):
-            own = [number for number, source in enumerate(sources) if source.spec == spec]
-            kinds = tuple(sorted({sources[number].kind for number in own}))
-            self._networks.append(_Network(spec, kinds, tuple(own)))
+            blocks = [number for number, source in enumerate(sources) if source.spec == spec]
+            kinds = tuple(sorted({sources[number].kind for number in blocks}))
+            self._networks.append(_Network(spec, kinds, tuple(blocks)))
 
     def inputs(self, image: torch.Tensor, image_id: str) -> NetworkInputs:
         """The views of one image as each network must see them.
@@ -136,7 +136,7 @@ class FeatureMaker:
         """Each block's features of some images: float32 `[n, views, dim]`.
 
         Args:
-            inputs: What `inputs` gave for each image.
+            inputs: The views of each image, from `inputs`.
             image_ids: Their ids.
         """
         arrays: dict[int, np.ndarray] = {}

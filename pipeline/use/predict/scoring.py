@@ -27,12 +27,12 @@ PORTION = 16
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What a run's own head or net says of some images.
+    """Answer of a run's own head or net about some images.
 
     Attributes:
         proba: float64 `[n, C]`, NaN where an image could not be used.
         blocks: Each source's features `[m, views, dim]` of the `m` images that could be used.
-        errors: Why an image could not, by its position.
+        errors: Reason why an image could not be used, by its position.
     """
 
     proba: np.ndarray
@@ -44,7 +44,7 @@ class Scorer(Protocol):
     """Predicts images.
 
     Attributes:
-        sources: What training images are looked up by: a head's blocks (for a net see `NetScorer`).
+        sources: Features that training images are looked up by: a head's blocks (for a net see `NetScorer`).
         heads: The run's head or net, or those of its folds.
     """
 
@@ -149,8 +149,8 @@ class NetScorer:
         recipe = get_augmentation(run.config.net.params["predict_augmentation"]).to_dict()
         if recipe not in run.provenance.get("recipes", [recipe]):
             raise PredictionError(
-                f"Expected the recipe {recipe['name']!r} that run {run.id} predicts with, but this version has another "
-                f"one of this name: {recipe}. Train the run again."
+                f"Expected the recipe {recipe['name']!r} that run {run.id} predicts with, got another one of this "
+                f"name in this version: {recipe}. Train the run again."
             )
 
     def __call__(self, images: Sequence[Source], on_image: Callable[[int], None] | None = None) -> Scored:
