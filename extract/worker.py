@@ -17,6 +17,7 @@ from hamcache.cache.plan import Cell, ChunkTask
 from hamcache.cache.quarantine import BadImage
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
+from hamcache.data.digests import MISSING
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import BackboneSpec, shared_backbone
 from hamcache.extract.decode import decode_image
@@ -119,7 +120,7 @@ class Worker:
             for row in (row for row in task.rows if first <= row < first + BATCH):
                 image_id = task.image_ids[row]
                 data = _read(paths[image_id])
-                digests[row] = hashlib.sha256(data).hexdigest() if data is not None else "missing"
+                digests[row] = hashlib.sha256(data).hexdigest() if data is not None else MISSING
                 try:
                     if data is None:
                         raise BadImageError("file missing")

@@ -143,8 +143,8 @@ def _distances(
     k = min(NEAREST, len(base))
     distances = []
     for start in range(0, len(queries), AT_A_TIME):
-        block = queries[start : start + AT_A_TIME]
-        squares = np.square(block).sum(axis=1)[:, None] + lengths - 2 * (block @ base.T)
+        portion = queries[start : start + AT_A_TIME]
+        squares = np.square(portion).sum(axis=1)[:, None] + lengths - 2 * (portion @ base.T)
         if query_groups is not None and base_groups is not None:
             squares[query_groups[start : start + AT_A_TIME, None] == base_groups] = np.inf
         closest = np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, :k], 0).astype(np.float64))
