@@ -24,12 +24,12 @@ from hamcache.data.ham10000 import read_table
 from hamcache.data.synthetic.collection import synthesize
 from hamcache.data.table import ImageTable
 from hamcache.extract.augmentations import get_augmentation
-from hamcache.extract.backbones import BackboneSpec
+from hamcache.extract.backbones import BackboneSpec, shared_backbone
 from hamcache.extract.decode import decode_image
-from hamcache.extract.fill import run_extraction
+from hamcache.extract.fill import ExtractionRequest, run_extraction
+from hamcache.extract.forward import BATCH
 from hamcache.extract.precision import resolve_precision
 from hamcache.extract.scheduler import default_workers
-from hamcache.extract.worker import BATCH, shared_backbone
 from hamcache.pipeline.cli.console import show_table
 
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
@@ -82,7 +82,8 @@ def main() -> None:
         def extract(**where: object) -> None:
             root = Path(folder) / f"features{next(rounds)}"
             pairs = [(spec, "pre_logits") for spec in specs]
-            run_extraction(table, digests, root, pairs, [get_augmentation("flip")], VIEWS, **where)  # type: ignore[arg-type]
+            request = ExtractionRequest(table, digests, pairs, [get_augmentation("flip")], VIEWS)
+            run_extraction(request, root, **where)  # type: ignore[arg-type]
 
         with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
             ways: dict[str, Callable[[], None]] = {

@@ -12,7 +12,7 @@ from hamcache.cache.storage import Root
 from hamcache.cache.store import CHUNK_ROWS, FeatureStore
 
 IMPORTING = ".import-"
-"""How the hidden folders begin in which an archive's stores are rebuilt (below their data set's folder)."""
+"""Beginning of the hidden folders in which an archive's stores are rebuilt (below their data set's folder)."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,14 @@ class Leftover:
 
 
 class Catalogue:
-    """The stores below a features root (`<data set>/<backbone>/<augmentation>-<short key>.zarr`)."""
+    """The stores below a features root (`<data set>/<backbone>/<augmentation>-<short key>.zarr`).
+
+    A store is opened once: whoever waits for another process to change one asks a new catalogue.
+    """
 
     def __init__(self, root: Root | str | Path) -> None:
         self.root = root if isinstance(root, Root) else Root(root)
+        self._opened: dict[str, FeatureStore] = {}
 
     def folders(self, dataset: str = "*") -> list[str]:
         """Folders that look like stores, relative to the root."""
@@ -40,36 +44,24 @@ class Catalogue:
 
     def stores(self, dataset: str = "*") -> list[FeatureStore]:
         """Every store that opens; leftovers of a killed creation and damaged ones are passed over (see `broken`)."""
-        opened = []
-        for folder in self.folders(dataset):
-            try:
-                opened.append(FeatureStore.open(self.root, folder))
-            except (CorruptStoreError, FileNotFoundError):
-                continue
-        return opened
+        return [store for store in self._all(dataset).values() if isinstance(store, FeatureStore)]
 
     def broken(self) -> dict[str, str]:
         """Folders that should be stores but don't open, with the reason."""
-        reasons = {}
-        for folder in self.folders():
-            try:
-                FeatureStore.open(self.root, folder)
-            except (CorruptStoreError, FileNotFoundError) as error:
-                reasons[folder] = str(error)
-        return reasons
+        return {folder: str(store) for folder, store in self._all().items() if not isinstance(store, FeatureStore)}
 
     def get(self, key: FeatureKey) -> FeatureStore | None:
         """The store of exactly this key, or None. An unfinished creation counts as none; a damaged store raises."""
         if not self.root.exists(key.folder, "zarr.json") or self._unfinished(key.folder):
             return None
-        return FeatureStore.open(self.root, key.folder)
+        return self._open(key.folder)
 
     def find(
         self,
         dataset: str = "*",
-        backbone: str = "",
-        augmentation: str = "",
-        precision: str = "",
+        backbone: str | None = None,
+        augmentation: str | None = None,
+        precision: str | None = None,
         seed: int | None = None,
     ) -> list[FeatureStore]:
         """Stores that fit every given field.
@@ -77,15 +69,15 @@ class Catalogue:
         `backbone` is `NAME`, `NAME:KIND` for features of another kind than the default, or either with `@` and the
         first digits of a key behind it.
         """
-        named, _, digits = backbone.partition("@")
+        named, _, digits = (backbone or "").partition("@")
         name, _, kind = named.partition(":")
         return [
             store
             for store in self.stores(dataset)
             if (not name or (store.key.backbone == name and store.key.kind == (kind or DEFAULT_KIND)))
             and store.key.digest.startswith(digits)
-            and (not augmentation or store.key.augmentation_name == augmentation)
-            and (not precision or store.key.precision == precision)
+            and (augmentation is None or store.key.augmentation_name == augmentation)
+            and (precision is None or store.key.precision == precision)
             and (seed is None or store.key.seed == seed)
         ]
 
@@ -95,21 +87,21 @@ class Catalogue:
         backbone: str,
         augmentation: str,
         *,
-        precision: str = "",
+        precision: str | None = None,
         seed: int | None = None,
         views: int = 1,
-        source: str = "",
+        source: str | None = None,
     ) -> FeatureStore:
         """The one store that fits.
 
         Args:
             dataset: name of the data set.
             backbone: full name, as in `find`.
-            augmentation: name of the recipe.
-            precision: `fp32` or `bf16`; empty for either.
+            augmentation: name of the augmentation.
+            precision: `fp32` or `bf16`; None for either.
             seed: seed of the draws; None for any.
-            views: how many views the caller wants (for the advice in the error).
-            source: what the user gave as `--dataset` (for the advice in the error).
+            views: views that the caller wants (for the advice in the error).
+            source: the user's `--dataset` (for the advice in the error); None for `dataset`.
 
         Raises:
             MissingFeaturesError: no store fits; names the command that makes one.
@@ -119,15 +111,16 @@ class Catalogue:
         if not fitting:
             here = sorted({f"{s.key.features_name}/{s.key.augmentation_name}" for s in self.stores(dataset)})
             raise MissingFeaturesError(
-                f"No features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in "
-                f"{self.root.url} (it holds: {', '.join(here) or 'nothing of this data set'}). Make them with "
+                f"Expected features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in "
+                f"{self.root.url}, got {', '.join(here) or 'nothing of this data set'}. Make them with "
                 f"`{extract_command(source or dataset, backbone.partition('@')[0], augmentation, views)}`."
             )
         if len(fitting) > 1:
             fields = [field for field, _, _ in explain(fitting[0].key, fitting[1].key)]
             choices = " or ".join(f"{s.key.features_name}@{s.key.short[:6]}" for s in fitting)
             raise AmbiguousStoreError(
-                f"{len(fitting)} stores hold {backbone} under {augmentation!r}; they differ in {', '.join(fields)}. "
+                f"Expected one store of {backbone} under {augmentation!r}, got {len(fitting)}, which differ in "
+                f"{', '.join(fields)}. "
                 f"Name one: {choices}."
             )
         return fitting[0]
@@ -136,12 +129,12 @@ class Catalogue:
         """A store by its folder (absolute or below the root), or by the first digits of its key."""
         folder = str(PurePosixPath(name)).removeprefix(self.root.path.rstrip("/") + "/")
         if folder in self.folders():
-            return FeatureStore.open(self.root, folder)
+            return self._open(folder)
         fitting = [store for store in self.stores() if store.key.digest.startswith(name)]
         if len(fitting) != 1:
             raise (AmbiguousStoreError if fitting else MissingFeaturesError)(
-                f"Expected the folder of one store or the first digits of its key, but {name!r} fits {len(fitting)}. "
-                "`hamcache cache ls` lists the stores."
+                f"Expected the folder of one store or the first digits of its key, got {name!r}, which fits "
+                f"{len(fitting)}. `hamcache cache ls` lists the stores."
             )
         return fitting[0]
 
@@ -153,30 +146,46 @@ class Catalogue:
     def remove(self, folder: str) -> None:
         """Remove a store (or what is left of one), and its backbone's folder if that is empty then."""
         self.root.remove(folder)
+        self._opened.pop(folder, None)
         parent = folder.rsplit("/", 1)[0]
         if self.root.is_local and not any(Path(self.root.join(parent)).iterdir()):
             Path(self.root.join(parent)).rmdir()
 
     def leftovers(self) -> list[Leftover]:
         """Partial files of killed writers, stores whose creation was cut off, chunks outside a store's bounds."""
-        found = []
+        leftovers = []
         unfinished = [folder for folder in self.folders() if self._unfinished(folder)]
         for folder in unfinished:
-            found.append(Leftover(folder, sum(self.root.files(folder).values()), "creation was cut off"))
+            leftovers.append(Leftover(folder, sum(self.root.files(folder).values()), "creation was cut off"))
         imports = self.root.glob(f"*/{IMPORTING}*")
         for folder in imports:
-            found.append(Leftover(folder, sum(self.root.files(folder).values()), "import that was killed"))
+            leftovers.append(Leftover(folder, sum(self.root.files(folder).values()), "import that was killed"))
         for path, size in self.root.files("").items():
             if path.endswith(".partial") and not any(path.startswith(f"{u}/") for u in [*unfinished, *imports]):
-                found.append(Leftover(path, size, "partial file of a writer that was killed"))
+                leftovers.append(Leftover(path, size, "partial file of a writer that was killed"))
         for store in self.stores():
             for path, size in self.root.files(store.folder).items():
                 if _outside(store, path.removeprefix(f"{store.folder}/")):
-                    found.append(Leftover(path, size, "chunk outside its store's bounds"))
-        return found
+                    leftovers.append(Leftover(path, size, "chunk outside its store's bounds"))
+        return leftovers
+
+    def _open(self, folder: str) -> FeatureStore:
+        if folder not in self._opened:
+            self._opened[folder] = FeatureStore.open(self.root, folder)
+        return self._opened[folder]
+
+    def _all(self, dataset: str = "*") -> dict[str, FeatureStore | Exception]:
+        """The store in each folder, or the reason that it does not open."""
+        stores: dict[str, FeatureStore | Exception] = {}
+        for folder in self.folders(dataset):
+            try:
+                stores[folder] = self._open(folder)
+            except (CorruptStoreError, FileNotFoundError) as error:
+                stores[folder] = error
+        return stores
 
     def _unfinished(self, folder: str) -> bool:
-        """Whether a folder is a store whose attributes, written last, never came."""
+        """True if a folder is a store whose attributes, written last, never came."""
         try:
             return "key" not in self.root.read_json(folder, "zarr.json").get("attributes", {})
         except FileNotFoundError:
@@ -186,7 +195,7 @@ class Catalogue:
 
 
 def _outside(store: FeatureStore, path: str) -> bool:
-    """Whether a file of a store is a chunk (`features/c/<chunk>/<view>/0`) that its bounds don't reach."""
+    """True if a file of a store is a chunk (`features/c/<chunk>/<view>/0`) that its bounds don't reach."""
     parts = path.split("/")
     if len(parts) != 5 or parts[1] != "c" or not (parts[2].isdigit() and parts[3].isdigit()):
         return False

@@ -1,4 +1,4 @@
-"""What can go wrong with a feature cache, each with the way out in its message."""
+"""Errors of a feature cache, each with the way out in its message."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ SHORT = 10
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """What one feature store holds.
+    """Specification of one feature store.
 
     Attributes:
         dataset: name of the data set.
         backbone: full name of the network, with its weights' tag.
         weights: sha256 of the loaded state dict.
         preprocessing: input size, resizing, crop, mean and standard deviation.
-        augmentation: the recipe, with its name and its steps.
+        augmentation: its name and its steps.
         seed: seed of the augmentation draws.
         precision: `fp32` or `bf16`, the arithmetic of the forward pass.
         kind: which features (`pre_logits`: the pooled vector before the classifier).
@@ -78,12 +78,12 @@ class FeatureKey:
 
     @property
     def augmentation_name(self) -> str:
-        """Name of the augmentation recipe."""
+        """Name of the augmentation."""
         return str(self.augmentation["name"])
 
     @property
     def folder(self) -> str:
-        """Where the store lies below the features root: `<data set>/<backbone>/<augmentation>-<short key>.zarr`."""
+        """Folder of the store below the features root: `<data set>/<backbone>/<augmentation>-<short key>.zarr`."""
         return f"{self.dataset}/{safe_name(self.backbone)}/{self.augmentation_name}-{self.short}.zarr"
 
 
@@ -98,14 +98,14 @@ def safe_name(name: str) -> str:
 
 
 def explain(ours: FeatureKey, theirs: FeatureKey) -> list[tuple[str, Any, Any]]:
-    """Which fields make two keys differ: `(dotted field, ours, theirs)`, empty when the keys are equal."""
+    """Fields in which two keys differ: `(dotted field, ours, theirs)`, empty when the keys are equal."""
     left, right = dict(_leaves(ours.to_dict())), dict(_leaves(theirs.to_dict()))
     absent = "(absent)"
     pairs = [(f, left.get(f, absent), right.get(f, absent)) for f in sorted(left.keys() | right.keys())]
     return [(field, a, b) for field, a, b in pairs if a != b]
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, path: str | None = None) -> Iterator[tuple[str, Any]]:
     """Yield `(dotted path, leaf)` of nested dicts and lists; empty containers are leaves."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
@@ -114,4 +114,4 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         for number, inner in enumerate(value):
             yield from _leaves(inner, f"{path}.{number}")
     else:
-        yield path, value
+        yield path or "", value

@@ -30,7 +30,8 @@ class Quarantine:
             except (ValueError, TypeError, KeyError) as error:
                 path = root.join(*self._path)
                 raise CorruptStoreError(
-                    f"{path} can't be read ({error}). Remove it: the next extract finds the bad images again."
+                    f"Expected a list of bad images in {path}, got {error}. Remove it: the next extract "
+                    "finds them again."
                 ) from error
 
     def __len__(self) -> int:

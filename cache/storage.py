@@ -1,4 +1,4 @@
-"""Where features lie: a local folder, or any fsspec URL (`s3://bucket/features`)."""
+"""Places where features lie: a local folder, or any fsspec URL (`s3://bucket/features`)."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Root:
     def files(self, folder: str) -> dict[str, int]:
         """Every file below a folder: path relative to the root, and its size in bytes."""
         prefix = self.path.rstrip("/") + "/"
-        found = self.fs.find(self.join(folder), detail=True)
-        return {str(p).removeprefix(prefix): int(info["size"]) for p, info in sorted(found.items())}
+        files = self.fs.find(self.join(folder), detail=True)
+        return {str(p).removeprefix(prefix): int(info["size"]) for p, info in sorted(files.items())}
 
     def exists(self, *parts: str) -> bool:
-        """Whether a path below the root exists."""
+        """True if a path below the root exists."""
         return bool(self.fs.exists(self.join(*parts)))
 
     def remove(self, *parts: str) -> None:
@@ -86,6 +86,6 @@ def chunk_bytes(array: zarr.Array, *coordinates: int) -> bytes | None:
 
 
 def is_intact(encoded: bytes) -> bool:
-    """Whether a chunk's bytes match the crc32c that ends them (checked without decoding)."""
+    """True if a chunk's bytes match the crc32c that ends them (checked without decoding)."""
     stored = int.from_bytes(encoded[-CHECKSUM_BYTES:], "little")
     return len(encoded) > CHECKSUM_BYTES and google_crc32c.value(encoded[:-CHECKSUM_BYTES]) == stored

@@ -40,7 +40,7 @@ DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class Flaw:
-    """Something wrong in a store, as `verify` reports it. `chunk` and `view` are -1 where they don't apply."""
+    """A flaw of a store, as `verify` reports it. `chunk` and `view` are -1 where they don't apply."""
 
     what: str
     chunk: int = -1
@@ -119,7 +119,7 @@ class FeatureStore:
             raise CorruptStoreError(f"Feature store {folder} can't be read ({error!r}). {remedy}") from error
         return cls(root, folder, group)
 
-    # -- what it holds
+    # -- contents
 
     @property
     def dim(self) -> int:
@@ -184,7 +184,7 @@ class FeatureStore:
             digests: hex sha256 of the file behind each row.
         """
         if not np.isfinite(features).all():
-            raise ValueError("Expected finite features, but got NaN or infinity: quarantine such images instead.")
+            raise ValueError("Expected finite features, got NaN or infinity: quarantine such images instead.")
         region = _region(chunk, len(self.chunk_ids(chunk)))
         keep = _intact(self._features, chunk, view) and _intact(self._digest, chunk, view)
         vectors = np.full((region.stop - region.start, self.dim), np.nan, dtype=np.float32)

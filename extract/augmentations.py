@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hamcache.cache.keys import FeatureKey
 from hamcache.extract.errors import AugmentationError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -68,27 +69,34 @@ class Augmentation(_Step):
     color: Color | None = None
     blur: Blur | None = None
 
+    @classmethod
+    def of(cls, key: FeatureKey) -> Augmentation:
+        """The augmentation that a key of features holds."""
+        return cls.model_validate(dict(key.augmentation))
+
     @model_validator(mode="after")
     def _one_kind_of_flip(self) -> Augmentation:
         if self.symmetry and self.flip:
-            raise ValueError("symmetry already mirrors the image: drop flip or symmetry")
+            raise ValueError(
+                "Expected either symmetry or flip, got both, which mirror the image: drop flip or symmetry"
+            )
         return self
 
     @property
     def is_random(self) -> bool:
-        """Whether anything is drawn at random (beside the symmetries, which are counted through)."""
+        """True if anything is drawn at random (beside the symmetries, which are counted through)."""
         return any((self.flip, self.affine, self.color, self.blur))
 
     @property
     def distinct_views(self) -> int:
-        """How many different views there are; asking for more gives these."""
+        """Number of different views; asking for more gives these."""
         if self.is_random:
             return UNBOUNDED
         return {None: 1, "flips": 4, "dihedral": 8}[self.symmetry]
 
     @property
     def starts_plain(self) -> bool:
-        """Whether view 0 is the plain image."""
+        """True if view 0 is the plain image."""
         return not self.is_random
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,10 +114,10 @@ def load_augmentations(path: Path | None = None) -> dict[str, Augmentation]:
     try:
         declared = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise AugmentationError(f"{path} is not YAML: {error}. See configs/augmentations.yaml for the form.") from None
+        raise AugmentationError(f"Expected YAML in {path}, got {error}. See configs/augmentations.yaml.") from None
     if not isinstance(declared, dict):
         raise AugmentationError(
-            f"Expected recipes by name in {path}, but got {type(declared).__name__}; see augmentations.yaml."
+            f"Expected recipes by name in {path}, got {type(declared).__name__}. See configs/augmentations.yaml."
         )
     augmentations = {}
     for name, steps in declared.items():
@@ -121,15 +129,17 @@ def load_augmentations(path: Path | None = None) -> dict[str, Augmentation]:
                 if isinstance(error, ValidationError)
                 else str(error)
             )
-            raise AugmentationError(f"Augmentation recipe {name!r} is ill-formed: {problems}.") from None
+            raise AugmentationError(
+                f"Expected a well-formed recipe of {name!r}, got {problems}. See configs/augmentations.yaml."
+            ) from None
     return augmentations
 
 
 def get_augmentation(name: str, path: Path | None = None) -> Augmentation:
-    """One augmentation by name; an unknown name offers the nearest one."""
+    """The augmentation of a name; an unknown name offers the nearest one."""
     augmentations = load_augmentations(path)
     if name not in augmentations:
         near = get_close_matches(name, augmentations, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise AugmentationError(f"Expected an augmentation out of {', '.join(augmentations)}, but got {name!r}.{hint}")
+        raise AugmentationError(f"Expected an augmentation out of {', '.join(augmentations)}, got {name!r}.{hint}")
     return augmentations[name]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,13 @@ class BackboneSpec:
 
     Attributes:
         name: full name (see `extract.names`).
-        weights: path of a file of weights, or "" for the backbone's own.
-        fit: how images are fitted to the input (see `Preprocessing`).
+        weights: path of a file of weights; None for the backbone's own.
+        fit: fitting of images to the input (see `Preprocessing`).
         precision: `fp32` or `bf16`.
     """
 
     name: str
-    weights: str = ""
+    weights: str | None = None
     fit: str = "crop"
     precision: str = "fp32"
 
@@ -44,9 +46,9 @@ class Backbone:
     Attributes:
         spec: what it was built from.
         module: the network, in eval mode, no gradients.
-        preprocessing: how it wants its images.
+        preprocessing: preparation of its images.
         digest: sha256 of its state dict as loaded (before batch norms are folded).
-        forward: how features of each kind come out of it.
+        forward: way to its features of each kind.
     """
 
     spec: BackboneSpec
@@ -74,7 +76,7 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
 
     Args:
         spec: which network.
-        device: where it shall run.
+        device: `cpu` or `cuda`.
         fold: fold batch norms into convolutions (see `extract.folding`); not for a network that shall be trained.
 
     Raises:
@@ -98,11 +100,23 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
     return Backbone(spec, module, preprocessing, digest, forward)
 
 
+_loading = threading.Lock()
+_loaded = lru_cache(maxsize=16)(load_backbone)
+
+
+def shared_backbone(spec: BackboneSpec, device: str = "cpu") -> Backbone:
+    """A backbone of this process: loaded once, used by all its threads."""
+    with _loading:
+        return _loaded(spec, device)
+
+
 def _build(spec: BackboneSpec) -> tuple[nn.Module, dict[str, Any], str]:
     """The network with its weights, its data configuration, and the name of its classifier layer."""
     name, is_random = spec.name.removeprefix(RANDOM), spec.name.startswith(RANDOM)
     if is_random and spec.weights:
-        raise WeightsError(f"{spec.name} asks for random weights, but a file was given too. Drop one of the two.")
+        raise WeightsError(
+            f"Expected random weights or a file of weights for {spec.name}, got both. Drop one of the two."
+        )
     if name.startswith(TORCHVISION):
         return _build_torchvision(spec, name.removeprefix(TORCHVISION), is_random)
     return _build_timm(spec, name, is_random)
@@ -114,20 +128,22 @@ def _build_timm(spec: BackboneSpec, name: str, is_random: bool) -> tuple[nn.Modu
         near = get_close_matches(name, timm.list_models(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UnknownBackboneError(
-            f"Expected a timm model, torchvision/NAME or random/NAME, but got {spec.name!r}.{hint} "
+            f"Expected a timm model, torchvision/NAME or random/NAME, got {spec.name!r}.{hint} "
             "`hamcache backbones` lists what is installed."
         )
-    own = not is_random and not spec.weights
+    pretrained = not is_random and not spec.weights
     try:
-        if own and name not in EMBEDDED:
+        if pretrained and name not in EMBEDDED:
             _require_timm_weights(name)
-        module = timm.create_model(name, pretrained=own and name not in EMBEDDED)
+        module = timm.create_model(name, pretrained=pretrained and name not in EMBEDDED)
     except RuntimeError as error:  # an unknown tag, or no weights to be had
-        raise UnknownBackboneError(f"timm can't build {name} with its weights: {error}") from error
+        raise UnknownBackboneError(
+            f"Expected weights of {name} from timm, got an error: {error}. Give a file: --weights {name}=FILE."
+        ) from error
     config = timm.data.resolve_data_config({}, model=module)
     classifiers = timm.get_pretrained_cfg_value(name, "classifier") or "classifier"
     classifier = classifiers if isinstance(classifiers, str) else classifiers[0]
-    if own and name in EMBEDDED:
+    if pretrained and name in EMBEDDED:
         module.load_state_dict(packaged_state(name, module.state_dict()))
     if spec.weights:
         load_every_key(module, file_state(Path(spec.weights)), classifier, spec.weights)
@@ -152,15 +168,17 @@ def _build_torchvision(spec: BackboneSpec, name: str, is_random: bool) -> tuple[
     if name not in known:
         near = get_close_matches(name, known, n=3)
         hint = f" Did you mean {' or '.join('torchvision/' + n for n in near)}?" if near else ""
-        raise UnknownBackboneError(f"Expected a torchvision classifier, but got {spec.name!r}.{hint}")
+        raise UnknownBackboneError(f"Expected a torchvision classifier, got {spec.name!r}.{hint}")
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    own = not is_random and not spec.weights
-    if own and not (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name).exists():
+    pretrained = not is_random and not spec.weights
+    if pretrained and not (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name).exists():
         require_hub(spec.name, "/".join(weights.url.split("/")[:3]))
-    module = torchvision.models.get_model(name, weights=weights if own else None)
+    module = torchvision.models.get_model(name, weights=weights if pretrained else None)
     linear = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)]
     if not linear:
-        raise UnknownBackboneError(f"{spec.name} has no linear classifier whose input could be taken as features.")
+        raise UnknownBackboneError(
+            f"Expected a linear classifier, whose input are the features, in {spec.name}, got none. Take another one."
+        )
     if spec.weights:
         load_every_key(module, file_state(Path(spec.weights)), linear[-1], spec.weights)
     preset = weights.transforms()

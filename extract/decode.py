@@ -42,7 +42,10 @@ def decode_image(data: bytes) -> torch.Tensor:
 
 
 def opened_image(image: Image.Image) -> torch.Tensor:
-    """What `decode_image` makes of an image that Pillow has opened.
+    """Convert an image that Pillow has opened, as `decode_image` does.
+
+    Returns:
+        uint8 tensor `[3, height, width]`.
 
     Raises:
         BadImageError: truncated, or too small.

@@ -1,4 +1,4 @@
-"""What can go wrong between an image file and its features."""
+"""Errors on the way from an image file to its features."""
 
 from __future__ import annotations
 

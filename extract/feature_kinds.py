@@ -31,7 +31,7 @@ class FeatureForward(Protocol):
 
 
 def feature_forward(module: Any, classifier: str) -> FeatureForward:
-    """How features come out of a network; one that has no `forward_features` loses its classifier layer for it."""
+    """Way from a network to its features; one without `forward_features` loses its classifier layer for it."""
     if hasattr(module, "forward_features") and hasattr(module, "forward_head"):
         return _TimmForward(module)
     parent_name, _, child = classifier.rpartition(".")
@@ -85,5 +85,5 @@ def _check(kinds: Sequence[str], known: Sequence[str]) -> None:
     for kind in kinds:
         if kind not in known:
             raise UnknownKindError(
-                f"This network gives features of kind {', '.join(known)}, but {kind!r} was asked for."
+                f"Expected features of a kind that this network gives ({', '.join(known)}), got {kind!r}. Name another."
             )

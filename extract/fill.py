@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.keys import FeatureKey
@@ -21,17 +22,20 @@ from hamcache.cache.store import FeatureStore
 from hamcache.data.digests import MISSING
 from hamcache.data.table import ImageTable
 from hamcache.extract.augmentations import Augmentation
-from hamcache.extract.backbones import BackboneSpec
+from hamcache.extract.backbones import BackboneSpec, shared_backbone
 from hamcache.extract.errors import ExtractionFailedError
-from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult, run_task, shared_backbone, stopping
+from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult, run_task, stopping
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 RETRIES = 2
-"""How often a task whose worker died is tried again elsewhere."""
+"""Times that a task whose worker died is tried again elsewhere."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: images done and in all, feature vectors computed so far."""
+    """Progress of a run: images done and in all, feature vectors computed so far."""
 
     done: int
     total: int
@@ -40,7 +44,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class ExtractionSummary:
-    """What a run did.
+    """Outcome of a run.
 
     Attributes:
         n_images: images asked for.
@@ -71,43 +75,56 @@ class ExtractionSummary:
         return self.n_written / self.seconds if self.n_written else 0.0
 
     def __str__(self) -> str:
-        rates = f", {self.images_per_second:.1f} images/s, {self.vectors_per_second:.1f} vectors/s"
+        rates = ""
+        if self.n_decoded:
+            rates = f", {self.images_per_second:.1f} images/s, {self.vectors_per_second:.1f} vectors/s"
         return (
             f"{self.n_images:,} images, {len(self.stores)} stores: {self.n_written:,} vectors written, "
             f"{self.n_reused:,} reused, {self.n_decoded:,} images decoded, {len(self.quarantined):,} quarantined "
-            f"({self.n_new_bad:,} new), {self.seconds:.1f} s{rates * bool(self.n_decoded)}"
+            f"({self.n_new_bad:,} new), {self.seconds:.1f} s{rates}"
         )
 
 
-def run_extraction(
-    table: ImageTable,
-    digests: Mapping[str, str],
-    root: Root | str | Path,
-    backbones: Sequence[tuple[BackboneSpec, str]],
-    augmentations: Sequence[Augmentation],
-    views: int = 1,
-    *,
-    seed: int = 0,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    device: str = "cpu",
-    source: str = "",
-    on_progress: Callable[[Progress], None] | None = None,
-) -> ExtractionSummary:
-    """Make the cache hold every view of every image for every backbone and augmentation; compute only what it lacks.
+@dataclass(frozen=True, eq=False)
+class ExtractionRequest:
+    """Features that the cache is to hold: every view of every image for every backbone and augmentation.
 
-    Args:
+    Attributes:
         table: the images.
         digests: sha256 of each image's file (`data.digests.file_digests`).
-        root: features root.
-        backbones: which networks, and which kind of features of each; one named with several kinds runs once.
-        augmentations: which augmentations.
+        backbones: the networks, and the kind of features of each; one named with several kinds runs once.
+        augmentations: the augmentations.
         views: views of each; an augmentation with fewer distinct views gives all it has.
         seed: seed of the draws.
-        workers: threads of the local scheduler (default: one a core).
-        scheduler: address of an existing Dask cluster instead.
         device: `cpu` or `cuda`.
-        source: what the user calls the data set, for the advice in later errors.
+        source: name of the data set in the user's words, for the advice in later errors; None for the table's name.
+    """
+
+    table: ImageTable
+    digests: Mapping[str, str]
+    backbones: Sequence[tuple[BackboneSpec, str]]
+    augmentations: Sequence[Augmentation]
+    views: int = 1
+    seed: int = 0
+    device: str = "cpu"
+    source: str | None = None
+
+
+def run_extraction(
+    request: ExtractionRequest,
+    root: Root | str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> ExtractionSummary:
+    """Make the cache hold what is requested; compute only what it lacks.
+
+    Args:
+        request: the features.
+        root: features root.
+        workers: threads of the local scheduler (default: one per core).
+        scheduler: address of an existing Dask cluster instead.
         on_progress: called after each task.
 
     Raises:
@@ -117,6 +134,7 @@ def run_extraction(
     """
     started = time.perf_counter()
     root = root if isinstance(root, Root) else Root(root)
+    table, digests = request.table, request.digests
     with writing(root, table.name):
         quarantine = Quarantine(root, table.name)
         missing = [BadImage(i, MISSING, "file missing") for i, digest in digests.items() if digest == MISSING]
@@ -125,11 +143,16 @@ def run_extraction(
         quarantine.add(*new_missing)
         usable = {i: digest for i, digest in digests.items() if digest != MISSING and i not in known}
 
-        stores, job = _prepare(table, root, backbones, augmentations, views, seed, device, source, list(usable))
+        stores, job = _prepare(request, root, list(usable))
         plan = make_plan(stores, usable)
         table.require_images("Extracting", [task.image_ids[row] for task in plan.tasks for row in task.rows])
-        paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
-        results = _run_plan(plan, job, paths, workers, scheduler, on_progress, quarantine) if plan.tasks else []
+        results: list[TaskResult] = []
+        if plan.tasks:
+            from hamcache.extract.scheduler import dask_client
+
+            paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
+            with dask_client(workers, scheduler) as client:
+                results = _run_plan(plan, job, paths, client, quarantine, on_progress)
 
         summary = ExtractionSummary(
             n_images=len(digests),
@@ -144,87 +167,77 @@ def run_extraction(
     if len(summary.quarantined) == len(digests):
         reasons = sorted({bad.reason for bad in summary.quarantined})
         raise ExtractionFailedError(
-            f"Not one of {len(digests)} images could be used: {'; '.join(reasons[:3])}. Check the data set's folder."
+            f"Expected readable images, got none. Not one of {len(digests)} images could be used: "
+            f"{'; '.join(reasons[:3])}. Check the data set's folder."
         )
     return summary
 
 
 def _prepare(
-    table: ImageTable,
-    root: Root,
-    backbones: Sequence[tuple[BackboneSpec, str]],
-    augmentations: Sequence[Augmentation],
-    views: int,
-    seed: int,
-    device: str,
-    source: str,
-    image_ids: Sequence[str],
+    request: ExtractionRequest, root: Root, image_ids: Sequence[str]
 ) -> tuple[list[tuple[FeatureStore, int]], ExtractionJob]:
     """Open or create a store for each backbone, augmentation and kind, with room for the images and views asked for."""
-    catalogue = Catalogue(root)
+    table, catalogue = request.table, Catalogue(root)
     stores: list[tuple[FeatureStore, int]] = []
     specs: list[tuple[str, StoreSpec]] = []
-    networks = list(dict.fromkeys(spec for spec, _ in backbones))
-    for (spec, kind), (r, augmentation) in product(backbones, enumerate(augmentations)):
-        backbone = shared_backbone(spec, device)
+    networks = list(dict.fromkeys(spec for spec, _ in request.backbones))
+    for (spec, kind), (number, augmentation) in product(request.backbones, enumerate(request.augmentations)):
+        backbone = shared_backbone(spec, request.device)
         key = FeatureKey(
             dataset=table.name,
             backbone=spec.name,
             weights=backbone.digest,
             preprocessing=backbone.preprocessing.to_dict(),
             augmentation=augmentation.to_dict(),
-            seed=seed if augmentation.is_random else 0,
+            seed=request.seed if augmentation.is_random else 0,
             precision=spec.precision,
             kind=kind,
         )
         store = catalogue.get(key)
-        n_views = min(views, augmentation.distinct_views)
+        n_views = min(request.views, augmentation.distinct_views)
         if store is None or store.n_views < n_views or any(i not in store.row_of for i in image_ids):
             table.require_images(f"Extracting {key.features_name} ({augmentation.name})", image_ids)
         if store is None:
             layout = catalogue.layout(table.name, image_ids)
             dim = backbone.dims([kind])[kind]
-            store = FeatureStore.create(root, key, dim, layout, _provenance(source or table.name))
+            store = FeatureStore.create(root, key, dim, layout, _provenance(request.source or table.name))
         store.grow(image_ids, n_views)
         stores.append((store, n_views))
-        specs.append((store.folder, StoreSpec(networks.index(spec), r, kind)))
-    return stores, ExtractionJob(root.url, tuple(networks), tuple(augmentations), tuple(specs), seed, device)
+        specs.append((store.folder, StoreSpec(networks.index(spec), number, kind)))
+    augmentations = tuple(request.augmentations)
+    return stores, ExtractionJob(root.url, tuple(networks), augmentations, tuple(specs), request.seed, request.device)
 
 
 def _run_plan(
     plan: Plan,
     job: ExtractionJob,
     paths: Mapping[str, str],
-    workers: int | None,
-    scheduler: str | None,
-    on_progress: Callable[[Progress], None] | None,
+    client: Client,
     quarantine: Quarantine,
+    on_progress: Callable[[Progress], None] | None,
 ) -> list[TaskResult]:
     from distributed import as_completed
-
-    from hamcache.extract.scheduler import dask_client
 
     results: list[TaskResult] = []
     done = 0
     stopping.clear()
-    with dask_client(workers, scheduler) as client:
-        task_of = {
-            client.submit(run_task, job, task, _paths_of(task, paths), pure=False, retries=RETRIES): task
-            for task in plan.tasks
-        }
-        try:
-            for future in as_completed(list(task_of)):
-                result, task = future.result(), task_of.pop(future)
-                future.release()  # else a worker's death would make Dask compute finished tasks again
-                quarantine.add(*result.bad)
-                results.append(result)
-                done += len(task.rows)
-                if on_progress:
-                    on_progress(Progress(done, plan.n_images, sum(r.n_vectors for r in results)))
-        except BaseException:
-            stopping.set()
-            client.cancel(list(task_of))
-            raise
+    task_of = {
+        client.submit(run_task, job, task, _paths_of(task, paths), pure=False, retries=RETRIES): task
+        for task in plan.tasks
+    }
+    try:
+        for future in as_completed(list(task_of)):
+            result, task = future.result(), task_of.pop(future)
+            future.release()  # else a worker's death would make Dask compute finished tasks again
+            quarantine.add(*result.bad)
+            results.append(result)
+            done += len(task.rows)
+            if on_progress:
+                on_progress(Progress(done, plan.n_images, sum(r.n_vectors for r in results)))
+    except BaseException:
+        stopping.set()
+        client.cancel(list(task_of))
+        raise
     return results
 
 
@@ -233,7 +246,7 @@ def _paths_of(task: ChunkTask, paths: Mapping[str, str]) -> dict[str, str]:
 
 
 def _provenance(source: str) -> dict[str, str]:
-    """What is worth knowing of how a store came to be, and is not in its key."""
+    """Circumstances of a store's creation that are not in its key."""
     libraries = {
         name: version(name) for name in ("hamcache", "torch", "torchvision", "timm", "zarr", "numpy", "pillow")
     }

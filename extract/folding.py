@@ -15,7 +15,7 @@ TOLERANCE = 1e-3
 def fold_batch_norm(module: nn.Module, example: torch.Tensor, forward: Callable[[torch.Tensor], torch.Tensor]) -> int:
     """Fold every batch norm that directly follows a convolution, in place; undo it all if the output changes.
 
-    Which norm follows which convolution is seen by running `forward(example)` once and comparing the tensors that go in
+    Pairs of convolution and norm are found by running `forward(example)` once and comparing the tensors that go in
     and out, so it needs no knowledge of the architecture. A batch norm with an activation inside (timm's
     `BatchNormAct2d`) leaves its activation behind.
 
@@ -25,7 +25,7 @@ def fold_batch_norm(module: nn.Module, example: torch.Tensor, forward: Callable[
         forward: how the features are computed from a batch.
 
     Returns:
-        How many batch norms were folded; 0 if folding would have changed the features.
+        Number of batch norms folded; 0 if folding would have changed the features.
     """
     before = forward(example)
     pairs = _conv_norm_pairs(module, example, forward)
@@ -75,7 +75,7 @@ def _conv_norm_pairs(
 
 
 def _rest_of(norm: nn.Module) -> nn.Module:
-    """What a norm layer does beside normalising: timm's has dropout and activation inside."""
+    """Work of a norm layer beside normalising: timm's has dropout and activation inside."""
     rest = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None]
     rest = [part for part in rest if not isinstance(part, nn.Identity)]
     return rest[0] if len(rest) == 1 else nn.Sequential(*rest)

@@ -30,7 +30,7 @@ def split_kind(name: str) -> tuple[str, str]:
     """`"NAME:stages"` as (full name of the backbone, kind of features)."""
     backbone, colon, kind = name.partition(":")
     if colon and kind not in KINDS:
-        raise UnknownKindError(f"Expected NAME or NAME:KIND with a kind out of {', '.join(KINDS)}, but got {name!r}.")
+        raise UnknownKindError(f"Expected NAME or NAME:KIND with a kind out of {', '.join(KINDS)}, got {name!r}.")
     return ALIASES.get(backbone, backbone), kind or PRE_LOGITS
 
 

@@ -12,7 +12,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def has_bf16(device: str = "cpu") -> bool:
-    """Whether bfloat16 is fast here: AVX512_BF16 or AMX on a processor, compute capability 8 on a GPU."""
+    """True if bfloat16 is fast here: AVX512_BF16 or AMX on a processor, compute capability 8 on a GPU."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability()[0] >= 8
     capabilities = torch.cpu.get_capabilities()
@@ -26,9 +26,11 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
         PrecisionError: an unknown name, or bf16 asked for where it does not exist.
     """
     if precision not in PRECISIONS:
-        raise PrecisionError(f"Expected precision to be one of {', '.join(PRECISIONS)}, but got {precision!r}.")
+        raise PrecisionError(f"Expected precision to be one of {', '.join(PRECISIONS)}, got {precision!r}.")
     if precision == "bf16" and not has_bf16(device):
-        raise PrecisionError("Precision bf16 was asked for, but this processor has no bfloat16. Use --precision auto.")
+        raise PrecisionError(
+            "Expected a processor with bfloat16 for precision bf16, got one without. Use --precision auto."
+        )
     if precision == "auto":
         return "bf16" if has_bf16(device) else "fp32"
     return precision

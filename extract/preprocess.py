@@ -15,7 +15,7 @@ FITS = ("crop", "squash")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How one backbone wants its images.
+    """Preparation of images for one backbone.
 
     Attributes:
         size: input height and width in pixels.

@@ -1,4 +1,4 @@
-"""Where tasks run: threads of this process under a local Dask scheduler, or the workers of an existing Dask cluster."""
+"""Places where tasks run: threads of this process under a local Dask scheduler, or an existing Dask cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hamcache.extract.errors import ExtractError
 
 CONNECT_TIMEOUT = "10s"
 NOT_FOR_OTHERS = "127.0.0.1:0"
-"""Where Dask's own web server listens; by default it would be on every network interface."""
+"""Address of Dask's own web server; by default it would be on every network interface."""
 
 QUIET_WORKER = {
     "distributed.worker.memory.target": False,
@@ -23,7 +23,7 @@ QUIET_WORKER = {
     # signal 11. One flag turns off both the workers' sampler and the watcher of the event loops.
     "distributed.worker.profile.enabled": False,
 }
-"""How Dask is set while a local cluster of ours runs."""
+"""Settings of Dask while a local cluster of ours runs."""
 
 
 class SchedulerError(ExtractError, ConnectionError):
@@ -37,7 +37,7 @@ def default_workers() -> int:
 
 @contextmanager
 def dask_client(workers: int | None = None, address: str | None = None) -> Iterator[Client]:
-    """A Dask client: of the cluster at `address`, else of a local one with `workers` threads (default: one a core).
+    """A Dask client: of the cluster at `address`, else of a local one with `workers` threads (default: one per core).
 
     Threads, not processes: a task spends its time in PyTorch, Pillow and Zarr code that releases Python's global lock,
     so threads are as fast (`benchmarks/extraction.py` shows the ratio), start at once, and share the networks.
@@ -50,9 +50,9 @@ def dask_client(workers: int | None = None, address: str | None = None) -> Itera
             client = Client(address, timeout=CONNECT_TIMEOUT)
         except (OSError, ValueError) as error:
             raise SchedulerError(
-                f"No Dask scheduler answers at {address} ({error}). Start one with `dask scheduler`, and workers with "
-                "`dask worker ADDRESS --nthreads 1` in an environment that has hamcache, both with "
-                "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False set."
+                f"Expected a Dask scheduler at {address}, got no answer ({error}). Start one with "
+                "`dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1` in an environment that has "
+                "hamcache, both with DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False set."
             ) from error
         with client:
             yield client

@@ -50,11 +50,11 @@ def drawn_views(
     image: torch.Tensor, image_id: str, augmentation: Augmentation, views: int, seed: int
 ) -> list[Image.Image]:
     """View 0, 1, ... of a decoded image (uint8 `[3, height, width]`) as pictures; no more than the augmentation has."""
-    seen = (
+    drawn = (
         apply_view(image, draw_view(augmentation, seed, image_id, k))
         for k in range(min(views, augmentation.distinct_views))
     )
-    return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy()) for one in seen]
+    return [Image.fromarray(view.permute(1, 2, 0).contiguous().numpy()) for view in drawn]
 
 
 def _fold(name: str, width: int = 18) -> str:

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: a package, a file, or a hub; when loaded, every tensor is accounted for."""
+"""Sources of a backbone's weights: a package, a file, or a hub; when loaded, every tensor is accounted for."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def packaged_state(name: str, expected: Mapping[str, torch.Tensor]) -> dict[str,
     """
     module_name, class_name, sha256 = PACKAGES[name]
     path = Path(getattr(importlib.import_module(module_name), class_name).get_model_file_path())
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != sha256:
-        raise WeightsError(f"Expected {path.name} with sha256 {sha256}, but got {found}. Reinstall {module_name}.")
+    sha256_here = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256_here != sha256:
+        raise WeightsError(f"Expected {path.name} with sha256 {sha256}, got {sha256_here}. Reinstall {module_name}.")
     state = torch.load(path, map_location="cpu", weights_only=True)
     pairs = list(zip(expected.items(), state.items(), strict=False))
     wrong = [
@@ -69,7 +69,8 @@ def packaged_state(name: str, expected: Mapping[str, torch.Tensor]) -> dict[str,
     ]
     if wrong or len(state) != len(expected):
         raise WeightsError(
-            f"Expected {len(expected)} tensors for {name}, but got {len(state)}; {len(wrong)} differ ({wrong[:3]})."
+            f"Expected {len(expected)} tensors for {name}, got {len(state)}; {len(wrong)} differ ({wrong[:3]}). "
+            f"Reinstall {module_name}."
         )
     return {ours: tensor for (ours, _), (_, tensor) in pairs}
 
@@ -77,7 +78,7 @@ def packaged_state(name: str, expected: Mapping[str, torch.Tensor]) -> dict[str,
 def file_state(path: Path) -> dict[str, torch.Tensor]:
     """A state dict from `.safetensors`, or from a PyTorch file (which may hold it under `state_dict` or `model`)."""
     if not path.is_file():
-        raise WeightsError(f"Expected a file of weights, but {path} is not there. Check the path given to --weights.")
+        raise WeightsError(f"Expected a file of weights, got no file {path}. Check the path given to --weights.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -86,15 +87,13 @@ def file_state(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(
-            f"{path} can't be read as weights ({error}). Give a .safetensors or state-dict file."
+            f"Expected weights in {path}, got an unreadable file ({error}). Give a .safetensors or state-dict file."
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(
-            f"Expected a state dict in {path}, but got {type(state).__name__}. Save `model.state_dict()`."
-        )
+        raise WeightsError(f"Expected a state dict in {path}, got {type(state).__name__}. Save `model.state_dict()`.")
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
@@ -120,7 +119,8 @@ def load_every_key(module: nn.Module, state: Mapping[str, torch.Tensor], classif
     shapes = sorted(n for n in expected.keys() & state.keys() if counts(n) and expected[n].shape != state[n].shape)
     if missing or surplus or shapes:
         raise WeightsError(
-            f"{source} does not fit this network: {len(missing)} tensors missing ({', '.join(missing[:3])}), "
+            f"Expected the tensors of this network in {source}, "
+            f"got {len(missing)} tensors missing ({', '.join(missing[:3])}), "
             f"{len(surplus)} surplus ({', '.join(surplus[:3])}), "
             f"{len(shapes)} of another shape ({', '.join(shapes[:3])}). "
             "Check that the file and the backbone's name belong together."
@@ -143,7 +143,7 @@ def require_hub(backbone: str, url: str) -> None:
         requests.head(url, timeout=HUB_TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
         raise HubUnreachableError(
-            f"The weights of {backbone} are not on this machine and {url} can't be reached ({type(error).__name__}). "
+            f"Expected the weights of {backbone} on this machine or at {url}, got neither ({type(error).__name__}). "
             f"Three ways out: (1) use an embedded backbone, no network needed: {', '.join(EMBEDDED)}; "
             f"(2) give a file: --weights {backbone}=FILE.safetensors; "
             "(3) download once where there is a network and copy the model cache here "

@@ -84,7 +84,7 @@ def write_archive(
     """
     datasets = sorted({store.key.dataset for store in stores})
     if len(datasets) != 1:
-        raise FeatureArchiveError(f"Expected stores of one data set, but got {', '.join(datasets) or 'no store'}.")
+        raise FeatureArchiveError(f"Expected stores of one data set, got {', '.join(datasets) or 'no store'}.")
     for store in stores:
         for flaw in store.verify():
             raise CorruptStoreError(f"Feature store {store.folder} is damaged ({flaw.what}): `hamcache cache verify`.")

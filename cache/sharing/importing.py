@@ -24,11 +24,11 @@ from hamcache.cache.store import CHUNK_ROWS, DIGEST_BYTES, FeatureStore
 
 @dataclass(frozen=True)
 class ImportedStore:
-    """What became of one store.
+    """Outcome for one store.
 
     Attributes:
-        folder: where it lies below the features root.
-        is_new: whether there was none of its key.
+        folder: its place below the features root.
+        is_new: True if there was none of its key.
         n_vectors: vectors in the archive.
         n_written: those of them that were not here; the others were, made from the same bytes, and were left alone.
     """
@@ -70,18 +70,18 @@ def import_stores(
             if on_progress:
                 on_progress(done, total)
         here = [catalogue.get(entry.key) for entry in archive.stores]
-        for own, other in zip(here, staged, strict=True):
-            if own is not None:
-                _check_versions(own, other)
+        for local, other in zip(here, staged, strict=True):
+            if local is not None:
+                _check_versions(local, other)
         imported = []
-        for own, other in zip(here, staged, strict=True):
+        for local, other in zip(here, staged, strict=True):
             n_vectors = sum(len(other.made_from(view)) for view in range(other.n_views))
-            if own is None:
+            if local is None:
                 _place(other, root)
                 written = n_vectors
             else:
-                written = _merge(own, other)
-            imported.append(ImportedStore(other.key.folder, own is None, n_vectors, written))
+                written = _merge(local, other)
+            imported.append(ImportedStore(other.key.folder, local is None, n_vectors, written))
     return imported
 
 
@@ -123,7 +123,7 @@ def _rebuild(archive: Archive, entry: StoreEntry, stage: Root, provenance: Mappi
 
 
 def _unpacks_to(packed: bytes, size: int) -> bool:
-    """Whether zstd unpacks this to just so many bytes; never unpacks more."""
+    """True if zstd unpacks this to just so many bytes; never unpacks more."""
     try:
         pyarrow.Codec("zstd").decompress(packed, decompressed_size=size)
     except (OSError, pyarrow.ArrowException):
@@ -131,20 +131,20 @@ def _unpacks_to(packed: bytes, size: int) -> bool:
     return True
 
 
-def _check_versions(own: FeatureStore, other: FeatureStore) -> None:
+def _check_versions(local: FeatureStore, other: FeatureStore) -> None:
     """Refuse where an image's vectors here were made from another version of its file than those in the archive."""
-    if own.dim != other.dim:
+    if local.dim != other.dim:
         raise StoreConflictError(
-            f"Feature store {own.folder} is here with {own.dim} features an image, but the archive's has {other.dim}. "
+            f"Expected {local.dim} features an image, as {local.folder} has here, got {other.dim} in the archive. "
             "Import into another workspace."
         )
-    ours, theirs = _versions(own), _versions(other)
+    ours, theirs = _versions(local), _versions(other)
     differing = sorted(i for i in ours.keys() & theirs.keys() if ours[i] != theirs[i])
     if differing:
         raise StoreConflictError(
-            f"Feature store {own.folder} is here, made from other versions of {len(differing)} images than the "
+            f"Feature store {local.folder} is here, made from other versions of {len(differing)} images than the "
             f"archive's ({', '.join(differing[:3])}{', …' if len(differing) > 3 else ''}). Nothing was changed. Import "
-            f"into another workspace, or remove it first: `hamcache cache rm {own.folder}`."
+            f"into another workspace, or remove it first: `hamcache cache rm {local.folder}`."
         )
 
 
@@ -172,22 +172,22 @@ def _place(staged: FeatureStore, root: Root) -> None:
         root.fs.put_file(staged.root.join(name), root.join(name))
 
 
-def _merge(own: FeatureStore, other: FeatureStore) -> int:
+def _merge(local: FeatureStore, other: FeatureStore) -> int:
     """Add the vectors that only the other store has; returns how many."""
     wanted: dict[int, dict[str, str]] = {}
     for view in range(other.n_views):
-        ours = own.made_from(view) if view < own.n_views else {}
+        ours = local.made_from(view) if view < local.n_views else {}
         lacking = {i: digest for i, digest in other.made_from(view).items() if i not in ours}
         if lacking:
             wanted[view] = lacking
     if wanted:
-        own.grow(sorted({i for lacking in wanted.values() for i in lacking}), max(wanted) + 1)
+        local.grow(sorted({i for lacking in wanted.values() for i in lacking}), max(wanted) + 1)
     for view, lacking in wanted.items():
         ids = list(lacking)
         vector_of = dict(zip(ids, other.read(ids, [view])[:, 0], strict=True))
-        for chunk in range(own.n_chunks):
-            rows = [(row, i) for row, i in enumerate(own.chunk_ids(chunk)) if i in lacking]
+        for chunk in range(local.n_chunks):
+            rows = [(row, i) for row, i in enumerate(local.chunk_ids(chunk)) if i in lacking]
             if rows:
                 features = np.stack([vector_of[i] for _, i in rows])
-                own.write_chunk(chunk, view, [row for row, _ in rows], features, [lacking[i] for _, i in rows])
+                local.write_chunk(chunk, view, [row for row, _ in rows], features, [lacking[i] for _, i in rows])
     return sum(len(lacking) for lacking in wanted.values())

@@ -96,9 +96,9 @@ def build_finetune(
     params: FinetuneParams, n_classes: int, precision: str, seed: int, pretrained: bool = True
 ) -> FineTuned:
     """The network with the backbone's weights, or (for weights that are loaded afterwards) without."""
-    name, weights = full_name(params.backbone), params.weights
+    name, weights = full_name(params.backbone), params.weights or None
     if not pretrained:
-        name, weights = RANDOM + name.removeprefix(RANDOM), ""
+        name, weights = RANDOM + name.removeprefix(RANDOM), None
     spec = BackboneSpec(name, weights, params.fit, precision)
     return FineTuned(load_backbone(spec, fold=False), params, n_classes, seed)
 

@@ -10,7 +10,7 @@ from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
-from hamcache.extract.fill import ExtractionSummary, run_extraction
+from hamcache.extract.fill import ExtractionRequest, ExtractionSummary, run_extraction
 from hamcache.extract.names import full_name, split_kind
 from hamcache.pipeline.cli.console import console, progress_bar, show_table
 from hamcache.pipeline.config.schema import ExperimentConfig, FeaturesConfig
@@ -38,7 +38,7 @@ def extract_features(
     device: str = "auto",
     weights: Mapping[str, str] | None = None,
     fit: str = "crop",
-    source: str = "",
+    source: str | None = None,
     rehash: bool = False,
     recipes_file: Path | None = None,
     show_progress: bool = True,
@@ -65,26 +65,20 @@ def extract_features(
     from hamcache.extract.backbones import BackboneSpec
     from hamcache.extract.precision import resolve_precision
 
-    recipes = [get_augmentation(name, recipes_file) for name in augmentations]
+    drawn = [get_augmentation(name, recipes_file) for name in augmentations]
     device = resolve_device(device)
     resolved = resolve_precision(precision, device)
     files = {full_name(name): path for name, path in (weights or {}).items()}
     wanted = dict.fromkeys(split_kind(name) for name in backbones)
-    specs = [(BackboneSpec(n, weights=files.get(n, ""), fit=fit, precision=resolved), kind) for n, kind in wanted]
+    specs = [(BackboneSpec(n, weights=files.get(n), fit=fit, precision=resolved), kind) for n, kind in wanted]
     digests = file_digests(table, workspace.digests(table.name), rehash=rehash)
+    request = ExtractionRequest(table, digests, specs, drawn, views, seed, device, source)
     with progress_bar("extracting", None, "images") as advance_to:
         return run_extraction(
-            table,
-            digests,
+            request,
             workspace.features,
-            specs,
-            recipes,
-            views,
-            seed=seed,
             workers=workers,
             scheduler=scheduler,
-            device=device,
-            source=source,
             on_progress=(lambda p: advance_to(p.done, p.total)) if show_progress else None,
         )
 

@@ -37,14 +37,9 @@ class FeatureBlock:
         return self._some_store.dim
 
     @property
-    def keys(self) -> list[str]:
-        """Key digests of the stores that are read."""
-        return list(dict.fromkeys(store.key.digest for store in (self.store, self.plain_store) if store is not None))
-
-    @property
-    def folders(self) -> list[str]:
-        """Folders of the stores that are read, below the features root."""
-        return list(dict.fromkeys(store.folder for store in (self.store, self.plain_store) if store is not None))
+    def stores(self) -> list[FeatureStore]:
+        """The stores that are read."""
+        return list({store.folder: store for store in (self.store, self.plain_store) if store is not None}.values())
 
     def load(self, image_ids: Sequence[str], digests: Mapping[str, str]) -> None:
         """Read these images into memory, unless they are there.

@@ -175,14 +175,14 @@ class _Finder:
         features = self.config.features
         name, at, digits = backbone.partition("@")
         full = f"{full_name(name)}{at}{digits}"
-        precision = "" if features.precision == "auto" else features.precision
+        precision = None if features.precision == "auto" else features.precision
         fitting = self._fitting(full, augmentation, precision)
         if not fitting:
             self.absent.setdefault((augmentation, views), []).append(name)
             return None
         if len({store.key.precision for store in fitting}) > 1:
             precision = "fp32"  # both are there: the more exact one
-        seed = features.aug_seed if _augmentation_of(fitting[0]).is_random else None
+        seed = features.aug_seed if Augmentation.of(fitting[0].key).is_random else None
         return self.catalogue.one(
             self.dataset,
             full,
@@ -193,20 +193,16 @@ class _Finder:
             source=self.config.dataset,
         )
 
-    def _fitting(self, backbone: str, augmentation: str, precision: str) -> list[FeatureStore]:
+    def _fitting(self, backbone: str, augmentation: str, precision: str | None) -> list[FeatureStore]:
         """Stores of this augmentation, which were drawn with the seed asked for if they were drawn at random."""
         found = self.catalogue.find(self.dataset, backbone, augmentation, precision)
         seed = self.config.features.aug_seed
-        return [store for store in found if store.key.seed == seed or not _augmentation_of(store).is_random]
+        return [store for store in found if store.key.seed == seed or not Augmentation.of(store.key).is_random]
 
     def _augmentation(self, augmentation: str) -> Augmentation:
         """The augmentation of this name in the cache (perhaps from a file of the user's own), or the packaged one."""
         found = self.catalogue.find(self.dataset, augmentation=augmentation)
-        return _augmentation_of(found[0]) if found else get_augmentation(augmentation)
-
-
-def _augmentation_of(store: FeatureStore) -> Augmentation:
-    return Augmentation.model_validate(dict(store.key.augmentation))
+        return Augmentation.of(found[0].key) if found else get_augmentation(augmentation)
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:

@@ -272,8 +272,11 @@ class RunLog:
 
 
 def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) -> dict[str, Any]:
-    """What the run was made of; two runs with the same fingerprint have the same numbers."""
-    blocks = inputs.blocks_of(config.features)
+    """Origin of a run's numbers; two runs with the same fingerprint have the same numbers.
+
+    The whole keys of the stores are recorded beside their digests, which alone are in the fingerprint.
+    """
+    stores = [store for block in inputs.blocks_of(config.features) for store in block.stores]
     in_splits = sorted(set().union(*(split.frame["image_id"] for split in splits)))
     prints = [split.fingerprint for split in splits]
     curation = curation_of(config, inputs.table)
@@ -281,12 +284,13 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
         "table": inputs.table.fingerprint,
         "files": inputs.bytes_fingerprint(in_splits),
         "split": prints[0] if len(prints) == 1 else prints,
-        "stores": {folder: key for block in blocks for folder, key in zip(block.folders, block.keys, strict=True)},
+        "stores": {store.folder: store.key.digest for store in stores},
         "left_out": {image_id: inputs.left_out[image_id] for image_id in in_splits if image_id in inputs.left_out},
         **({"curation": curation.content} if curation else {}),
         **net_identity(config),
     }
-    return {"fingerprint": fingerprint(config, **identity), **identity}
+    keys = {store.folder: store.key.to_dict() for store in stores}
+    return {"fingerprint": fingerprint(config, **identity), **identity, "keys": keys}
 
 
 def _check_parts(folds: Sequence[Mapping[str, Part]]) -> None:

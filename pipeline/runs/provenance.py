@@ -1,12 +1,14 @@
-"""Where a run's numbers come from, in a form that can be compared: fingerprints and versions."""
+"""Origin of a run's numbers in a form that can be compared: fingerprints, keys and versions."""
 
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from hamcache.cache.keys import FeatureKey
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.pipeline.config.renamed import former
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
@@ -30,15 +32,22 @@ def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
 
 
 def net_identity(config: ExperimentConfig) -> dict[str, Any]:
-    """What the parameters of a net only name: augmentation recipes and a file of weights; empty for a head."""
+    """Content of what a net's parameters only name: recipes and a file of weights; empty for a head."""
     if config.net is None:
         return {}
     params = config.net.params
-    recipes = {params["augmentation"], params["predict_augmentation"]}
-    found: dict[str, Any] = {"recipes": [get_augmentation(name).to_dict() for name in sorted(recipes)]}
+    names = {params["augmentation"], params["predict_augmentation"]}
+    found: dict[str, Any] = {"recipes": [get_augmentation(name).to_dict() for name in sorted(names)]}
     if params.get("weights"):
         found["weights"] = hashlib.sha256(Path(params["weights"]).read_bytes()).hexdigest()
     return found
+
+
+def whole_keys(provenance: Mapping[str, Any]) -> list[FeatureKey]:
+    """Keys of the feature stores that a run read; runs made before they were recorded have their digests only."""
+    digests = provenance.get("stores", {})
+    keys = {folder: FeatureKey.from_dict(key) for folder, key in provenance.get("keys", {}).items()}
+    return [key for folder, key in keys.items() if key.digest == digests.get(folder)]
 
 
 def versions() -> dict[str, str]:
@@ -53,17 +62,17 @@ def versions() -> dict[str, str]:
 
 
 def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
-    """What a list of runs shows of this one, without reading its configuration."""
+    """Words of a run for lists of runs, which do not read its configuration."""
     return {
         "head": config.model_name,
-        "features": _what_it_sees(config),
+        "features": _features_words(config),
         "dataset": dataset,
         "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),
         "seed": config.seed,
     }
 
 
-def _what_it_sees(config: ExperimentConfig) -> str:
+def _features_words(config: ExperimentConfig) -> str:
     """The blocks of a head; for a net `images`, and the backbone it fine-tunes."""
     if config.net is None:
         return "+".join(_block_words(block) for block in config.features.blocks)

@@ -4,7 +4,7 @@ import pytest
 from hamcache.data.digests import file_digests
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec
-from hamcache.extract.fill import run_extraction
+from hamcache.extract.fill import ExtractionRequest, run_extraction
 
 NET = BackboneSpec("random/test_resnet.r160_in1k")
 OTHER = BackboneSpec("random/test_byobnet.r160_in1k")
@@ -17,15 +17,10 @@ def extract(ham10000_table, tmp_path):
     def run(table=None, nets=(NET,), augmentations=("none",), views=1, root=None, **options):
         table = table or ham10000_table
         pairs = [net if isinstance(net, tuple) else (net, "pre_logits") for net in nets]
-        return run_extraction(
-            table,
-            file_digests(table),
-            root or tmp_path / "features",
-            pairs,
-            [get_augmentation(name) if isinstance(name, str) else name for name in augmentations],
-            views,
-            **options,
-        )
+        drawn = [get_augmentation(name) if isinstance(name, str) else name for name in augmentations]
+        asked = {name: options.pop(name) for name in ("seed", "device", "source") if name in options}
+        request = ExtractionRequest(table, file_digests(table), pairs, drawn, views, **asked)
+        return run_extraction(request, root or tmp_path / "features", **options)
 
     return run
 

@@ -219,13 +219,13 @@ from hamcache.data.digests import file_digests
 from hamcache.data.ham10000 import read_table
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.augmentations import get_augmentation
-from hamcache.extract.fill import run_extraction
+from hamcache.extract.fill import ExtractionRequest, run_extraction
 folder, root = sys.argv[1:]
 table = read_table(Path(folder))
 nets = [(BackboneSpec("random/test_resnet.r160_in1k"), kind) for kind in ("pre_logits", "stages")]
 print("ready", flush=True)
-run_extraction(table, file_digests(table), root, nets, [get_augmentation("original")], 6, workers=2,
-               on_progress=lambda p: print(p.done, flush=True))
+request = ExtractionRequest(table, file_digests(table), nets, [get_augmentation("original")], 6)
+run_extraction(request, root, workers=2, on_progress=lambda p: print(p.done, flush=True))
 """
 
 

@@ -55,11 +55,7 @@ def choose_sources(
     Raises:
         MissingFeaturesError: Of a backbone (or of any) there are no plain features of all images; names the command.
     """
-    stores = [
-        store
-        for store in catalogue.stores(dataset)
-        if not Augmentation.model_validate(store.key.augmentation).is_random
-    ]
+    stores = [store for store in catalogue.stores(dataset) if not Augmentation.of(store.key).is_random]
     if backbones:
         names = [full_name(name) for name in backbones]
     else:
@@ -84,10 +80,7 @@ def choose_sources(
 
 def _ranked(stores: Iterable[FeatureStore]) -> list[tuple[int, FeatureStore]]:
     """Stores with numbers of views that are a group of symmetries, in the order in which they are to be tried."""
-    most = {
-        store: min(store.n_views, Augmentation.model_validate(store.key.augmentation).distinct_views)
-        for store in stores
-    }
+    most = {store: min(store.n_views, Augmentation.of(store.key).distinct_views) for store in stores}
     usable = [(views, store) for store in most for views in _GROUPS if views <= most[store]]
     return sorted(usable, key=lambda one: (-one[0], one[1].key.precision != "fp32", one[1].key.digest))
 

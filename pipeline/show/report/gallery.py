@@ -89,7 +89,7 @@ def nearest_training_images(
     try:
         inputs = datasets.inputs(config, run)
         blocks = inputs.blocks_of(config.features)
-        keys = {key for block in blocks for key in block.keys}
+        keys = {store.key.digest for block in blocks for store in block.stores}
         if not keys <= set(run.provenance.get("stores", {}).values()):
             return "the feature stores that this run was trained on are not here, only others of the same backbones"
         inputs.load(config.features, [*train["image_id"], *asked["image_id"]])

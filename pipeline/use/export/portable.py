@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from hamcache.extract.augmentations import Augmentation, get_augmentation
-from hamcache.extract.backbones import Backbone
+from hamcache.extract.backbones import Backbone, shared_backbone
 from hamcache.extract.draws import ViewDraw, draw_view
 from hamcache.extract.preprocess import Preprocessing
-from hamcache.extract.worker import shared_backbone
 from hamcache.heads.logit_adjustment import LogitAdjusted
 from hamcache.heads.nets.finetune import FineTuned
 from hamcache.heads.views import ViewPolicy

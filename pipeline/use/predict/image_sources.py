@@ -22,9 +22,9 @@ class Source:
     """One image to predict.
 
     Attributes:
-        name: What the answer calls it: the path as it was given or found.
-        image_id: What random views are drawn by: a file's name without its suffix, as for a table's images.
-        content: A file, an image that Pillow has opened, or why there is neither.
+        name: Its name in the answer: the path as it was given or found.
+        image_id: The id that random views are drawn by: a file's name without its suffix, as for a table's images.
+        content: A file, an image that Pillow has opened, or the reason why there is neither.
     """
 
     name: str
@@ -62,15 +62,15 @@ def find_sources(images: Iterable[str | Path | Image.Image], ids: Sequence[str] 
     images = list(images)
     if ids is not None:
         return [_single(image, image_id) for image, image_id in zip(images, ids, strict=True)]
-    found: list[Source] = []
+    sources: list[Source] = []
     files: set[Path] = set()
     for image in images:
-        for source in _sources(image, len(found)):
+        for source in _sources(image, len(sources)):
             if not isinstance(source.content, Path) or source.content not in files:
-                found.append(source)
+                sources.append(source)
             if isinstance(source.content, Path):
                 files.add(source.content)
-    return found
+    return sources
 
 
 def _sources(image: str | Path | Image.Image, number: int) -> Iterator[Source]:

@@ -89,7 +89,7 @@ def rows_for_people(predictions: Sequence[Prediction], neighbours: int = 2) -> l
 
 
 def promise(sets: PredictionSets, raw: bool) -> str:
-    """What the probabilities and the sets of a table mean."""
+    """Meaning of the probabilities and the sets of a table."""
     whom = "images of each class" if sets.class_conditional else "images"
     kind = "the head's own probabilities" if raw else "calibrated probabilities"
     return f"{kind}; in {100 * sets.coverage:g} % of {whom} like those of validation, the set holds the true class"
@@ -112,7 +112,7 @@ def summary(predictions: Sequence[Prediction], seconds: float) -> str:
 
 def counted(images: int) -> str:
     """`1 image`, `2 images`."""
-    return f"{images:,} image{'s' * (images != 1)}"
+    return f"{images:,} {'image' if images == 1 else 'images'}"
 
 
 def printable(text: str) -> str:
@@ -146,7 +146,7 @@ def _columns(classes: Sequence[str], neighbours: int) -> list[str]:
 
 
 def _row(prediction: Prediction, classes: Sequence[str], neighbours: int) -> list[Any]:
-    found: list[Any] = [v for n in prediction.neighbours for v in (n.image_id, n.label, n.similarity)]
+    neighbour_cells: list[Any] = [v for n in prediction.neighbours for v in (n.image_id, n.label, n.similarity)]
     top = None if prediction.label is None else prediction.probabilities[prediction.label]
     return [
         prediction.image.encode("utf-8", "backslashreplace").decode("utf-8"),
@@ -157,7 +157,7 @@ def _row(prediction: Prediction, classes: Sequence[str], neighbours: int) -> lis
         prediction.unlike,
         prediction.unlike_p,
         *(prediction.probabilities.get(label) for label in classes),
-        *found,
-        *[None] * (3 * neighbours - len(found)),
+        *neighbour_cells,
+        *[None] * (3 * neighbours - len(neighbour_cells)),
         prediction.error,
     ]

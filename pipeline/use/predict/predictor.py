@@ -17,6 +17,7 @@ from hamcache.pipeline.evaluate.conformal import PredictionSets, fewest_images, 
 from hamcache.pipeline.experiment.extraction import resolve_device
 from hamcache.pipeline.runs.records import Run, load_run
 from hamcache.pipeline.use.predict.image_sources import Source, find_sources
+from hamcache.pipeline.use.predict.machine import Machine
 from hamcache.pipeline.use.predict.scoring import Scored, Scorer, scorer_of
 from hamcache.pipeline.use.predict.seen import Neighbour, TrainingImages, training_images
 
@@ -29,7 +30,7 @@ AT_A_TIME = 1024
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run says of one image.
+    """Answer of a run about one image.
 
     Attributes:
         image: The image's file, or what it is called.
@@ -37,7 +38,7 @@ class Prediction:
         probabilities: Class -> probability, in the order of the classes.
         prediction_set: Classes that together hold the true one with the chance `coverage`, the most probable first.
         coverage: That chance.
-        unlike: Whether the image is unlike the training images; None where they are not available.
+        unlike: True if the image is unlike the training images; None where they are not available.
         unlike_p: The share of validation images that are at least as far from the training images.
         neighbours: The most similar training images.
         error: Why the image could not be used; None where it could.
@@ -93,13 +94,8 @@ class Predictor:
         self.run = run
         self.classes = run.classes
         self.device = resolve_device(device)
-        self.scorer: Scorer = scorer_of(
-            run,
-            Root(workspace.features),
-            weights=weights,
-            recipes_file=recipes_file,
-            device=self.device,
-        )
+        machine = Machine(weights or {}, recipes_file, self.device)
+        self.scorer: Scorer = scorer_of(run, Root(workspace.features), machine)
         self._proba, self._y = run.probabilities("validation"), run.labels("validation")
         self.temperature: Temperature = fit_temperature(
             self._proba, self._y, run.part("validation")["group"].to_numpy(object)
@@ -119,7 +115,7 @@ class Predictor:
         return self._sets(coverage, score, class_conditional, raw)
 
     def notes(self, sets: PredictionSets, unlike: float = UNLIKE) -> list[str]:
-        """What a reader of the predictions must know: what is not available, and what validation is too small for."""
+        """Cautions for a reader of the predictions: what is not available, and what validation is too small for."""
         notes = []
         if any(source.spec.precision == "bf16" for source in self.scorer.sources) and not has_bf16(self.device):
             notes.append("The features were made in bf16, which is not native here: the last digits may differ.")
@@ -135,7 +131,7 @@ class Predictor:
         if short:
             notes.append(
                 f"In every set, for want of validation images (a coverage of {sets.coverage:g} takes "
-                f"{fewest_images(sets.coverage)}{' a class' * sets.class_conditional}): {', '.join(short)}."
+                f"{fewest_images(sets.coverage)}{' a class' if sets.class_conditional else ''}): {', '.join(short)}."
             )
         return notes
 
@@ -159,9 +155,9 @@ class Predictor:
             ids: Their image ids, by which views of random recipes are drawn (default: a file's name without suffix).
             coverage: The chance that a prediction set holds the true class.
             sets: `lac` or `aps` (see `evaluate.conformal.fit_sets`).
-            class_conditional: Whether the chance is to hold for each class.
+            class_conditional: Let the chance hold for each class.
             raw: Give the head's own probabilities instead of calibrated ones.
-            neighbours: How many of the most similar training images to name.
+            neighbours: Number of the most similar training images to name.
             unlike: An image is flagged where the share of validation images as far away is at most this; in a small
                 validation part, where none is.
             on_progress: Takes how many images are done, and how many there are.
@@ -173,16 +169,16 @@ class Predictor:
             PredictionError: A coverage, a share or a kind of sets that does not exist.
         """
         if neighbours < 0:
-            raise PredictionError(f"Expected 0 neighbours or more, but got {neighbours}.")
+            raise PredictionError(f"Expected 0 neighbours or more, got {neighbours}.")
         if not 0 <= unlike <= 1:
-            raise PredictionError(f"Expected the share `unlike` to be from 0 to 1, but got {unlike:g}.")
+            raise PredictionError(f"Expected the share `unlike` to be from 0 to 1, got {unlike:g}.")
         fitted = self.sets(coverage, sets, class_conditional, raw)
         sources = find_sources(images, ids)
         predictions: list[Prediction] = []
         for start in range(0, len(sources), AT_A_TIME):
-            some = sources[start : start + AT_A_TIME]
+            portion = sources[start : start + AT_A_TIME]
             report = None if on_progress is None else _shifted(on_progress, start, len(sources))
-            predictions += self._predictions(some, self.scorer(some, report), fitted, raw, neighbours, unlike)
+            predictions += self._predictions(portion, self.scorer(portion, report), fitted, raw, neighbours, unlike)
         return predictions
 
     def _predictions(
@@ -194,13 +190,13 @@ class Predictor:
         neighbours: int,
         unlike: float,
     ) -> list[Prediction]:
-        found = [
+        predictions = [
             Prediction(source.name, coverage=sets.coverage, error=scored.errors.get(number))
             for number, source in enumerate(sources)
         ]
         rows = [number for number in range(len(sources)) if number not in scored.errors]
         if not rows:
-            return found
+            return predictions
         proba = scored.proba[rows] if raw else self.temperature(scored.proba[rows])
         inside = sets(proba)
         near: Sequence[tuple[Neighbour, ...]] = [()] * len(rows)
@@ -212,7 +208,7 @@ class Predictor:
         for row, number in enumerate(rows):
             order = np.argsort(-proba[row], kind="stable")
             p_value = p_values[row]
-            found[number] = Prediction(
+            predictions[number] = Prediction(
                 image=sources[number].name,
                 label=self.classes[order[0]],
                 probabilities={label: float(p) for label, p in zip(self.classes, proba[row], strict=True)},
@@ -222,7 +218,7 @@ class Predictor:
                 unlike_p=p_value,
                 neighbours=near[row],
             )
-        return found
+        return predictions
 
     def _fit_sets(self, coverage: float, score: str, class_conditional: bool, raw: bool) -> PredictionSets:
         proba = self._proba if raw else self.temperature(self._proba)

@@ -1,9 +1,8 @@
 """A run's own probabilities of new images: its head, or the mean of its folds' heads, on features or on images."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,20 +18,21 @@ from hamcache.pipeline.errors import PredictionError
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.image_sources import Source
 from hamcache.pipeline.use.predict.lookalike import lookalike_source
+from hamcache.pipeline.use.predict.machine import Machine
 from hamcache.pipeline.use.predict.new_features import BlockSource, FeatureMaker, NetworkInputs, block_sources
 
-CHUNK = 16
+PORTION = 16
 """Images that one thread decodes and runs through the networks at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What a run's own head or net says of some images.
+    """Answer of a run's own head or net about some images.
 
     Attributes:
         proba: float64 `[n, C]`, NaN where an image could not be used.
         blocks: Each source's features `[m, views, dim]` of the `m` images that could be used.
-        errors: Why an image could not, by its position.
+        errors: Reason why an image could not be used, by its position.
     """
 
     proba: np.ndarray
@@ -44,7 +44,7 @@ class Scorer(Protocol):
     """Predicts images.
 
     Attributes:
-        sources: What training images are looked up by: a head's blocks (for a net see `NetScorer`).
+        sources: Features that training images are looked up by: a head's blocks (for a net see `NetScorer`).
         heads: The run's head or net, or those of its folds.
     """
 
@@ -55,14 +55,7 @@ class Scorer(Protocol):
         """Probabilities of some images; `on_image` takes how many are done."""
 
 
-def scorer_of(
-    run: Run,
-    root: Root,
-    *,
-    weights: Mapping[str, str] | None = None,
-    recipes_file: Path | None = None,
-    device: str = "cpu",
-) -> Scorer:
+def scorer_of(run: Run, root: Root, machine: Machine) -> Scorer:
     """Load a run's heads and whatever they need.
 
     Raises:
@@ -72,10 +65,9 @@ def scorer_of(
     folds = run.config.split.folds
     heads = [run.load_head(fold) for fold in ([None] if folds is None else range(1, folds + 1))]
     if run.config.net is not None:
-        source = lookalike_source(run, root, weights=weights, device=device)
-        return NetScorer(run, heads, [] if source is None else [source], device)
-    sources = block_sources(run, root, weights=weights, recipes_file=recipes_file, device=device)
-    return HeadScorer(run, heads, sources, device)
+        source = lookalike_source(run, root, machine)
+        return NetScorer(run, heads, [] if source is None else [source], machine.device)
+    return HeadScorer(run, heads, block_sources(run, root, machine), machine.device)
 
 
 class HeadScorer:
@@ -92,19 +84,21 @@ class HeadScorer:
         errors: dict[int, str] = {}
         parts: list[list[BlockArrays]] = []
         kept: list[int] = []
-        chunks = [range(start, min(start + CHUNK, len(images))) for start in range(0, len(images), CHUNK)]
+        portions = [range(start, min(start + PORTION, len(images))) for start in range(0, len(images), PORTION)]
 
-        def make(chunk: range) -> tuple[list[int], list[BlockArrays], dict[int, str]]:
-            return self._features(chunk, images)
+        def make(portion: range) -> tuple[list[int], list[BlockArrays], dict[int, str]]:
+            return self._features(portion, images)
 
         threads = default_threads()
-        for chunk, (there, blocks, failed) in zip(chunks, ahead(make, chunks, threads, waiting=threads), strict=True):
+        for portion, (there, blocks, failed) in zip(
+            portions, ahead(make, portions, threads, waiting=threads), strict=True
+        ):
             errors |= failed
             if there:
                 kept += there
                 parts.append(blocks)
             if on_image:
-                on_image(chunk.stop)
+                on_image(portion.stop)
         proba = np.full((len(images), self._n_classes), np.nan)
         blocks = _all_together(parts, len(self.sources))
         if parts:
@@ -112,9 +106,11 @@ class HeadScorer:
             proba[kept] = np.mean([head.predict_proba(joined) for head in self.heads], axis=0)
         return Scored(proba, blocks, errors)
 
-    def _features(self, chunk: range, images: Sequence[Source]) -> tuple[list[int], list[BlockArrays], dict[int, str]]:
+    def _features(
+        self, portion: range, images: Sequence[Source]
+    ) -> tuple[list[int], list[BlockArrays], dict[int, str]]:
         inputs, there, errors = [], [], {}
-        for number in chunk:
+        for number in portion:
             try:
                 inputs.append(self._maker.inputs(images[number].decode(), images[number].image_id))
                 there.append(number)
@@ -153,8 +149,8 @@ class NetScorer:
         recipe = get_augmentation(run.config.net.params["predict_augmentation"]).to_dict()
         if recipe not in run.provenance.get("recipes", [recipe]):
             raise PredictionError(
-                f"Expected the recipe {recipe['name']!r} that run {run.id} predicts with, but this version has another "
-                f"one of this name: {recipe}. Train the run again."
+                f"Expected the recipe {recipe['name']!r} that run {run.id} predicts with, got another one of this "
+                f"name in this version: {recipe}. Train the run again."
             )
 
     def __call__(self, images: Sequence[Source], on_image: Callable[[int], None] | None = None) -> Scored:
@@ -170,10 +166,10 @@ class NetScorer:
                 return error
             return reduced(image, self._stored_side), self._maker.inputs(image, images[number].image_id)
 
-        made = ahead(make, range(len(images)), default_threads(), waiting=CHUNK)
-        for chunk in _of_different_ids(images):
+        made = ahead(make, range(len(images)), default_threads(), waiting=PORTION)
+        for portion in _of_different_ids(images):
             there: dict[int, tuple[torch.Tensor, NetworkInputs]] = {}
-            for number in chunk:
+            for number in portion:
                 image = next(made)
                 if isinstance(image, BadImageError):
                     errors[number] = str(image)
@@ -186,7 +182,7 @@ class NetScorer:
                 with _threads_kept():
                     parts.append(self._maker.features([inputs for _, inputs in there.values()], ids))
             if on_image:
-                on_image(chunk.stop)
+                on_image(portion.stop)
         return Scored(proba, _all_together(parts, len(self.sources)), errors)
 
 
@@ -201,10 +197,10 @@ def _threads_kept() -> Iterator[None]:
 
 
 def _of_different_ids(images: Sequence[Source]) -> Iterator[range]:
-    """Consecutive images, `CHUNK` at most, none of the same id as another: random views are drawn by id."""
+    """Consecutive images, `PORTION` at most, none of the same id as another: random views are drawn by id."""
     start, ids = 0, set[str]()
     for number, image in enumerate(images):
-        if image.image_id in ids or number - start == CHUNK:
+        if image.image_id in ids or number - start == PORTION:
             yield range(start, number)
             start, ids = number, set()
         ids.add(image.image_id)
@@ -213,6 +209,6 @@ def _of_different_ids(images: Sequence[Source]) -> Iterator[range]:
 
 
 def _all_together(parts: Sequence[Sequence[BlockArrays]], n_blocks: int) -> list[BlockArrays]:
-    """Each block's features of all chunks, one after the other; no blocks where there are no chunks."""
+    """Each block's features of all portions, one after the other; no blocks where there are no portions."""
     joined = [np.concatenate([part[number].views for part in parts]) for number in range(n_blocks if parts else 0)]
     return [BlockArrays(views=views, plain=views) for views in joined]

@@ -1,6 +1,6 @@
-"""What a run was trained on, in feature space: an image's nearest training images, and whether it is like any of them.
+"""The training images of a run in feature space: those nearest to an image, and a test of likeness to them all.
 
-How far an image is from the training images is the mean distance to the nearest few (Sun et al., ICML 2022, take the
+The distance of an image to the training images is the mean distance to the nearest few (Sun et al., ICML 2022, take the
 distance to the k-th), each column standardised. Distances, not angles: the statistics of stages (`NAME:stages`) of
 quite another picture are larger rather than of another direction, so that by angles a photograph of a house is an
 ordinary skin lesion.
@@ -50,7 +50,7 @@ class TrainingImages:
         image_ids, labels: Of each row.
         directions: float32 `[m, dim]`, each block's rows scaled to one length: neighbours are looked up by cosine.
         positions: float32 `[m, dim]`: distances are between these.
-        space: How blocks of features become directions and positions.
+        space: Turns blocks of features into directions and positions.
         held_out: float64, sorted: distances of validation images.
     """
 
@@ -66,7 +66,7 @@ class TrainingImages:
 
         Args:
             blocks: Each block's features `[n, views, dim]`.
-            k: How many neighbours to name, 0 or more.
+            k: Number of neighbours to name, 0 or more.
 
         Returns:
             `k` neighbours an image, the most similar first; p-values float64 `[n]`.
@@ -78,14 +78,14 @@ class TrainingImages:
         p_values = (as_far + 1) / (len(self.held_out) + 1)
         if k == 0:
             return [()] * len(p_values), p_values
-        found = nearest(side_by_side(queries), self.directions, k)
+        nearby = nearest(side_by_side(queries), self.directions, k)
         neighbours = [
             tuple(
                 Neighbour(str(self.image_ids[row]), str(self.labels[row]), float(similarity))
                 for row, similarity in zip(rows, similarities, strict=True)
                 if row >= 0
             )
-            for rows, similarities in zip(found.index, found.similarity, strict=True)
+            for rows, similarities in zip(nearby.index, nearby.similarity, strict=True)
         ]
         return neighbours, p_values
 
@@ -96,22 +96,22 @@ class TrainingImages:
 
 def training_images(run: Run, sources: Sequence[BlockSource]) -> TrainingImages | str:
     """The training images of a run from its feature stores; where that cannot be, a sentence that says why."""
-    absent = [source.folder for source in sources if source.store is None]
+    absent = [source.key.folder for source in sources if source.store is None]
     if absent:
         return f"the feature store {absent[0]} that the run was trained on is not here"
     train, held_out = run.part("train"), run.part("validation")
     held_out = held_out.iloc[:: -(-len(held_out) // MOST_HELD_OUT)]
     try:
-        own = [_mean_views(source, train) for source in sources]
-        others = [_mean_views(source, held_out) for source in sources]
+        training = [_mean_views(source, train) for source in sources]
+        validation = [_mean_views(source, held_out) for source in sources]
     except CacheError as error:
         return str(error)
-    space = JointSpace.of(own)
-    standardised = space.standardised(own)
+    space = JointSpace.of(training)
+    standardised = space.standardised(training)
     positions = _positions(standardised)
     # In a cross-validated run an image is in both parts: then its own lesion does not count.
     codes = pd.factorize(pd.concat([train["group"], held_out["group"]]))[0].astype(np.int64)
-    far = _distances(_positions(space.standardised(others)), positions, codes[len(train) :], codes[: len(train)])
+    far = _distances(_positions(space.standardised(validation)), positions, codes[len(train) :], codes[: len(train)])
     ids, labels = train["image_id"].to_numpy(object), train["label"].to_numpy(object)
     return TrainingImages(ids, labels, side_by_side(standardised), positions, space, np.sort(far))
 
@@ -141,13 +141,13 @@ def _distances(
     """float64 `[n]`: mean distance of each query to the `NEAREST` rows of `base`, those of its own group left out."""
     lengths = np.square(base).sum(axis=1)
     k = min(NEAREST, len(base))
-    found = []
+    distances = []
     for start in range(0, len(queries), AT_A_TIME):
-        some = queries[start : start + AT_A_TIME]
-        squares = np.square(some).sum(axis=1)[:, None] + lengths - 2 * (some @ base.T)
+        portion = queries[start : start + AT_A_TIME]
+        squares = np.square(portion).sum(axis=1)[:, None] + lengths - 2 * (portion @ base.T)
         if query_groups is not None and base_groups is not None:
             squares[query_groups[start : start + AT_A_TIME, None] == base_groups] = np.inf
         closest = np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, :k], 0).astype(np.float64))
         there = np.isfinite(closest)
-        found.append(np.where(there, closest, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
-    return np.concatenate(found) if found else np.empty(0)
+        distances.append(np.where(there, closest, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
+    return np.concatenate(distances) if distances else np.empty(0)

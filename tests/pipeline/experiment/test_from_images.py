@@ -13,7 +13,7 @@ from hamcache.data.ham10000 import read_table
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec
-from hamcache.extract.fill import run_extraction
+from hamcache.extract.fill import ExtractionRequest, run_extraction
 from hamcache.heads.errors import WarmStartError
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.errors import ConfigError
@@ -155,7 +155,8 @@ def cached(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace(tmp_path_factory.mktemp("cached"))
     table = read_table(folder)
     backbones = [(BackboneSpec("random/test_resnet"), "pre_logits")]
-    run_extraction(table, file_digests(table), workspace / "features", backbones, [get_augmentation("none")], workers=1)
+    request = ExtractionRequest(table, file_digests(table), backbones, [get_augmentation("none")])
+    run_extraction(request, workspace / "features", workers=1)
     return workspace
 
 

@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, matthews_co
 from sklearn.preprocessing import StandardScaler
 
 from hamcache.cache.errors import MissingFeaturesError, StaleFeaturesError
+from hamcache.cache.keys import FeatureKey
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.data.splits import make_split
@@ -179,6 +180,8 @@ def test_hybrids_join_blocks_by_image_whatever_the_row_order_of_their_stores(wor
     alone = run_experiment(world.config(base={"features": "net_a"}), world.workspace)
     assert run.metrics["validation"]["mcc"] > alone.metrics["validation"]["mcc"]
     assert len(run.provenance["stores"]) == 2
+    digests = {folder: FeatureKey.from_dict(key).digest for folder, key in run.provenance["keys"].items()}
+    assert digests == run.provenance["stores"]
 
 
 def test_plain_policy_reads_the_plain_image_whatever_the_augmentation(world) -> None:
@@ -305,7 +308,7 @@ def test_inputs_are_shared_between_runs_and_travel_to_other_processes(world) -> 
     alone = run_experiment(hybrid, world.workspace, force=True)
     np.testing.assert_array_equal(shared.probabilities("validation"), alone.probabilities("validation"))
     single = run_experiment(world.config(base={"features": "net_b"}), world.workspace, inputs=there)
-    assert list(single.provenance["stores"]) == [there.blocks_of(single.config.features)[0].folders[0]]
+    assert list(single.provenance["stores"]) == [there.blocks_of(single.config.features)[0].stores[0].folder]
 
 
 def test_nan_features_name_the_block_and_the_images(world) -> None:

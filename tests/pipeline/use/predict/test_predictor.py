@@ -1,4 +1,6 @@
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from hamcache.cache.keys import FeatureKey
 from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import HeadFileError
 from hamcache.pipeline.errors import PredictionError, RunNotFoundError
@@ -207,6 +210,30 @@ def test_another_network_than_the_runs_is_refused(photographs, tmp_path) -> None
     with pytest.raises(PredictionError, match=r"fits neither precision.*--weights random/test_resnet.*=FILE"):
         Predictor(read_run(tmp_path / "old"), Workspace(tmp_path), device="cpu")
     assert folder.startswith("ham10000/")
+
+
+def test_the_fields_in_which_another_network_differs_are_told(photographs, tmp_path) -> None:
+    run = photographs.run()
+    shutil.copytree(run.folder, tmp_path / "other")
+    provenance = json.loads((tmp_path / "other" / "provenance.json").read_text())
+    ((folder, key),) = provenance["keys"].items()
+    other = replace(FeatureKey.from_dict(key), weights="0" * 64)
+    provenance |= {"keys": {folder: other.to_dict()}, "stores": {folder: other.digest}}
+    (tmp_path / "other" / "provenance.json").write_text(json.dumps(provenance))
+    with pytest.raises(PredictionError, match=rf"here: weights is {key['weights']}, but was 0{{64}}\."):
+        Predictor(read_run(tmp_path / "other"), photographs.workspace, device="cpu")
+
+
+def test_a_run_that_recorded_no_whole_keys_predicts_the_same(photographs, tmp_path) -> None:
+    photographs.extract((NET, "original", 2), (NET, "none", 1), seed=5)
+    overrides = ["features.views.predict=plain", "features.aug_seed=5"]
+    for run in (photographs.run(), photographs.run(*overrides, blocks=[(NET, "original", 2)])):
+        former = replace(run, provenance={name: value for name, value in run.provenance.items() if name != "keys"})
+        for workspace in (photographs.workspace, Workspace(tmp_path)):
+            predicted = Predictor(former, workspace, device="cpu").predict(
+                photographs.paths(run, "validation"), raw=True
+            )
+            np.testing.assert_array_equal(probabilities(predicted), run.probabilities("validation"))
 
 
 def test_a_recipe_that_was_changed_since_is_refused_unless_its_file_is_given(photographs, tmp_path) -> None:

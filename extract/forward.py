@@ -1,0 +1,65 @@
+"""The one forward path: draw the views of an image, fit them to each network, fill a batch, run the network.
+
+Extractions and predictions of new images both go through here; that is why they agree to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from hamcache.extract.backbones import Backbone
+from hamcache.extract.draws import ViewDraw, apply_view
+
+BATCH = 16
+"""Images in one forward pass, always: empty places are filled with zeros, so that the features of an image never depend
+on which other images were computed with it."""
+
+FittedViews = dict[ViewDraw, torch.Tensor]
+"""Views of one image as a network sees them, uint8 `[3, *size]`, by draw."""
+
+
+def use_one_thread() -> None:
+    """Let PyTorch compute with one thread: the sums of a product must not depend on how many cores there are.
+
+    Nothing is lost: there is one task per core.
+    """
+    torch.set_num_threads(1)
+
+
+def fit_views(
+    image: torch.Tensor, draws: Sequence[Iterable[ViewDraw]], backbones: Sequence[Backbone]
+) -> list[FittedViews]:
+    """Draw and fit the views of one image that each network needs; networks share what was drawn.
+
+    Args:
+        image: uint8 `[3, height, width]`.
+        draws: of each network; repeats are done once.
+        backbones: the networks.
+    """
+    drawn = {draw: apply_view(image, draw) for draw in dict.fromkeys(draw for needed in draws for draw in needed)}
+    return [
+        {draw: backbone.preprocessing.resize(drawn[draw]) for draw in dict.fromkeys(needed)}
+        for needed, backbone in zip(draws, backbones, strict=True)
+    ]
+
+
+def forward(
+    backbone: Backbone, views: Mapping[int, torch.Tensor], kinds: Sequence[str], device: str
+) -> dict[str, np.ndarray]:
+    """Features float32 `[len(views), dim]` of each kind.
+
+    Args:
+        backbone: the network.
+        views: uint8 `[3, *size]` by place in the batch, 0 <= place < `BATCH`.
+        kinds: kinds of features.
+        device: `cpu` or `cuda`.
+    """
+    use_one_thread()
+    batch = torch.zeros((BATCH, 3, *backbone.preprocessing.size), dtype=torch.uint8)
+    for place, view in views.items():
+        batch[place] = view
+    features = backbone.features(batch.to(device), kinds)
+    return {kind: vectors[list(views)].cpu().numpy() for kind, vectors in features.items()}
