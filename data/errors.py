@@ -35,6 +35,10 @@ class CurationError(DataError, ValueError):
     """A file of images to leave out, or of groups to merge, that does not fit the data set."""
 
 
+class SynthesisError(DataError, ValueError):
+    """A made-up data set that cannot be drawn as asked, or not in that folder."""
+
+
 class DownloadError(DataError, OSError):
     """The data could not be fetched, or what was fetched is not whole."""
 
