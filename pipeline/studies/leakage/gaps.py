@@ -87,7 +87,7 @@ def mean_scores(
 def scores_by_seed(sets: Sequence[Images], metrics: Sequence[str]) -> list[dict[str, Any]]:
     """The scores of each seed, by images, head and arm; those that are not defined are None."""
     rows = []
-    for images in (one for one in sets if len(one.y)):
+    for images in (images for images in sets if len(images.y)):
         for predictor, proba in images.probas.items():
             head, arm = predictor.split("/")
             scores = {metric: get_metric(metric)(images.y, proba) for metric in metrics}

@@ -142,8 +142,10 @@ def draw(
     return Draw(seed, arms, arms["honest"]["test"].frame["group"].isin(set(arms["leaky"]["train"].groups)).to_numpy())
 
 
-def _exchanged(own: pd.DataFrame, siblings: pd.DataFrame, rows: pd.DataFrame, seed: int) -> tuple[set[str], set[str]]:
-    """The train images of `honest` and of `leaky`: those in `own`, with groups that are exchanged between the two.
+def _exchanged(
+    strangers: pd.DataFrame, siblings: pd.DataFrame, rows: pd.DataFrame, seed: int
+) -> tuple[set[str], set[str]]:
+    """The train images of `honest` and of `leaky`: those in `strangers`, with groups exchanged between the two.
 
     A group of siblings takes the place of a group that has as many images of each class, of the same size (in the whole
     table) or of the nearest there is. The images that this one has beyond that number are in neither train. So both
@@ -151,13 +153,13 @@ def _exchanged(own: pd.DataFrame, siblings: pd.DataFrame, rows: pd.DataFrame, se
     Siblings that find no such group stay out.
     """
     size_of = rows.groupby("group").size().to_dict()
-    ours, theirs = _images_of(own), _images_of(siblings)
+    ours, theirs = _images_of(strangers), _images_of(siblings)
     labels = sorted(set(rows["label"]))
     places = shuffled(ours, f"leakage-own:{seed}")
     has = np.array([[len(ours[group].get(label, ())) for label in labels] for group in places])
     sizes = np.array([size_of[group] for group in places])
     free = np.ones(len(places), dtype=bool)
-    honest, leaky = set(own["image_id"]), set(own["image_id"])
+    honest, leaky = set(strangers["image_id"]), set(strangers["image_id"])
     order = shuffled(theirs, f"leakage-siblings:{seed}")
     for group in sorted(order, key=lambda group: -sum(map(len, theirs[group].values()))):  # who needs most, first
         needs = {label: len(ids) for label, ids in theirs[group].items()}

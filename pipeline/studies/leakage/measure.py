@@ -77,7 +77,7 @@ def demonstrate(
         """A sha256 over all that decides the numbers of these heads, and the folder that they go to."""
         content = [
             _SCORING,
-            [identify(one.config, inputs, [split])["fingerprint"] for one in heads],
+            [identify(experiment.config, inputs, [split])["fingerprint"] for experiment in heads],
             [metrics, RESAMPLES],
             inputs.bytes_fingerprint(list(pool.frame["image_id"])),
             [{arm: {name: part.ids for name, part in parts.items()} for arm, parts in d.arms.items()} for d in draws],
@@ -93,17 +93,18 @@ def demonstrate(
     started = perf_counter()
     probas, failed, warnings = _train(experiments, inputs, pool, draws, jobs, on_progress)
     trained = perf_counter()
-    heads = [one.head for one in experiments if one.head not in failed]
+    worked = [experiment for experiment in experiments if experiment.head not in failed]
+    heads = [experiment.head for experiment in worked]
     sets = _sets(draws, probas, heads)
     scores = mean_scores(sets, metrics, classes=inputs.table.classes)
     lesions = pool.frame["group"].nunique()
-    fingerprint, folder = place([one for one in experiments if one.head in heads])
+    fingerprint, folder = place(worked)
     summary = {
         "fingerprint": fingerprint,
         "dataset": inputs.table.name,
         "features": experiments[0].features,
         "blocks": [block.model_dump(mode="json") for block in config.features.blocks],
-        "heads": {one.head: one.config.head.params for one in experiments if one.head in heads},
+        "heads": {experiment.head: experiment.config.head.params for experiment in worked},
         "metric": config.objective,
         "seeds": [each.seed for each in draws],
         "resamples": RESAMPLES,
@@ -143,8 +144,8 @@ def _train(
     """The probabilities of all test images, the heads that failed with the reason, and warnings."""
     blocks = inputs.load(all_features(experiments).features, list(pool.frame["image_id"]))
     tasks = [
-        _Task(one.config.model_copy(update={"seed": each.seed}), one.head, number, arm, parts)
-        for one in reversed(experiments)
+        _Task(experiment.config.model_copy(update={"seed": each.seed}), experiment.head, number, arm, parts)
+        for experiment in reversed(experiments)
         for number, each in enumerate(draws)
         for arm, parts in each.arms.items()
     ]
@@ -163,7 +164,7 @@ def _train(
             warnings |= {f"{task.head}: {line}" for line in lines}
         if on_progress:
             on_progress(done, len(tasks))
-    if {one.head for one in experiments} <= set(failed):
+    if {experiment.head for experiment in experiments} <= set(failed):
         head, reason = next(iter(failed.items()))
         raise LeakageError(f"Expected at least one of {len(failed)} heads to be trained, but {head}: {reason}")
     return probas, failed, sorted(warnings)
@@ -184,9 +185,9 @@ def _sets(draws: Sequence[Draw], probas: Probas, heads: Sequence[str]) -> list[I
             arm: {f"{head}/{name}": probas[head, number, arm] for head in heads}
             for arm, name in zip(ARMS, ("honest", "leaky", "honest", "leaky"), strict=True)
         }
-        test, own = each.arms["honest"]["test"], each.arms["careful"]["test"]
+        test, careful = each.arms["honest"]["test"], each.arms["careful"]["test"]
         every = Images(each.seed, "all", test.y, test.groups, of["honest"] | of["leaky"])
         sets += [every, every.only("sibling", each.has_sibling), every.only("no sibling", ~each.has_sibling)]
-        sets.append(Images(each.seed, "own", own.y, own.groups, of["careful"]))
+        sets.append(Images(each.seed, "own", careful.y, careful.groups, of["careful"]))
         sets.append(Images(each.seed, "own", test.y, test.groups, of["careless"]))
     return sets

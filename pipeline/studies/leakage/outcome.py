@@ -55,7 +55,7 @@ class LeakageDemo:
     def sibling_share(self) -> float:
         """Share of the test images that have a sibling in the leaky train part, as in a random split of images."""
         sizes = self.summary["draws"]
-        return float(sum(one["test_with_sibling"] for one in sizes) / sum(one["test"] for one in sizes))
+        return float(sum(draw["test_with_sibling"] for draw in sizes) / sum(draw["test"] for draw in sizes))
 
     @property
     def picture(self) -> Path:
@@ -117,7 +117,7 @@ def in_words(demo: LeakageDemo) -> str:
     """The finding in a few sentences."""
     rows, metric = demo.rows(), demo.metric
     sizes = demo.summary["draws"]
-    images = round(np.mean([one["test"] for one in sizes]))
+    images = round(np.mean([draw["test"] for draw in sizes]))
     most = rows.iloc[int(np.argmax(rows["gap"].abs()))]
     sentences = [
         f"A random split of images puts another photograph of the same lesion into train for "
