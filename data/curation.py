@@ -1,4 +1,4 @@
-"""What somebody decided after looking at a data set: images to leave out, and groups that are one.
+"""Decisions of somebody who looked at a data set: images to leave out, and groups that are one.
 
 Both come as CSV files, which `hamcache data audit` proposes and a person edits: `image_id, reason` names images that no
 part of a split takes in, `group, into, reason` groups that must not be torn apart (two lesions that are one).
@@ -33,7 +33,7 @@ class Curation:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that splits depend on, as plain values: the same for files that say the same in other words."""
+        """Everything that splits depend on, as plain values: the same for files that say the same in other words."""
         return {"excluded": sorted(self.excluded), "merged": dict(sorted(self.merged.items()))}
 
     def apply(self, images: pd.DataFrame) -> pd.DataFrame:
@@ -89,18 +89,18 @@ def curate(table: ImageTable, curation: Curation) -> ImageTable:
 
 
 def check_curation(table: ImageTable, curation: Curation) -> None:
-    """Raises CurationError where a curation names what is not in the table, or leaves no image."""
+    """Raise CurationError where a curation names what is not in the table, or leaves no image."""
     images, groups = table.frame["image_id"], table.frame["group"]
     _check_known("image", list(curation.excluded), set(images), table.name)
     _check_known("group", sorted({*curation.merged, *curation.merged.values()}), set(groups), table.name)
     if images.isin(curation.excluded.keys()).all():
-        raise CurationError(f"expected images of table {table.name!r} to be left, but all are to be left out.")
+        raise CurationError(f"Expected images of table {table.name!r} to be left, but all are to be left out.")
 
 
 def read_curation(
     table: ImageTable, exclude: str | Path | None = None, merge_groups: str | Path | None = None
 ) -> Curation:
-    """Reads the two files, each of which may be absent (None) or have no rows.
+    """The curation in two files, each of which may be absent (None) or have no rows.
 
     exclude: a CSV with the column image_id and maybe reason.
     merge_groups: a CSV with the columns group and into, and maybe others.

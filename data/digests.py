@@ -71,7 +71,7 @@ def _digest(path: str) -> str:
 
 
 def _read_memory(memory: Path) -> dict[str, tuple[Stamp, str]]:
-    """The digests remembered, by path; nothing at all where the file is absent or anything in it is wrong."""
+    """The remembered digests, by path; none at all where the file is absent or anything in it is wrong."""
     try:
         header, *rows = csv.reader(io.StringIO(memory.read_text(encoding="utf-8"), newline=""), strict=True)
         entries = {path: ((int(size), int(mtime_ns)), digest) for path, size, mtime_ns, digest in rows}

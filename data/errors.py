@@ -8,43 +8,47 @@ class DataError(Exception):
 
 
 class DatasetNotFoundError(DataError, FileNotFoundError):
-    """What was named as a data set is not one, or is not there."""
+    """A name of a data set that is not one, or is not there."""
 
 
 class TableError(DataError, ValueError):
-    """The metadata of a data set cannot make an image table; the message names the rows."""
+    """Metadata that cannot make an image table; the message names the rows."""
 
 
 class ImagesAbsentError(DataError, FileNotFoundError):
-    """Image files are needed of a data set that came with imported features, without its images."""
+    """A need for image files of a data set that came with imported features, without its images."""
 
 
 class SplitError(DataError, ValueError):
-    """A split was asked for that cannot be made, or a split file cannot be trusted."""
+    """A split that cannot be made, or a split file that cannot be trusted."""
 
 
 class SplitNotFoundError(SplitError, FileNotFoundError):
-    """The split file is not there."""
+    """A split file that is not there."""
 
 
 class LeakError(SplitError):
-    """A group has images in two parts of a split, so its scores would be too good."""
+    """A group with images in two parts of a split, so that scores would be too good."""
 
 
 class CurationError(DataError, ValueError):
     """A file of images to leave out, or of groups to merge, that does not fit the data set."""
 
 
+class SynthesisError(DataError, ValueError):
+    """A made-up data set that cannot be drawn as asked, or not in that folder."""
+
+
 class DownloadError(DataError, OSError):
-    """The data could not be fetched, or what was fetched is not whole."""
+    """Data that could not be fetched, or did not come whole."""
 
 
 class CredentialsError(DownloadError, PermissionError):
-    """A server wants credentials, and there are none, only a part of them, or ones that it refuses."""
+    """Credentials that a server wants and that are absent, incomplete or refused."""
 
 
 class ArchiveError(DownloadError, ValueError):
-    """An archive is damaged, is no archive, or holds what no such archive should."""
+    """An archive that is damaged, is none, or holds what no such archive should."""
 
 
 def some_of(items: Sequence[object], limit: int = 5) -> str:

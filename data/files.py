@@ -14,7 +14,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image: by its suffix, in any case; hidden files never are."""
+    """True where a file of this name is taken for an image: by its suffix, in any case; hidden files never are."""
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -41,7 +41,7 @@ def find_images(folder: Path, depth: int | None = None) -> list[str]:
 
 
 def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.DataFrame, list[int]]:
-    """Reads a CSV as text: all columns as str, an empty field as "", and the line number of each row.
+    """Read a CSV as text: all columns as str, an empty field as "", and the line number of each row.
 
     The separator is the comma, or the semicolon or tab where the header has more of those. Blank rows are left out,
     and so are the first `skip` lines. Nothing else is dropped or guessed: raises TableError where the file is empty,
@@ -82,7 +82,7 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file that is either whole or, after a kill, still the old one; makes its folder."""
+    """Write a UTF-8 text file that is either whole or, after a kill, still the old one; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:

@@ -37,7 +37,7 @@ _FIRST_ID, _LAST_ID = "ISIC_0024306", "ISIC_0034320"
 
 
 def is_ham10000(table: ImageTable) -> bool:
-    """Whether a table's images are HAM10000's, or some of them: by their ids and labels."""
+    """True where a table's images are HAM10000's, or some of them: by their ids and labels."""
     ids = table.frame["image_id"]
     named = ids.str.fullmatch(r"ISIC_\d{7}") & ids.between(_FIRST_ID, _LAST_ID)
     return bool(named.all()) and set(table.frame["label"]) <= set(CLASSES)
@@ -53,7 +53,7 @@ def find_metadata(folder: Path) -> Path | None:
 
 
 def read_table(folder: Path, name: str | None = None) -> ImageTable:
-    """Reads the image table: the group is the lesion, the classes are `CLASSES`.
+    """The image table of a folder: the group is the lesion, the classes are `CLASSES`.
 
     The images may lie in the two part folders, beside the metadata, or one level deeper. They are found by their
     image_id, so that the archive's second copy of the folders (in lower case) adds nothing.
@@ -63,6 +63,6 @@ def read_table(folder: Path, name: str | None = None) -> ImageTable:
     folder = Path(folder).absolute()
     metadata = find_metadata(folder) if folder.is_dir() else None
     if metadata is None:
-        raise DatasetNotFoundError(f"expected {METADATA} in {folder} or one level below it, but found none.")
+        raise DatasetNotFoundError(f"Expected {METADATA} in {folder} or one level below it, but found none.")
     name = name if name is not None else safe_name(folder.name)
     return read_csv_table(metadata, name=name, columns=COLUMNS, classes=CLASSES, images_in=folder)

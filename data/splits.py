@@ -1,4 +1,4 @@
-"""Splits a table into train, validation and test parts, and never puts one group into two of them."""
+"""Splits of a table into train, validation and test parts that never put one group into two of them."""
 
 import hashlib
 import json
@@ -27,12 +27,12 @@ _TITLE = "# hamcache split, version 1"
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which image is in which part. Making one checks that no group is in two parts.
+    """A part for each image. Making one checks that no group is in two parts.
 
     frame: str columns image_id, group, label and part (one of `PARTS`), sorted by image_id. Images that the policy
         leaves out are not in it.
     policy, seed, test_seed, test_fraction, validation_fraction, train_images: as given to `make_split`.
-    fold: "2/5" for the second of five folds (see `make_folds`), else "".
+    fold: "2/5" for the second of five folds (see `make_folds`), else None.
 
     Raises LeakError where a group is in two parts, SplitError where an image is repeated or a part has no such name.
     """
@@ -44,7 +44,7 @@ class Split:
     test_fraction: float = 0.2
     validation_fraction: float = 0.2
     train_images: str = "one"
-    fold: str = ""
+    fold: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", self.frame[_COLUMNS].sort_values("image_id", ignore_index=True))
@@ -58,8 +58,8 @@ class Split:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How the split was made: all fields but the frame."""
-        return {name: value for name, value in vars(self).items() if name != "frame"}
+        """Settings that the split was made with: all fields but the frame."""
+        return {name: value for name, value in vars(self).items() if name != "frame"} | {"fold": self.fold or ""}
 
     @property
     def fingerprint(self) -> str:
@@ -68,48 +68,50 @@ class Split:
         return hashlib.sha256(content.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Writes a CSV that begins with "#" lines: the settings and the fingerprint."""
+        """Write a CSV that begins with "#" lines: the settings and the fingerprint."""
         header = {**self.settings, "fingerprint": self.fingerprint}
         lines = [_TITLE, *(f"# {name}: {json.dumps(value)}" for name, value in header.items())]
         write_atomically(Path(path), "\n".join(lines) + "\n" + self.frame.to_csv(index=False, lineterminator="\n"))
 
     @classmethod
     def load(cls, path: Path) -> "Split":
-        """Reads what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises SplitNotFoundError where there is no such file, LeakError where a group is in two parts, SplitError
         where the file was changed or cut short since it was saved, or is no split.
         """
         path = Path(path)
         if not path.is_file():
-            raise SplitNotFoundError(f"expected the CSV of a split at {path}, but there is none.")
+            raise SplitNotFoundError(f"Expected the CSV of a split at {path}, but there is none.")
         try:
             header, frame = _read(path)
-            fingerprint = header.pop("fingerprint")
-            split = cls(frame=frame, **header)
+            fingerprint, fold = header.pop("fingerprint"), header.pop("fold") or None
+            split = cls(frame=frame, fold=fold, **header)
         except LeakError:
             raise
         except (ValueError, KeyError, TypeError) as error:
-            raise SplitError(f"{path} is not a split that hamcache saved, or it was changed: {error}") from error
+            raise SplitError(
+                f"Expected a split that hamcache saved, but {path} is none, or it was changed: {error}"
+            ) from error
         if split.fingerprint != fingerprint:
-            raise SplitError(f"{path} was changed or cut short since it was saved: make the split anew.")
+            raise SplitError(f"Expected {path} as it was saved, but it was changed or cut short. Make the split anew.")
         return split
 
     def check_table(self, table: ImageTable) -> None:
-        """Raises SplitError where an image of the split is not in `table`, or has another label or group there."""
+        """Raise SplitError where an image of the split is not in `table`, or has another label or group there."""
         rows = table.frame.set_index("image_id").reindex(self.frame["image_id"])
         here = self.frame.set_index("image_id")
         differ = (rows["label"] != here["label"]) | (rows["group"] != here["group"])
         if differ.any():
             names = list(here.index[differ])
             raise SplitError(
-                f"the split is of another table than {table.name!r}: {len(names)} of its images are absent there or "
-                f"have another label or group: {some_of(names)}. Make the split anew."
+                f"Expected a split of table {table.name!r}, but {len(names)} of its images are absent there or have "
+                f"another label or group: {some_of(names)}. Make the split anew."
             )
 
 
 def check_split(frame: pd.DataFrame) -> None:
-    """Raises LeakError where a group is in two parts, SplitError where an image is repeated or a part is unknown."""
+    """Raise LeakError where a group is in two parts, SplitError where an image is repeated or a part is unknown."""
     unknown = sorted(set(frame["part"]) - set(PARTS))
     if unknown:
         raise SplitError(unknown_name("part", str(unknown[0]), PARTS))
@@ -119,11 +121,11 @@ def check_split(frame: pd.DataFrame) -> None:
     leaks = [f"{group} ({'+'.join(sorted(parts))})" for group, parts in sorted(parts_of.items()) if len(parts) > 1]
     if leaks:
         raise LeakError(
-            f"expected each group in one part only, but {len(leaks)} group(s) are in several: {some_of(leaks)}."
+            f"Expected each group in one part only, but {len(leaks)} group(s) are in several: {some_of(leaks)}."
         )
     repeated = frame["image_id"][frame["image_id"].duplicated()]
     if len(repeated):
-        raise SplitError(f"expected each image once, but these are repeated: {some_of(list(repeated))}.")
+        raise SplitError(f"Expected each image once, but these are repeated: {some_of(list(repeated))}.")
 
 
 def make_split(
@@ -137,7 +139,7 @@ def make_split(
     test_seed: int = 0,
     curation: Curation = NOTHING,
 ) -> Split:
-    """Splits a table, class by class in the same proportions.
+    """Split a table, class by class in the same proportions.
 
     Policies:
 
@@ -157,24 +159,11 @@ def make_split(
     Raises SplitError where an argument is out of range, or a class has too few groups to be in every part;
     CurationError where the curation does not fit the table.
     """
-    _check_arguments(policy, test_fraction, validation_fraction, train_images)
-    check_curation(table, curation)
-    images = table.frame[["image_id", "group", "label"]]
-    eligible = _eligible(images, policy, test_seed)
-    test = _hold_out_test(eligible, test_fraction, test_seed)
+    settings = _settings(policy, seed, test_seed, test_fraction, validation_fraction, train_images)
+    eligible, test = _hold_out_test(table, settings, curation)
     rest = eligible[~eligible["group"].isin(test)]
     validation = hold_out(rest, validation_fraction, f"validation:{seed}", whole=eligible)
-    return _assemble(
-        images,
-        {"test": test, "validation": validation},
-        policy=policy,
-        seed=seed,
-        test_seed=test_seed,
-        test_fraction=test_fraction,
-        validation_fraction=validation_fraction,
-        train_images=train_images,
-        curation=curation,
-    )
+    return _assemble(table, {"test": test, "validation": validation}, curation, settings)
 
 
 def make_folds(
@@ -197,45 +186,38 @@ def make_folds(
     CurationError where the curation does not fit the table.
     """
     if n_folds < 2:
-        raise SplitError(f"expected n_folds of 2 or more, but got {n_folds}.")
-    validation_fraction = (1 - test_fraction) / n_folds
-    _check_arguments(policy, test_fraction, validation_fraction, train_images)
+        raise SplitError(f"Expected n_folds of 2 or more, but got {n_folds}.")
+    settings = _settings(policy, seed, test_seed, test_fraction, (1 - test_fraction) / n_folds, train_images)
     if policy == "single_image_lesions":
-        raise SplitError("policy 'single_image_lesions' makes no folds: use 'grouped' or 'one_per_lesion'.")
-    check_curation(table, curation)
-    images = table.frame[["image_id", "group", "label"]]
-    eligible = _eligible(images, policy, test_seed)
-    test = _hold_out_test(eligible, test_fraction, test_seed)
+        raise SplitError("Expected policy 'grouped' or 'one_per_lesion' for folds, but got 'single_image_lesions'.")
+    eligible, test = _hold_out_test(table, settings, curation)
     fold_of = deal_folds(eligible[~eligible["group"].isin(test)], n_folds, f"fold:{seed}")
-    return [
-        _assemble(
-            images,
-            {"test": test, "validation": {group for group, fold in fold_of.items() if fold == number}},
-            policy=policy,
-            seed=seed,
-            test_seed=test_seed,
-            test_fraction=test_fraction,
-            validation_fraction=validation_fraction,
-            train_images=train_images,
-            fold=f"{number + 1}/{n_folds}",
-            curation=curation,
-        )
-        for number in range(n_folds)
-    ]
+    splits = []
+    for number in range(n_folds):
+        held_out = {"test": test, "validation": {group for group, fold in fold_of.items() if fold == number}}
+        splits.append(_assemble(table, held_out, curation, settings | {"fold": f"{number + 1}/{n_folds}"}))
+    return splits
 
 
-def _check_arguments(policy: str, test_fraction: float, validation_fraction: float, train_images: str) -> None:
+def _settings(
+    policy: str, seed: int, test_seed: int, test_fraction: float, validation_fraction: float, train_images: str
+) -> dict[str, Any]:
+    """The settings of a `Split`. Raises SplitError where one is out of range."""
     if policy not in POLICIES:
         raise SplitError(unknown_name("split policy", policy, POLICIES))
     if not 0 <= test_fraction < 1 or not 0 < validation_fraction < 1 or test_fraction + validation_fraction >= 1:
         raise SplitError(
-            "expected fractions with 0 <= test, 0 < validation and test + validation < 1, but got "
+            "Expected fractions with 0 <= test, 0 < validation and test + validation < 1, but got "
             f"test {test_fraction} and validation {validation_fraction}."
         )
     if train_images not in TRAIN_IMAGES:
         raise SplitError(unknown_name("choice of train_images", train_images, TRAIN_IMAGES))
     if train_images == "all" and policy != "one_per_lesion":
-        raise SplitError(f"train_images='all' belongs to 'one_per_lesion'; {policy!r} keeps all train images anyway.")
+        raise SplitError(
+            f"Expected policy 'one_per_lesion' with train_images='all', but {policy!r} keeps all train images anyway."
+        )
+    fractions = {"test_fraction": test_fraction, "validation_fraction": validation_fraction}
+    return {"policy": policy, "seed": seed, "test_seed": test_seed, **fractions, "train_images": train_images}
 
 
 def _eligible(images: pd.DataFrame, policy: str, test_seed: int) -> pd.DataFrame:
@@ -247,14 +229,20 @@ def _eligible(images: pd.DataFrame, policy: str, test_seed: int) -> pd.DataFrame
     return images
 
 
-def _hold_out_test(eligible: pd.DataFrame, fraction: float, test_seed: int) -> set[str]:
-    return hold_out(eligible, fraction, f"test:{test_seed}") if fraction > 0 else set()
+def _hold_out_test(table: ImageTable, settings: Mapping[str, Any], curation: Curation) -> tuple[pd.DataFrame, set[str]]:
+    """The images that may be drawn, and those groups of them that are the test part."""
+    check_curation(table, curation)
+    fraction, test_seed = settings["test_fraction"], settings["test_seed"]
+    eligible = _eligible(table.frame[_COLUMNS[:3]], settings["policy"], test_seed)
+    return eligible, hold_out(eligible, fraction, f"test:{test_seed}") if fraction > 0 else set()
 
 
-def _assemble(images: pd.DataFrame, held_out: Mapping[str, set[str]], *, curation: Curation, **settings: Any) -> Split:
-    """Puts the held-out groups into their parts and, as the policy says, the other images into train."""
+def _assemble(
+    table: ImageTable, held_out: Mapping[str, set[str]], curation: Curation, settings: Mapping[str, Any]
+) -> Split:
+    """Put the held-out groups into their parts and, as the policy says, the other images into train."""
     part_of = {group: part for part, groups in held_out.items() for group in groups}
-    images = curation.apply(images)
+    images = curation.apply(table.frame[_COLUMNS[:3]])
     eligible = _eligible(images, settings["policy"], settings["test_seed"])
     kept = images["image_id"].isin(eligible["image_id"])
     parts = images["group"].map(part_of).fillna("train").astype("str")
@@ -268,7 +256,7 @@ def _assemble(images: pd.DataFrame, held_out: Mapping[str, set[str]], *, curatio
 
 
 def _check_classes(split: Split, images: pd.DataFrame, eligible: pd.DataFrame) -> None:
-    """Raises SplitError where a class of the table is missing in a part."""
+    """Raise SplitError where a class of the table is missing in a part."""
     parts = PARTS if split.test_fraction > 0 else PARTS[:2]
     present = set(zip(split.frame["label"], split.frame["part"], strict=True))
     for label in sorted(set(images["label"])):
@@ -276,8 +264,8 @@ def _check_classes(split: Split, images: pd.DataFrame, eligible: pd.DataFrame) -
         if absent:
             groups, drawable = (frame["group"][frame["label"] == label].nunique() for frame in (images, eligible))
             raise SplitError(
-                f"class {label!r} has too few groups to be in every part: {groups} group(s), of which policy "
-                f"{split.policy!r} can draw {drawable}, and none is left for {' and '.join(absent)}"
+                f"Expected class {label!r} in every part, but it has too few groups: {groups} group(s), of which "
+                f"policy {split.policy!r} can draw {drawable}, and none is left for {' and '.join(absent)}"
                 f"{f' in fold {split.fold}' if split.fold else ''}. "
                 "Add images of it, merge it with another class, leave it out, or take fewer folds or another policy."
             )

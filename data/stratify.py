@@ -1,4 +1,4 @@
-"""Deals the groups of a table into parts that have the same mix of classes.
+"""Groups of a table dealt into parts that have the same mix of classes.
 
 Every random choice is a hash of a key and a name, so it depends on nothing but these: not on the order of rows, and
 not on what other choices were made before.
@@ -54,7 +54,7 @@ def _counts(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _deal(counts: pd.DataFrame, targets: np.ndarray, key: str) -> dict[str, int]:
-    """Gives each group to the part that lacks its classes most; ties go to the part with the fewest images.
+    """Give each group to the part that lacks its classes most; ties go to the part with the fewest images.
 
     `counts` holds images by group and class, `targets` [parts, classes] the images wanted. Groups come in random
     order, the largest first, so that small ones even out the rest: the rule of scikit-learn's StratifiedGroupKFold,

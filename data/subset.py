@@ -24,7 +24,7 @@ def stratified_subset(table: ImageTable, images: int, seed: int = 0) -> ImageTab
     present = table.frame["label"].nunique()
     if not present <= images < len(table):
         raise TableError(
-            f"expected a subset of {present} images (one a class) or more and fewer than all {len(table)} of table "
+            f"Expected a subset of {present} images (one a class) or more and fewer than all {len(table)} of table "
             f"{table.name!r}, but got {images}."
         )
     groups = table.frame.groupby("group").agg(size=("label", "size"), label=("label", "first"))
@@ -52,7 +52,7 @@ def write_csv(table: ImageTable, path: Path) -> None:
 
 
 def _shares(groups: pd.DataFrame, images: int) -> dict[str, int]:
-    """How many of `images` each class gets: its share, rounded so that they add up (largest remainders first)."""
+    """The number of `images` each class gets: its share, rounded so that they add up (largest remainders first)."""
     exact = groups.groupby("label")["size"].sum() * (images / groups["size"].sum())
     shares = np.floor(exact).astype(int)
     largest = (exact - shares).sort_values(ascending=False, kind="stable").index[: images - int(shares.sum())]
@@ -68,7 +68,7 @@ def _exchanged(groups: pd.DataFrame, chosen: list[str], missing: int) -> list[st
     for group, size, label in groups.drop(index=chosen).itertuples():
         smaller = inside.index[(inside["size"] == size - missing) & (inside["label"] == label)]
         if len(smaller):
-            return [str(group), *(one for one in chosen if one != smaller[0])]
+            return [str(group), *(kept for kept in chosen if kept != smaller[0])]
     return chosen
 
 

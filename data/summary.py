@@ -1,4 +1,4 @@
-"""What is in a data set, in numbers."""
+"""The content of a data set in numbers."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from hamcache.data.table import ImageTable
 
 @dataclass(frozen=True)
 class ClassShare:
-    """How much of a data set one class is.
+    """The share of one class in a data set.
 
     label: the class. images: its images. images_percent: of all images. groups: its images when one image of each
     group is kept. groups_percent: of all groups.
@@ -50,7 +50,7 @@ class Summary:
 
 
 def summarise(table: ImageTable, digests: Mapping[str, str] | None = None) -> Summary:
-    """Counts what is in `table`; with `digests` (see `data.digests.file_digests`) also finds identical files."""
+    """Count what is in `table`; with `digests` (see `data.digests.file_digests`) also find identical files."""
     all_labels = table.frame["label"].value_counts()
     kept_labels = one_image_per_group(table.frame)["label"].value_counts()
     groups = int(kept_labels.sum())

@@ -66,7 +66,7 @@ class ImageTable:
         if unknown:
             raise TableError(f"table {self.name!r} has no image {some_of(unknown)} ({len(unknown)} unknown).")
         if len(image_ids) == 0:
-            raise TableError(f"expected at least one image of table {self.name!r}, but none was asked for.")
+            raise TableError(f"Expected at least one image of table {self.name!r}, but none was asked for.")
         chosen = self.frame[self.frame["image_id"].isin(set(image_ids))].reset_index(drop=True)
         return replace(self, frame=chosen)
 
@@ -76,7 +76,7 @@ class ImageTable:
         return [image_id for image_id, path in pairs if not Path(path).is_file()]
 
     def require_images(self, what: str, image_ids: Sequence[str] | None = None) -> None:
-        """Raises ImagesAbsentError where images (default: all) are needed for `what` of a table that came without them.
+        """Raise ImagesAbsentError where images (default: all) are needed for `what` of a table that came without them.
 
         In other tables a missing file costs that image only, so for them this does nothing.
         """
@@ -108,7 +108,7 @@ def build_table(
     source: Path | None = None,
     lines: Sequence[int] | None = None,
 ) -> ImageTable:
-    """Checks `frame` and makes an image table of it.
+    """Check `frame` and make an image table of it.
 
     `frame` has the columns image_id, path, label and group, in any row order, and any further ones. `classes` fixes
     the labels and their order (default: the labels found, sorted). `source` and `lines` (the line of the file that
@@ -120,7 +120,7 @@ def build_table(
     where = str(source) if source is not None else f"table {name!r}"
     if not _SAFE_NAME.fullmatch(name):
         raise TableError(
-            f"expected a data set name of letters, digits, '.', '_' and '-', but got {name!r}. "
+            f"Expected a data set name of letters, digits, '.', '_' and '-', but got {name!r}. "
             f"Give it another one, for example {safe_name(name)!r}."
         )
     missing = [column for column in COLUMNS if column not in frame.columns]

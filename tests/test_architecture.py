@@ -117,7 +117,6 @@ OWED = {
     ("pipeline.experiment.extraction", "pipeline.cli.console"),
     ("pipeline.experiment.runner", "pipeline.show.plots.runs"),
     ("pipeline.studies.grid.matrix", "pipeline.show.plots.grid"),
-    ("pipeline.studies.leakage.outcome", "pipeline.show.plots.leakage"),
 }
 """Arrows that still point up."""
 

@@ -1,4 +1,4 @@
-"""Takes the images of HAM10000 out of zip archives, and nothing else.
+"""Images of HAM10000 out of zip archives, and nothing else.
 
 An image is wanted when its file is named after an image_id of the metadata. Where it goes follows from that id and the
 part of the data set, never from the path in the archive, so no archive can write outside the folder. An archive that
@@ -30,7 +30,7 @@ class ImageArchive:
     """A zip archive on disk."""
 
     def __init__(self, path: Path):
-        """Reads the directory of the archive.
+        """Read the directory of the archive.
 
         Raises:
             ArchiveError: the file is no zip archive, or not a whole one.
@@ -71,7 +71,7 @@ class ImageArchive:
         batch: int = BATCH,
         advance: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> int:
-        """Writes the images of `image_ids` below `folder`, each whole or not at all; returns how many were written.
+        """Write the images of `image_ids` below `folder`, each whole or not at all; return the number written.
 
         An image that is there with the size and checksum that the archive gives is kept. With `consume` the archive is
         cut off as images come out, and removed after the last one.
@@ -88,14 +88,14 @@ class ImageArchive:
 
         done = written = 0
         advance(0, len(wanted))
-        for some in reversed(list(_batches(wanted, batch))) if consume else [wanted]:
+        for items in reversed(list(_batches(wanted, batch))) if consume else [wanted]:
             with zipfile.ZipFile(self.path) as archive:
-                for entry, target in some:
+                for entry, target in items:
                     written += self._unpack_one(archive, entry, target)
                     done += 1
                     advance(done, None)
             if consume:
-                self._cut(some[0][0].header_offset)
+                self._cut(items[0][0].header_offset)
         if consume:
             self.path.unlink()
         return written
@@ -142,7 +142,7 @@ class ImageArchive:
             ) from None
 
     def _cut(self, at: int) -> None:
-        """Cuts the archive off before byte `at`; it stays whole at each moment, with the entries before `at` only.
+        """Cut the archive off before byte `at`; it stays whole at each moment, with the entries before `at` only.
 
         `zipfile` writes the shorter directory at `at` and then truncates the file. Until then the old directory at the
         end of the file is in force, so the new one must not reach it: else nothing is cut.

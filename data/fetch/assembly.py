@@ -17,7 +17,7 @@ _TABLE_SUFFIXES = (".csv", ".tab", ".tsv", "")
 
 
 class Assembly:
-    """Puts the data set together in `folder`; what is not for good lies in its folder `.download`, named `work`.
+    """The data set in the making in `folder`; whatever is not for good lies in its folder `.download`, named `work`.
 
     The metadata moves into the folder last, when all images are there and can be opened: a folder with metadata is a
     whole data set.
@@ -32,7 +32,7 @@ class Assembly:
         self._metadata = self.work / "metadata.csv"
 
     def take_metadata(self, path: Path) -> bool:
-        """Takes the metadata that a CSV file or an archive has; returns whether it has any.
+        """Take the metadata that a CSV file or an archive has; return False where it has none.
 
         Raises:
             ArchiveError: the file is neither, or is damaged.
@@ -67,7 +67,7 @@ class Assembly:
         return True
 
     def take_images(self, path: Path, consume: bool) -> int:
-        """Unpacks the images of an archive that the metadata lists; returns how many were written.
+        """Unpack the images of an archive that the metadata lists; return the number written.
 
         With `consume` the archive disappears as its images come out.
 
@@ -78,7 +78,8 @@ class Assembly:
         metadata = self._metadata if self._metadata.is_file() else ham10000.find_metadata(self.folder)
         if metadata is None:
             raise DownloadError(
-                f"there is no metadata in {path.name}: give {ham10000.METADATA} as well, with --source FILE FILE ..."
+                f"Expected the metadata first, but there is none in {path.name}. Give {ham10000.METADATA} as well, "
+                "with --source FILE FILE ..."
             )
         archive = ImageArchive(path)
         image_ids = frozenset(self._table(metadata).frame["image_id"])
@@ -89,7 +90,7 @@ class Assembly:
         return written
 
     def finish(self, advice: str) -> ImageTable:
-        """Checks that every image is there and can be opened, puts the metadata in its place, and tidies up.
+        """Check that every image is there and can be opened, put the metadata in its place, and tidy up.
 
         Archives that were to be kept stay in `work`. `advice` says what to do about images that are missing.
 
@@ -98,7 +99,7 @@ class Assembly:
         """
         source = self._metadata if self._metadata.is_file() else ham10000.find_metadata(self.folder)
         if source is None:
-            raise DownloadError(f"there is no metadata in what was given: expected {ham10000.METADATA}. {advice}")
+            raise DownloadError(f"Expected {ham10000.METADATA}, but there is no metadata in what was given. {advice}")
         table = self._table(source)
         self._refuse(table.missing_files(), "did not come", advice)
         damaged = self._unreadable(table)

@@ -1,4 +1,4 @@
-"""Whether the disk has room, asked before it is too late."""
+"""A check that the disk has room, before it is too late."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ RESERVE = 100_000_000  # bytes that are left free for everything else
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raises DownloadError where the disk of `folder` has no room for `needed` more bytes."""
+    """Raise DownloadError where the disk of `folder` has no room for `needed` more bytes."""
     free = shutil.disk_usage(folder).free
     if needed > 0 and needed + RESERVE > free:
         raise DownloadError(

@@ -1,4 +1,4 @@
-"""Gets HAM10000: from Kaggle, from the Harvard Dataverse, or out of archives that are on disk."""
+"""HAM10000 from Kaggle, from the Harvard Dataverse, or out of archives that are on disk."""
 
 import zipfile
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Source(Protocol):
     """A place to fetch from."""
 
     def files(self, http: Http) -> list[RemoteFile]:
-        """What to fetch, in this order; the metadata is in the first of them."""
+        """The files to fetch, in this order; the metadata is in the first of them."""
 
 
 def download_ham10000(
@@ -38,7 +38,7 @@ def download_ham10000(
     patience: Patience | None = None,
     report: Report | None = None,
 ) -> ImageTable:
-    """Gets HAM10000 into a folder, unless it is there, and returns its image table.
+    """Download HAM10000 into a folder, unless it is there, and return its image table.
 
     A call that was killed is gone on with by the same call. What is downloaded disappears while it is unpacked, so the
     disk needs room for the larger of the archive and the images, not for both.
@@ -71,7 +71,9 @@ def download_ham10000(
             else:
                 table = _from_remote(place, assembly, Http(patience, report), keep_archives)
     except Timeout:
-        raise DownloadError(f"another download into {folder} is running: wait until it is done.") from None
+        raise DownloadError(
+            f"Expected no other download into {folder}, but one is running. Wait until it is done."
+        ) from None
     except BaseException:
         lock.unlink(missing_ok=True)
         for empty in (folder / ".download", folder)[: 1 + is_new]:
@@ -100,7 +102,7 @@ def named_source(name: str) -> Source:
 
 
 def is_complete(folder: Path, images: int = IMAGES) -> bool:
-    """Whether a folder holds all of HAM10000: the metadata and a file for each of its images."""
+    """True where a folder holds all of HAM10000: the metadata and a file for each of its images."""
     return _whole_table(folder, images) is not None
 
 
@@ -113,7 +115,7 @@ def _whole_table(folder: Path, images: int) -> ImageTable | None:
 
 
 def _from_remote(source: Source, assembly: Assembly, http: Http, keep: bool) -> ImageTable:
-    """Fetches and unpacks one file after the other; what an earlier call took is not fetched again."""
+    """Fetch and unpack one file after the other; files that an earlier call took are not fetched again."""
     to_come = [file for file in source.files(http) if not assembly.done(file.name).exists()]
     rest = sum(_rest(file, assembly.work / file.name) for file in to_come)
     require_space(assembly.folder, rest, "the download")
@@ -135,7 +137,7 @@ def _from_remote(source: Source, assembly: Assembly, http: Http, keep: bool) -> 
 
 
 def _rest(file: RemoteFile, path: Path) -> int:
-    """How many bytes of a file are still to come, as far as that is known."""
+    """Number of bytes of a file that are still to come, as far as that is known."""
     part = path.with_name(f"{path.name}.part")
     come = part.stat().st_size if part.is_file() else 0
     return 0 if path.is_file() or file.size is None else file.size - come
@@ -144,9 +146,9 @@ def _rest(file: RemoteFile, path: Path) -> int:
 def _from_files(files: Sequence[Path], assembly: Assembly) -> ImageTable:
     for path in files:
         if path.is_dir():
-            raise DownloadError(f"{path} is a folder: use it as it is, with --dataset {path}.")
+            raise DownloadError(f"Expected a file, but {path} is a folder. Use it as it is, with --dataset {path}.")
         if not path.is_file():
-            raise DownloadError(f"expected an archive or a CSV file, but there is no file {path}.")
+            raise DownloadError(f"Expected an archive or a CSV file, but there is no file {path}.")
         assembly.take_metadata(path)  # from all files before any image: it says which images are wanted
     for path in files:
         if zipfile.is_zipfile(path):

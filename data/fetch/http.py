@@ -1,4 +1,4 @@
-"""Fetches a file over HTTP so that a broken download goes on where it stopped, and a wrong one is never kept.
+"""Files over HTTP: a broken download goes on where it stopped, and a wrong one is never kept.
 
 The bytes go to `NAME.part`; beside it `NAME.part.json` remembers what the server said the file was. A later attempt,
 or a later process, asks for the rest only (RFC 9110, section 14), on the condition that the file is still the same
@@ -44,12 +44,12 @@ class RemoteFile:
 
 
 class _Changed(Interrupted):
-    """What has come so far belongs to another file than the server has now."""
+    """The bytes so far belong to another file than the server has now."""
 
 
 @dataclass
 class _Known:
-    """What the server said the file is. `tag` is a strong ETag or a date, as If-Range wants it."""
+    """The file as the server described it. `tag` is a strong ETag or a date, as If-Range wants it."""
 
     tag: str | None = None
     size: int | None = None
@@ -92,7 +92,7 @@ class Http:
         return self.session.prepare_request(requests.Request("GET", url))
 
     def fetch(self, remote: RemoteFile, path: Path) -> Path:
-        """Fetches a file to `path`, unless it is there; goes on where an earlier attempt or process stopped.
+        """Fetch a file to `path`, unless it is there; go on where an earlier attempt or process stopped.
 
         Raises:
             DownloadError: the server refuses it, too many attempts in a row brought nothing, the disk is too small, or
@@ -123,7 +123,7 @@ class Http:
         return path
 
     def _transfer(self, remote: RemoteFile, part: Path, advance: Callable[[int, int | None], None]) -> _Known:
-        """One attempt: asks for what is not there yet and appends it. Returns what the server said of the file."""
+        """Make one attempt: ask for the bytes that are lacking, append them; return the server's words on the file."""
         known = _recall(part)
         have = _size(part)
         total = remote.size if remote.size is not None else known.size
@@ -179,7 +179,7 @@ class Http:
         return self.session.send(request, timeout=TIMEOUT, **settings)
 
     def _check(self, remote: RemoteFile, part: Path, known: _Known) -> None:
-        """Raises DownloadError, and removes what came, where its size or digest is not what it should be."""
+        """Raise DownloadError, and remove the file, where its size or digest is not what it should be."""
         size, expected = _size(part), remote.size if remote.size is not None else known.size
         wrong = f"{expected:,} bytes, but {size:,} came" if _differ(size, expected) else ""
         digest = remote.digest or (Digest(*known.digest) if known.digest else None)
@@ -197,7 +197,7 @@ class Http:
 
 
 def _recall(part: Path) -> _Known:
-    """What is remembered of a file that has come in part; nothing where there is no memory, or none to trust."""
+    """Memory of a file that has come in part; empty where there is none, or none to trust."""
     try:
         return _Known(**json.loads(_memory(part).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -205,7 +205,7 @@ def _recall(part: Path) -> _Known:
 
 
 def _told(answer: requests.Response) -> _Known:
-    """What an answer says of the whole file."""
+    """The whole file as an answer describes it."""
     etag = answer.headers.get("ETag", "")
     tag = etag if etag.startswith('"') else answer.headers.get("Last-Modified")
     if answer.status_code == 206:
@@ -226,9 +226,9 @@ def _total(answer: requests.Response) -> int | None:
     return int(found[1]) if found else None
 
 
-def _differ(one: object, other: object) -> bool:
-    """Whether two things are both known and are not the same."""
-    return one is not None and other is not None and one != other
+def _differ(a: object, b: object) -> bool:
+    """True where two things are both known and are not the same."""
+    return a is not None and b is not None and a != b
 
 
 def _memory(part: Path) -> Path:

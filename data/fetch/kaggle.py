@@ -104,7 +104,7 @@ def sign_in() -> Any:
 
 
 def find_credentials() -> tuple[str, str]:
-    """Where Kaggle's client takes its credentials from ("": nowhere), and what is wrong with them as they stand."""
+    """The source of the credentials of Kaggle's client ("": none), and what is wrong with them as they stand."""
     if token := os.environ.get("KAGGLE_API_TOKEN", ""):
         empty = Path(token).is_file() and not Path(token).read_text(encoding="utf-8", errors="replace").strip()
         return "KAGGLE_API_TOKEN", f"KAGGLE_API_TOKEN names the file {token}, but that is empty" if empty else ""
@@ -150,7 +150,7 @@ def _read_config() -> tuple[dict[str, str], str]:
 
 
 def _config() -> Path:
-    """Where the client looks for kaggle.json."""
+    """Path at which the client looks for kaggle.json."""
     if folder := os.environ.get("KAGGLE_CONFIG_DIR"):
         return Path(folder) / "kaggle.json"
     old = Path("~/.kaggle").expanduser()
@@ -170,7 +170,7 @@ def _steps() -> str:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keeps the client's own hints off the screen, and standard input open: `exit()`, which it calls, closes it."""
+    """Keep the client's own hints off the screen, and standard input open: `exit()`, which it calls, closes it."""
     stdin, sys.stdin = sys.stdin, io.StringIO()
     try:
         with redirect_stdout(io.StringIO()):

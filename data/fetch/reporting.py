@@ -1,4 +1,4 @@
-"""What a download tells the outside: sentences, and how far it is."""
+"""Reports of a download to the outside: sentences, and its progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,7 +9,7 @@ Advance = Callable[[int, int | None], None]
 
 
 class Report(Protocol):
-    """Where a download says what it does."""
+    """The listener that a download tells what it does."""
 
     def say(self, sentence: str) -> None:
         """One line for the reader."""

@@ -1,4 +1,4 @@
-"""Tries again what fails for a while: a connection that is cut, a server that is busy."""
+"""New attempts at what fails for a while: a connection that is cut, a server that is busy."""
 
 import email.utils
 import time
@@ -30,7 +30,7 @@ _PASSING = {408, 425, 429}  # and all of 500 and above
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to go on trying: failures in a row, and seconds between them, which double each time."""
+    """Limits of trying again: failures in a row, and seconds between them, which double each time."""
 
     attempts: int = 7
     first_attempts: int = 3  # while there was no answer at all: then it is rarely the server that is at fault
@@ -55,7 +55,7 @@ class Attempts:
         self.answered = False
 
     def progressed(self) -> None:
-        """Something came: counting starts anew."""
+        """Start counting anew, as something came."""
         self.failures = 0
         self.answered = True
 
@@ -123,7 +123,7 @@ def _retry_after(error: Exception) -> float | None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, as a clause: the server's own words where it has some, never a link with a secret in it."""
+    """The failure as a clause: the server's own words where it has some, never a link with a secret in it."""
     text = (str(error).strip().splitlines() or [""])[0][:200]
     if isinstance(error, Interrupted):
         return text
@@ -135,7 +135,7 @@ def _reason(error: Exception) -> str:
 
 
 def _no_connection(error: Exception) -> str:
-    """Why no connection came about, as a clause; nothing where there was one."""
+    """The reason why no connection came about, as a clause; empty where there was one."""
     whole = error.args[0] if error.args else None
     if not isinstance(whole, urllib3.exceptions.MaxRetryError):
         return ""

@@ -1,4 +1,4 @@
-"""Makes an image table from a CSV file whose columns may have any names."""
+"""An image table from a CSV file whose columns may have any names."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ def read_csv_table(
     classes: Sequence[str] | None = None,
     images_in: Path | None = None,
 ) -> ImageTable:
-    """Reads the image table of a CSV file.
+    """The image table of a CSV file.
 
     `columns` maps our names (image_id, path, label, group) to the file's, where they differ. The file needs a label
     and a path or an image_id:
@@ -91,7 +91,7 @@ def _resolve(path: str, folder: Path) -> str:
 
 
 def _paths_from_ids(image_ids: Iterable[str], folder: Path) -> list[str]:
-    """Where each image is below `folder`; where there is none, the path at which it would be looked for."""
+    """The path of each image below `folder`; of an absent one, the path at which it would be looked for."""
     index: dict[str, str] = {}
     for path in find_images(folder, depth=_INDEX_DEPTH):
         index.setdefault(PurePosixPath(path).stem, path)
@@ -100,7 +100,7 @@ def _paths_from_ids(image_ids: Iterable[str], folder: Path) -> list[str]:
 
 
 def _rename(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
-    """Gives the file's columns our names; a further column that happens to have one of them gets "_in_file" added."""
+    """Give the file's columns our names; a further column that happens to have one of them gets "_in_file" added."""
     for ours, theirs in columns.items():
         if ours not in COLUMNS:
             raise TableError(f"columns: {unknown_name('column of the image table', ours, COLUMNS)}")

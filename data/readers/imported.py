@@ -27,14 +27,14 @@ _HEADER = ["image_id", "label", "group", "sha256"]
 
 @dataclass(frozen=True)
 class Terms:
-    """What whoever uses a data set must know: its licence and whom to cite, each maybe empty."""
+    """Conditions of use of a data set: its licence and whom to cite, each maybe empty."""
 
     licence: str = ""
     citation: str = ""
 
 
 def is_imported(folder: Path) -> bool:
-    """Whether a folder is a data set that came without its images."""
+    """True where a folder is a data set that came without its images."""
     return (folder / MARKER).is_file()
 
 

@@ -1,10 +1,6 @@
-"""What the seven classes look like: the typical value of each trait, and a lesion's own values drawn around it."""
-
-from __future__ import annotations
+"""The looks of the seven classes: the typical value of each trait, and a lesion's own values drawn around it."""
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import numpy as np
 
@@ -14,7 +10,7 @@ from hamcache.data.synthetic.structures import STRUCTURES
 # the dermatoscopic criteria (ABCD rule, seven-point checklist, revised pattern analysis); the values are ours,
 # chosen by eye beside real photographs.
 CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
-_TABLE: Mapping[str, tuple[float, ...]] = MappingProxyType({
+_TABLE = {
     # shape
     "radius": (2.9, 3.9, 3.5, 2.8, 3.6, 2.3, 2.6),
     "elongation":   (.30, .45, .35, .35, .45, .30, .20),
@@ -47,7 +43,7 @@ _TABLE: Mapping[str, tuple[float, ...]] = MappingProxyType({
     "scale":        (.02, .03, .20, .12, .70, .03, .08),
     "follicles":    (.01, .02, .06, .04, .55, .02, .02),
     "sun_damage":   (.12, .35, .40, .45, .65, .15, .18),
-})  # fmt: skip
+}  # fmt: skip
 
 TRAITS = tuple(_TABLE)
 
@@ -60,22 +56,18 @@ def draw_traits(rng: np.random.Generator, label: str, difficulty: float) -> dict
     not at all, at 1 by three eighths on the average and in some lesions nearly the whole way. The random draws are
     the same at every difficulty.
     """
-    own = _draw_class(rng, label)
+    typical = [_draw_trait(rng, trait, label) for trait in TRAITS]
     mimicked = rng.choice([name for name in CLASSES if name != label])
-    other = _draw_class(rng, str(mimicked))
-    share = difficulty * rng.uniform(0.1, 0.65) * rng.uniform(0.5, 1.5, len(TRAITS))
-    return {trait: float((1 - s) * own[trait] + s * other[trait]) for trait, s in zip(TRAITS, share, strict=True)}
+    other = [_draw_trait(rng, trait, mimicked) for trait in TRAITS]
+    shares = difficulty * rng.uniform(0.1, 0.65) * rng.uniform(0.5, 1.5, len(TRAITS))
+    rows = zip(TRAITS, typical, other, shares, strict=True)
+    return {trait: float((1 - share) * here + share * there) for trait, here, there, share in rows}
 
 
-def _draw_class(rng: np.random.Generator, label: str) -> dict[str, float]:
-    column = CLASSES.index(label)
-    traits = {}
-    for trait, means in _TABLE.items():
-        mean = means[column]
-        if trait == "radius":
-            traits[trait] = mean * math.exp(rng.normal(0, 0.3))
-        else:
-            # Shape and pigment vary around the mean; a structure may be plain in one lesion and absent in the next.
-            concentration = 3.0 if trait in STRUCTURES else 9.0
-            traits[trait] = float(rng.beta(concentration * mean, concentration * (1 - mean)))
-    return traits
+def _draw_trait(rng: np.random.Generator, trait: str, label: str) -> float:
+    mean = _TABLE[trait][CLASSES.index(label)]
+    if trait == "radius":
+        return mean * math.exp(rng.normal(0, 0.3))
+    # Shape and pigment vary around the mean; a structure may be plain in one lesion and absent in the next.
+    concentration = 3.0 if trait in STRUCTURES else 9.0
+    return float(rng.beta(concentration * mean, concentration * (1 - mean)))

@@ -61,16 +61,14 @@ def leakage_demo(
         extract_for(all_features(experiments), place)
     with progress_bar("training", None, "heads") as advance_to:
         try:
-            demo = demonstrate(
-                experiments,
-                place,
-                seeds=seeds,
-                jobs=jobs,
-                on_progress=advance_to,
-            )
+            demo = demonstrate(experiments, place, seeds=seeds, jobs=jobs, on_progress=advance_to)
         except KeyboardInterrupt:
             console.print("Interrupted: nothing was kept.")
             raise typer.Exit(1) from None
+    if not demo.picture.is_file():
+        from hamcache.pipeline.show.plots.leakage import plot_leakage  # imports matplotlib
+
+        plot_leakage(demo, demo.picture)
     _show(demo)
 
 
@@ -78,7 +76,8 @@ def _show(demo: LeakageDemo) -> None:
     from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.studies.leakage.outcome import in_words
 
-    metric, seeds = demo.metric, len(demo.summary["seeds"])
+    metric, count = demo.metric, len(demo.summary["seeds"])
+    seeds = f"{count} seeds" if count > 1 else "1 seed"
     on_sibling, elsewhere = (demo.rows(images).set_index("head") for images in ("sibling", "no sibling"))
     rows = []
     for row in demo.rows().to_dict("records"):
@@ -90,7 +89,7 @@ def _show(demo: LeakageDemo) -> None:
         f"Leakage on {demo.summary['dataset']}, {demo.summary['features']}: {metric} on one test set",
         ("head", "honest", "leaky", "leaky less honest", "p_holm", "where a sibling is in train", "elsewhere"),
         rows,
-        caption=f"Means of {seeds} seed{'s' * (seeds > 1)}; [95 % bootstrap interval over lesions]; p_holm is "
+        caption=f"Means of {seeds}; [95 % bootstrap interval over lesions]; p_holm is "
         "corrected for the number of heads.",
     )
     show_table(

@@ -1,1 +1,1 @@
-"""The leakage demonstration: what a careless split pretends."""
+"""The leakage demonstration: scores that a careless split pretends."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hamcache.heads.metrics import get_metric
-from hamcache.heads.scored import Scored, scored
-from hamcache.pipeline.evaluate.intervals import RESAMPLES, difference, group_weights, holm
+from hamcache.heads.scored import scored
+from hamcache.pipeline.evaluate.intervals import RESAMPLES, difference, group_weights, holm, interval
 from hamcache.pipeline.studies.leakage.outcome import IMAGES
 
 
@@ -63,25 +64,36 @@ def mean_scores(
         seed: Seed of the resamples.
     """
     filled = [images for images in sets if len(images.y)]
-    bounds = np.cumsum([0, *(len(images.y) for images in filled)])
-    plain = [{key: scored(images.y, proba) for key, proba in images.probas.items()} for images in filled]
+    groups = np.concatenate([images.groups for images in filled])
+    starts = np.cumsum([len(images.y) for images in filled])[:-1]
     chosen = [get_metric(metric, classes) for metric in metrics]
 
-    def compute(weights: np.ndarray | None) -> Scores:
+    def compute(weights: np.ndarray) -> Scores:
         of: dict[tuple[str, str, str], list[np.ndarray]] = {}
-        for images, predictors, start, end in zip(filled, plain, bounds, bounds[1:], strict=False):
-            for key, one in predictors.items():
-                drawn = one if weights is None else Scored(one.y, one.proba, weights[:, start:end])
+        for images, drawn in zip(filled, np.split(weights, starts, axis=1), strict=True):
+            for predictor, proba in images.probas.items():
+                rows = scored(images.y, proba, drawn)
                 for metric in chosen:
-                    values = metric.compute(drawn)
-                    values[drawn.total == 0] = np.nan  # a resample that has none of these images
-                    of.setdefault((images.name, key, metric.name), []).append(values)
+                    values = metric.compute(rows)
+                    values[rows.total == 0] = np.nan  # a resample that has none of these images
+                    of.setdefault((images.name, predictor, metric.name), []).append(values)
         return {name: _mean(np.stack(values)) for name, values in of.items()}
 
-    everything = np.concatenate([images.groups for images in filled])
     with np.errstate(invalid="ignore"):
-        parts = [compute(None), *(compute(weights) for weights in group_weights(everything, resamples, seed))]
+        parts = [compute(np.ones((1, len(groups)))), *map(compute, group_weights(groups, resamples, seed))]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def scores_by_seed(sets: Sequence[Images], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """The scores of each seed, by images, head and arm; those that are not defined are None."""
+    rows = []
+    for images in (images for images in sets if len(images.y)):
+        for predictor, proba in images.probas.items():
+            head, arm = predictor.split("/")
+            scores = {metric: get_metric(metric)(images.y, proba) for metric in metrics}
+            values = {metric: None if np.isnan(value) else round(value, 6) for metric, value in scores.items()}
+            rows.append({"seed": images.seed, "images": images.name, "head": head, "arm": arm, **values})
+    return rows
 
 
 def compare(scores: Scores, heads: Sequence[str], metrics: Sequence[str], lesions: int) -> pd.DataFrame:
@@ -93,26 +105,19 @@ def compare(scores: Scores, heads: Sequence[str], metrics: Sequence[str], lesion
         metrics: Names of the metrics.
         lesions: Number of lesions that were resampled.
     """
-    tables = []
-    for metric in metrics:
-        for images in IMAGES:
-            rows = []
-            for head in heads:
-                if (images, f"{head}/leaky", metric) not in scores:  # no image of this kind
-                    continue
-                pair = {arm: scores[images, f"{head}/{arm}", metric] for arm in ("honest", "leaky")}
-                row: dict[str, Any] = {"metric": metric, "images": images, "head": head}
-                for arm, values in pair.items():
-                    found = difference(values, np.zeros_like(values), lesions)
-                    row |= {arm: found.value, f"{arm}_low": found.low, f"{arm}_high": found.high}
-                gap = difference(pair["leaky"], pair["honest"], lesions)
-                row |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high, "p": gap.p_value}
-                rows.append(row)
-            table = pd.DataFrame(rows)
-            if rows:
-                table["p_holm"] = holm(list(table["p"]))
-                tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    rows: list[dict[str, Any]] = []
+    for metric, images, head in product(metrics, IMAGES, heads):
+        if (images, f"{head}/leaky", metric) in scores:  # there are images of this kind
+            honest, leaky = (scores[images, f"{head}/{arm}", metric] for arm in ("honest", "leaky"))
+            row: dict[str, Any] = {"metric": metric, "images": images, "head": head}
+            gap = difference(leaky, honest, lesions)
+            shown = {"honest": interval(honest, lesions), "leaky": interval(leaky, lesions), "gap": gap}
+            for name, found in shown.items():
+                row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+            rows.append(row | {"p": gap.p_value})
+    table = pd.DataFrame(rows)
+    table["p_holm"] = table.groupby(["metric", "images"])["p"].transform(lambda p: holm(list(p)))
+    return table
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ IMAGES = {
     "no sibling": "the other test images",
     "own": "as practised: each kind of split on a test set of its own",
 }
-"""What the rows of the table are about; in "own" the honest score is the careful split's, the leaky the careless's."""
+"""The images that rows of the table are about; in "own" the careful split is the honest one, the careless the leaky."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class LeakageDemo:
     """A finished demonstration.
 
     Attributes:
-        folder: `workspace/leakage/<data set>-<digest>`, with `leakage.csv`, `leakage.json` and `leakage.png`.
+        folder: `workspace/leakage/<data set>-<digest>`, with `leakage.csv` and `leakage.json`.
         table: One row a metric, set of images (`IMAGES`) and head: `metric, images, head, honest, honest_low,
             honest_high, leaky, leaky_low, leaky_high, gap, gap_low, gap_high, p, p_holm`. Scores are means over the
             seeds, intervals a bootstrap over lesions; `gap` is leaky less honest; `p_holm` is corrected for the heads.
@@ -55,14 +55,14 @@ class LeakageDemo:
     def sibling_share(self) -> float:
         """Share of the test images that have a sibling in the leaky train part, as in a random split of images."""
         sizes = self.summary["draws"]
-        return float(sum(one["test_with_sibling"] for one in sizes) / sum(one["test"] for one in sizes))
+        return float(sum(draw["test_with_sibling"] for draw in sizes) / sum(draw["test"] for draw in sizes))
 
     @property
     def picture(self) -> Path:
-        """The plot."""
+        """Path of its plot, which whoever asked for the demonstration draws (`show.plots.leakage`)."""
         return self.folder / "leakage.png"
 
-    def rows(self, images: str = "all", metric: str = "") -> pd.DataFrame:
+    def rows(self, images: str = "all", metric: str | None = None) -> pd.DataFrame:
         """The rows of the table about some images (`IMAGES`), by default in the objective, one a head."""
         chosen = (self.table["images"] == images) & (self.table["metric"] == (metric or self.metric))
         return self.table[chosen].drop(columns=["metric", "images"]).reset_index(drop=True)
@@ -74,16 +74,13 @@ class LeakageDemo:
 
 
 def save_demo(table: pd.DataFrame, summary: dict[str, Any], target: Path) -> LeakageDemo:
-    """Write a demonstration, with its picture, into a hidden folder that gets its name when it is whole."""
-    from hamcache.pipeline.show.plots.leakage import plot_leakage  # imports matplotlib
-
+    """Write a demonstration into a hidden folder that gets its name when it is whole."""
     folder = target.with_name(f".partial-{uuid4().hex[:12]}")
     folder.mkdir(parents=True)
     try:
         table.to_csv(folder / "leakage.csv", index=False, lineterminator="\n")
         content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
         (folder / "leakage.json").write_text(content, encoding="utf-8")
-        plot_leakage(LeakageDemo(folder, table, summary), folder / "leakage.png")
         shutil.rmtree(target, ignore_errors=True)  # what is there is not whole, or not the same
         folder.rename(target)
     finally:
@@ -106,7 +103,7 @@ def load_demo(name: str | Path, workspace: Workspace) -> LeakageDemo:
     except (OSError, ValueError) as error:
         names = ", ".join(path.name for path in _folders(workspace)) or "none"
         raise LeakageError(
-            f"expected a finished demonstration at {inside}, but {error}. Those in {workspace}: {names}; "
+            f"Expected a finished demonstration at {inside}, but {error}. Those in {workspace}: {names}; "
             "`hamcache leakage-demo` makes one."
         ) from error
 
@@ -117,15 +114,15 @@ def all_demos(workspace: Workspace) -> list[LeakageDemo]:
 
 
 def in_words(demo: LeakageDemo) -> str:
-    """What was found, in a few sentences."""
+    """The finding in a few sentences."""
     rows, metric = demo.rows(), demo.metric
     sizes = demo.summary["draws"]
-    images = round(np.mean([one["test"] for one in sizes]))
+    images = round(np.mean([draw["test"] for draw in sizes]))
     most = rows.iloc[int(np.argmax(rows["gap"].abs()))]
     sentences = [
         f"A random split of images puts another photograph of the same lesion into train for "
         f"{100 * demo.sibling_share:.0f} % of its test images ({images:,} a seed, "
-        f"{len(sizes)} seed{'s' * (len(sizes) > 1)}).",
+        f"{len(sizes)} {'seeds' if len(sizes) > 1 else 'seed'}).",
         f"With them in train, {metric} on the same test images changes by {rows['gap'].min():+.3f} to "
         f"{rows['gap'].max():+.3f}; most for {most['head']} ({most['honest']:.3f} to {most['leaky']:.3f}).",
     ]
@@ -137,4 +134,4 @@ def in_words(demo: LeakageDemo) -> str:
 
 
 def _folders(workspace: Workspace) -> list[Path]:
-    return sorted(path.parent for path in (workspace.leakage).glob("[!.]*/leakage.json"))
+    return sorted(path.parent for path in workspace.leakage.glob("[!.]*/leakage.json"))

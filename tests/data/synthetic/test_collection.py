@@ -11,8 +11,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from hamcache.data.errors import SynthesisError
 from hamcache.data.ham10000 import METADATA, read_table
-from hamcache.data.synthetic.collection import COLUMNS, PARTS, SynthesisError, _plan, class_counts, synthesize
+from hamcache.data.synthetic.collection import COLUMNS, PARTS, _plan, class_counts, synthesize
 from hamcache.data.synthetic.drawing import Lesion
 from hamcache.data.synthetic.traits import CLASSES, TRAITS, draw_traits
 

@@ -1,6 +1,7 @@
 """The leakage demonstration: it finds leakage where there is some, none where there is none, and opens no test set."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import LeakageError
 from hamcache.pipeline.evaluate.intervals import difference, holm, paired_bootstrap, resampled_scores
+from hamcache.pipeline.studies.experiments import plan
 from hamcache.pipeline.studies.leakage.gaps import Images, mean_scores
-from hamcache.pipeline.studies.leakage.measure import leakage_demo
+from hamcache.pipeline.studies.leakage.measure import demonstrate as run
 from hamcache.pipeline.studies.leakage.outcome import IMAGES, LeakageDemo, all_demos, in_words, load_demo
 
 
-def demonstrate(world, heads: list[str], features: str = "net_a", **options):
-    return leakage_demo(features, heads, dataset=str(world.csv), workspace=world.workspace, jobs=1, **options)
+def demonstrate(world, heads: list[str], features: str = "net_a", seeds: int = 5, settings: Sequence[str] = ()):
+    experiments = plan([features], heads, overrides=[f"dataset={world.csv}"], settings=settings)
+    return run(experiments, world.workspace, seeds=seeds, jobs=1)
 
 
 @pytest.fixture(scope="module")
