@@ -16,20 +16,20 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
-from hamcache.pipeline.errors import RunError, RunNotFoundError
+from hamcache.pipeline.errors import ArtefactNotFoundError, RunError
+from hamcache.pipeline.runs.artefacts import partial_folders
 from hamcache.pipeline.runs.records import (
     all_runs,
-    find_run,
     finish_run,
     list_runs,
     load_run,
     new_run_folder,
-    partial_runs,
     predictions_table,
     read_run,
     run_id,
     write_run,
 )
+from hamcache.pipeline.runs.run_index import find_run
 
 CLASSES = {"a": "Class a", "b": "Class b"}
 
@@ -68,7 +68,7 @@ def save(
 
 def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     written = save(Workspace(tmp_path))
-    run = load_run("run", tmp_path)
+    run = load_run("run", Workspace(tmp_path))
     assert run.config == config() and run.classes == ("a", "b")
     assert run.metrics == {"train": {"mcc": 0.25}, "validation": {"mcc": 0.25}}
     rng = np.random.default_rng(0)
@@ -82,10 +82,10 @@ def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_predictions_whose_column_is_named_split_are_read(tmp_path: Path) -> None:
-    path = save(tmp_path).folder / "predictions.csv"
-    written = load_run("run", tmp_path).predictions
+    path = save(Workspace(tmp_path)).folder / "predictions.csv"
+    written = load_run("run", Workspace(tmp_path)).predictions
     path.write_text(path.read_text().replace(",part,", ",split,", 1))
-    pd.testing.assert_frame_equal(load_run("run", tmp_path).predictions, written)
+    pd.testing.assert_frame_equal(load_run("run", Workspace(tmp_path)).predictions, written)
 
 
 def test_ids_and_labels_that_look_like_numbers_or_nothing_stay_text(tmp_path: Path) -> None:
@@ -126,15 +126,16 @@ def test_an_unfinished_run_is_never_seen(tmp_path: Path) -> None:
         (folder / "metrics.json").write_text("{}")
         assert all_runs(Workspace(tmp_path)) == [] and list_runs(Workspace(tmp_path)).empty
         raise ZeroDivisionError
-    assert partial_runs(Workspace(tmp_path)) == []
+    assert partial_folders(Workspace(tmp_path).runs) == []
 
 
 def test_a_process_killed_while_writing_leaves_no_run(tmp_path: Path) -> None:
     script = f"""
         import sys, time
         from pathlib import Path
+        from hamcache.data.workspace import Workspace
         from hamcache.pipeline.runs.records import new_run_folder
-        with new_run_folder(Path({str(tmp_path)!r})) as folder:
+        with new_run_folder(Workspace(Path({str(tmp_path)!r}))) as folder:
             (folder / "metrics.json").write_text("{{}}")
             print("written", flush=True)
             time.sleep(60)
@@ -148,9 +149,9 @@ def test_a_process_killed_while_writing_leaves_no_run(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert all_runs(Workspace(tmp_path)) == [] and len(partial_runs(Workspace(tmp_path))) == 1
-    with pytest.raises(RunNotFoundError):
-        load_run(".partial", tmp_path)
+    assert all_runs(Workspace(tmp_path)) == [] and len(partial_folders(Workspace(tmp_path).runs)) == 1
+    with pytest.raises(ArtefactNotFoundError):
+        load_run(".partial", Workspace(tmp_path))
     save(Workspace(tmp_path))
     assert [run.id for run in all_runs(Workspace(tmp_path))] == ["run"]
 
@@ -174,15 +175,15 @@ def test_runs_that_finish_with_the_same_name_all_stay(tmp_path: Path) -> None:
 
 def test_a_run_is_found_by_its_id_a_unique_beginning_or_its_folder(tmp_path: Path) -> None:
     save(Workspace(tmp_path), "logreg-1"), save(Workspace(tmp_path), "logreg-12"), save(Workspace(tmp_path), "mlp-1")
-    assert load_run("logreg-1", tmp_path).id == "logreg-1"
-    assert load_run("mlp", tmp_path).id == "mlp-1"
-    assert load_run(Workspace(tmp_path) / "runs" / "logreg-12", tmp_path).id == "logreg-12"
-    with pytest.raises(RunNotFoundError, match="2 runs begin with it: logreg-1, logreg-12"):
-        load_run("log", tmp_path)
-    with pytest.raises(RunNotFoundError, match="no run is named so"):
-        load_run("knn", tmp_path)
-    with pytest.raises(RunNotFoundError):
-        load_run("", tmp_path)
+    assert load_run("logreg-1", Workspace(tmp_path)).id == "logreg-1"
+    assert load_run("mlp", Workspace(tmp_path)).id == "mlp-1"
+    assert load_run(Workspace(tmp_path) / "runs" / "logreg-12", Workspace(tmp_path)).id == "logreg-12"
+    with pytest.raises(ArtefactNotFoundError, match="2 runs begin with it: logreg-1, logreg-12"):
+        load_run("log", Workspace(tmp_path))
+    with pytest.raises(ArtefactNotFoundError, match=r"nothing has that name\. There are: logreg-1, logreg-12, mlp-1"):
+        load_run("knn", Workspace(tmp_path))
+    with pytest.raises(ArtefactNotFoundError):
+        load_run("", Workspace(tmp_path))
 
 
 def test_the_latest_run_of_an_experiment_is_found_again(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_list_has_one_row_a_run_latest_first(tmp_path: Path) -> None:
     assert list(table["run"]) == ["new", "old"]
     assert list(table.columns[:8]) == ["run", "head", "features", "dataset", "policy", "seed", "finished", "seconds"]
     assert table.loc[0, "test_mcc"] == 0.25 and np.isnan(table.loc[1, "test_mcc"])
-    assert list_runs(Workspace(tmp_path) / "nowhere").empty
+    assert list_runs(Workspace(tmp_path / "nowhere")).empty
 
 
 def test_a_damaged_run_is_passed_over_with_a_warning_and_named_when_asked_for(tmp_path: Path, caplog) -> None:
@@ -214,7 +215,7 @@ def test_a_damaged_run_is_passed_over_with_a_warning_and_named_when_asked_for(tm
     (bad.folder / "metrics.json").write_text('{"train": {')
     assert [run.id for run in all_runs(Workspace(tmp_path))] == ["good"]
     assert "bad is not a whole run" in caplog.text
-    with pytest.raises(RunError, match="remove the folder"):
+    with pytest.raises(RunError, match="`hamcache runs rm` removes it"):
         read_run(bad.folder)
 
 
