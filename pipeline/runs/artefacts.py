@@ -99,7 +99,8 @@ def find(name: str | Path, workspace: Workspace, kinds: Sequence[Kind[Any]]) -> 
     nouns = f"{', '.join(others)} or {last}" if others else last
     where = ", ".join(str(kind.home(workspace)) for kind in kinds)
     if fitting:
-        reason = f"{len(fitting)} begin with it: {_shown(fitting)}"
+        called = f"{last}s" if not others else "artefacts"
+        reason = f"{len(fitting)} {called} begin with it: {_shown(fitting)}"
     else:
         reason = f"nothing has that name. There are: {_shown(known)}"
     raise ArtefactNotFoundError(
