@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hamcache.data.files import write_atomically
+from hamcache.data.files import write_text
 from hamcache.data.table import ImageTable
 
 MISSING = "missing"
@@ -90,4 +90,4 @@ def _write_memory(memory: Path, entries: dict[str, tuple[Stamp, str]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
     writer.writerows((path, *stamp, digest) for path, (stamp, digest) in sorted(entries.items()))
-    write_atomically(memory, text.getvalue())
+    write_text(memory, text.getvalue())

@@ -1,9 +1,13 @@
-"""Small jobs on files: find images, read a CSV strictly, write a text so that it is whole or absent."""
+"""Small jobs on files: find images, read a CSV strictly, write files so that they are whole or absent."""
 
 import csv
 import io
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pandas as pd
@@ -81,19 +85,63 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
     return pd.DataFrame(rows, columns=header, dtype="str"), lines
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a UTF-8 text file that is either whole or, after a kill, still the old one; makes its folder."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A hidden path to write to, which takes the place of `path` at the end, or is removed after an error.
+
+    After a kill or a power failure `path` is the old file or the new one. Its folder is made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield partial
+        flush(partial)
+        partial.replace(path)
+        flush(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file at once; see `replacing`."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by UTF-8 text at once."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file at once. Raises ValueError where the content holds NaN or an infinite number."""
+    write_text(path, json_text(content))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Replace a CSV at once; the table's index is left out."""
+    write_text(path, csv_text(table))
+
+
+def json_text(content: Any) -> str:
+    """The text of a JSON file, indented. Raises ValueError where the content holds NaN or an infinite number."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """The text of a CSV, without the table's index; lines end the same on every system."""
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, have reached the disk."""
+    if path.is_dir() and os.name == "nt":  # where a folder cannot be opened
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read_utf8(path: Path) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hamcache.data.curation import NOTHING, Curation, check_curation
 from hamcache.data.errors import LeakError, SplitError, SplitNotFoundError, some_of
-from hamcache.data.files import read_csv, write_atomically
+from hamcache.data.files import csv_text, read_csv, write_text
 from hamcache.data.nearest import unknown_name
 from hamcache.data.stratify import deal_folds, hold_out, one_image_per_group
 from hamcache.data.table import ImageTable
@@ -71,7 +71,7 @@ class Split:
         """Write a CSV that begins with "#" lines: the settings and the fingerprint."""
         header = {**self.settings, "fingerprint": self.fingerprint}
         lines = [_TITLE, *(f"# {name}: {json.dumps(value)}" for name, value in header.items())]
-        write_atomically(Path(path), "\n".join(lines) + "\n" + self.frame.to_csv(index=False, lineterminator="\n"))
+        write_text(Path(path), "\n".join(lines) + "\n" + csv_text(self.frame))
 
     @classmethod
     def load(cls, path: Path) -> "Split":

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hamcache.data import files
 from hamcache.data.errors import TableError
-from hamcache.data.files import write_atomically
 from hamcache.data.stratify import shuffled
 from hamcache.data.table import ImageTable
 
@@ -48,7 +48,7 @@ def write_csv(table: ImageTable, path: Path) -> None:
         Path(image).relative_to(folder).as_posix() if Path(image).is_relative_to(folder) else image
         for image in table.frame["path"]
     ]
-    write_atomically(path, table.frame.assign(path=paths).to_csv(index=False, lineterminator="\n"))
+    files.write_csv(path, table.frame.assign(path=paths))
 
 
 def _shares(groups: pd.DataFrame, images: int) -> dict[str, int]:

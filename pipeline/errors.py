@@ -17,16 +17,16 @@ class RunError(PipelineError, ValueError):
     """A run that cannot be made, read or found again as it was written."""
 
 
-class RunNotFoundError(PipelineError, FileNotFoundError):
-    """No finished run has this id, or several begin with it."""
+class ArtefactNotFoundError(PipelineError, FileNotFoundError):
+    """No run, sweep or grid has this id, or several begin with it."""
+
+
+class ArtefactInUseError(PipelineError, BlockingIOError):
+    """A run, sweep or grid that another process is writing."""
 
 
 class GridError(PipelineError, ValueError):
     """A grid that cannot be read as it was written."""
-
-
-class GridNotFoundError(PipelineError, FileNotFoundError):
-    """No grid has this id, or several begin with it."""
 
 
 class ComparisonError(PipelineError, ValueError):

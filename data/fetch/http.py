@@ -20,7 +20,7 @@ from hamcache.data.fetch.checksums import Digest, digest_in, digest_of
 from hamcache.data.fetch.disk_space import require_space
 from hamcache.data.fetch.reporting import Report, Silence
 from hamcache.data.fetch.retry import FAILURES, Attempts, Interrupted, Patience
-from hamcache.data.files import write_atomically
+from hamcache.data.files import write_text
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = (20, 60)  # seconds to connect, and between two pieces of an answer
@@ -154,7 +154,7 @@ class Http:
                 )
             told.digest = told.digest or (known.digest if have else None)
             if not have:
-                write_atomically(_memory(part), json.dumps(asdict(told)))
+                write_text(_memory(part), json.dumps(asdict(told)))
             total = told.size if told.size is not None else remote.size
             if total is not None:
                 require_space(part.parent, total - have, remote.name)

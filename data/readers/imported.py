@@ -16,7 +16,7 @@ import pandas as pd
 
 from hamcache.data.digests import MISSING
 from hamcache.data.errors import TableError, some_of
-from hamcache.data.files import write_atomically
+from hamcache.data.files import write_text
 from hamcache.data.readers.csv_table import read_csv_table
 from hamcache.data.table import ImageTable
 
@@ -101,7 +101,7 @@ def write_imported(folder: Path, table: ImageTable, terms: Terms) -> None:
     for name, text in table_files(table, table.digests, terms).items():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_atomically(path, text)
+            write_text(path, text)
 
 
 def _about(folder: Path) -> dict:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hamcache.data.errors import SynthesisError
-from hamcache.data.files import write_atomically
+from hamcache.data.files import write_text
 from hamcache.data.ham10000 import METADATA
 from hamcache.data.synthetic.drawing import Lesion, keyed_generator
 
@@ -125,7 +125,7 @@ def synthesize(
             pool.shutdown(cancel_futures=True)
             raise
     rows = [(f"SYN_{each.number:07d}", name, each.label, *each[3:]) for each in plan for name in each.image_ids]
-    write_atomically(folder / METADATA, "".join(",".join(row) + "\n" for row in (COLUMNS, *rows)))
+    write_text(folder / METADATA, "".join(",".join(row) + "\n" for row in (COLUMNS, *rows)))
     return folder
 
 

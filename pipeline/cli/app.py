@@ -12,6 +12,7 @@ import sys
 import typer
 
 from hamcache.pipeline.cli import (
+    artefacts,
     audit,
     cache,
     data,
@@ -54,6 +55,8 @@ app.command()(zoo.hybrids)
 app.command()(sweep.sweep)
 app.command()(grid.grid)
 app.add_typer(runs.app, name="runs")
+app.add_typer(artefacts.sweeps, name="sweeps")
+app.add_typer(artefacts.grids, name="grids")
 app.command()(runs.compare)
 app.command()(report.report)
 app.command()(predict.predict)

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hamcache.heads.metrics import get_metric
-from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED, Trial
+from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED
 from hamcache.pipeline.studies.sweeps.space import Point, words
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
+from hamcache.pipeline.studies.sweeps.trial_table import Trial
 from hamcache.pipeline.studies.sweeps.watch import Watcher
 
 SHOWN = 6

@@ -60,6 +60,7 @@ def predict(
     place = options.place(workspace, features_url)
     form = _form(form, out)  # wrong usage is told before anything heavy is loaded
 
+    from hamcache.data.files import write_text
     from hamcache.pipeline.cli.console import console, errors, progress_bar
     from hamcache.pipeline.errors import PredictionError
     from hamcache.pipeline.evaluate import DISCLAIMER
@@ -99,8 +100,7 @@ def predict(
         text = tables.as_json(predictor, predictions, fitted, raw, notes)
     say = partial((errors if form and out is None else console).print, highlight=False, markup=False, soft_wrap=True)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        write_text(out, text)
     if form and out is None:
         sys.stdout.write(text)
     else:

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli.artefacts import add_rm, runs_kind
 
-app = typer.Typer(help="List runs; `runs show RUN` for one, `runs plot` to draw them.")
+app = typer.Typer(help="List runs; `runs show RUN` for one, `runs plot` to draw them, `runs rm` to remove some.")
+add_rm(app, "runs", runs_kind)
 SHOWN = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
 
 
@@ -27,6 +29,7 @@ def runs(
     place = options.place(workspace)
     if context.invoked_subcommand:
         return
+    from hamcache.data.files import write_csv
     from hamcache.data.nearest import unknown_name
     from hamcache.heads.errors import MetricError
     from hamcache.heads.metrics import METRICS
@@ -48,8 +51,7 @@ def runs(
     best_first = sort in METRICS and METRICS[sort].higher_is_better
     table = table.sort_values(column, ascending=not best_first, na_position="last")
     if csv:
-        csv.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(csv, index=False)
+        write_csv(csv, table)
     # The features stand in the run's id, and in full in the CSV.
     columns = ["run", "head", "dataset", "seed", *(f"{part}_{name}" for name in SHOWN), "seconds"]
     if column not in columns:
@@ -126,6 +128,7 @@ def compare(
 ) -> None:
     """Compare runs on the same images: paired bootstrap over lesions, Holm's correction for many pairs."""
     place = options.place(workspace)
+    from hamcache.data.files import write_csv
     from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.evaluate.compare import compare_runs
     from hamcache.pipeline.runs.records import PARTS, load_run
@@ -142,8 +145,7 @@ def compare(
         f"{found.images:,} images of {found.groups:,} lesions; intervals: 95 %, {resamples:,} resamples of lesions."
     )
     if csv:
-        csv.parent.mkdir(parents=True, exist_ok=True)
-        found.pairs.to_csv(csv, index=False)
+        write_csv(csv, found.pairs)
         console.print(f"Wrote {csv}")
 
 

@@ -59,6 +59,7 @@ def zoo(
 ) -> None:
     """Train every head on every feature set, in parallel, into one leaderboard; finished heads are not run again."""
     place = options.place(workspace, features_url)
+    from hamcache.data.files import write_csv
     from hamcache.pipeline.cli.console import console
     from hamcache.pipeline.show.plots.boards import plot_zoo
     from hamcache.pipeline.studies.experiments import plan, run_all
@@ -83,7 +84,7 @@ def zoo(
     )
     board, chance = _leaderboard(outcomes)
     target = csv or _default_csv("zoo", experiments, place)
-    _save(board, target)
+    write_csv(target, board)
     picture = target.with_suffix(".png")
     metric, title = experiments[0].config.objective, _title(experiments)
     plot_zoo(_by_name(board, outcomes), metric, chance, picture, title)
@@ -117,6 +118,7 @@ def hybrids(
     place = options.place(workspace, features_url)
     import pandas as pd
 
+    from hamcache.data.files import write_csv
     from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.show.plots.boards import plot_hybrids
     from hamcache.pipeline.studies.experiments import head_of, plan, run_all
@@ -147,8 +149,8 @@ def hybrids(
     adds = {part: what_each_adds(runs, names, metric, part) for part in ("validation", *["test"] * test)}
     target = csv or _default_csv("hybrids", experiments, place)
     picture, beside = target.with_suffix(".png"), target.with_name(f"{target.stem}-adds.csv")
-    _save(board, target)
-    _save(pd.concat(adds.values()), beside)
+    write_csv(target, board)
+    write_csv(beside, pd.concat(adds.values()))
     plot_hybrids(_by_name(board, outcomes), adds["validation"], metric, chance, picture, title)
     _show(board, outcomes, title)
     for part, frame in adds.items():
@@ -275,11 +277,6 @@ def _default_csv(folder: str, experiments: list[Experiment], workspace: Workspac
     from hamcache.pipeline.studies.experiments import name_of
 
     return workspace / folder / f"{name_of(experiments)}.csv"
-
-
-def _save(frame: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(path, index=False)
 
 
 def plain_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:

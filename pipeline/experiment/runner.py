@@ -29,7 +29,6 @@ from hamcache.pipeline.experiment.tau import adjust_heads
 from hamcache.pipeline.runs.provenance import fingerprint, net_identity, summary, versions
 from hamcache.pipeline.runs.records import (
     Run,
-    find_run,
     finish_run,
     new_run_folder,
     predictions_table,
@@ -37,6 +36,7 @@ from hamcache.pipeline.runs.records import (
     run_id,
     write_run,
 )
+from hamcache.pipeline.runs.run_index import find_run
 
 MELANOMA = "mel"
 

@@ -1,11 +1,12 @@
-"""What killed processes left behind in a workspace, beside the feature stores (those are `cache.catalogue`'s)."""
+"""Leftovers of killed processes in a workspace, beside the feature stores (those are `cache.catalogue`'s)."""
 
 import shutil
 from pathlib import Path
 
 from hamcache.cache.catalogue import Leftover
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.runs.records import abandoned_runs, all_runs, lock_of
+from hamcache.pipeline.runs.artefacts import abandoned_folders, lock_of
+from hamcache.pipeline.runs.records import all_runs
 
 
 def workspace_leftovers(workspace: Workspace, *, everything: bool = False) -> list[Leftover]:
@@ -19,21 +20,29 @@ def workspace_leftovers(workspace: Workspace, *, everything: bool = False) -> li
     Returns:
         Paths relative to the workspace, with their bytes and why nothing needs them.
     """
-    found = dict.fromkeys(abandoned_runs(workspace), "a run whose process died")
+    homes = {
+        "run": workspace.runs,
+        "sweep": workspace.sweeps,
+        "grid": workspace.grids,
+        "demonstration": workspace.leakage,
+    }
+    reasons = {
+        folder: f"a {noun} whose process died" for noun, home in homes.items() for folder in abandoned_folders(home)
+    }
     finished = {str(run.provenance.get("fingerprint", ""))[:16] for run in all_runs(workspace)}
-    for folder in sorted((workspace.checkpoints).glob("*/")):
+    for folder in sorted(workspace.checkpoints.glob("*/")):
         if folder.name in finished:
-            found[folder] = "checkpoints of a training that was finished"
+            reasons[folder] = "checkpoints of a training that was finished"
         elif everything:
-            found[folder] = "checkpoints: a training that was killed would start anew"
+            reasons[folder] = "checkpoints: a training that was killed would start anew"
     if everything:
-        for folder in sorted((workspace.decoded).glob("*/")):
-            found[folder] = "decoded images: made again when a net is trained"
-    return [Leftover(str(path.relative_to(workspace.path)), _size(path), why) for path, why in found.items()]
+        for folder in sorted(workspace.decoded.glob("*/")):
+            reasons[folder] = "decoded images: made again when a net is trained"
+    return [Leftover(str(path.relative_to(workspace.path)), _size(path), why) for path, why in reasons.items()]
 
 
 def remove_leftover(workspace: Workspace, leftover: Leftover) -> None:
-    """Free one of them."""
+    """Delete a leftover folder."""
     folder = workspace.path / leftover.path
     shutil.rmtree(folder, ignore_errors=True)
     lock_of(folder).unlink(missing_ok=True)

@@ -5,34 +5,30 @@ way leaves nothing that looks like a run.
 """
 
 import json
-import logging
 import re
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
+from hamcache.data.files import csv_text, json_text
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import majority_baseline
 from hamcache.pipeline.config.overrides import read_yaml
 from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
-from hamcache.pipeline.errors import RunError, RunNotFoundError
+from hamcache.pipeline.errors import RunError
+from hamcache.pipeline.runs.artefacts import Kind, give_name, new_folder
 
 PARTS = ("train", "validation", "test")
-_PARTIAL = ".partial-"
-_LOCK = ".lock"
 _OLD_COLUMNS = {"split": "part"}  # of `predictions.csv`, as it was written until version 0.1
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +92,10 @@ class Run:
         if rows.empty:
             parts = sorted(set(self.predictions["part"]))
             hint = " Train again with --test to open the test set." if name == "test" else ""
-            raise RunError(f"run {self.id} has no {name!r} predictions, only {', '.join(parts)}.{hint}")
+            raise RunError(
+                f"Expected predictions of {name}, got a run that has no {name!r} predictions, only "
+                f"{', '.join(parts)}: {self.id}.{hint}"
+            )
         return rows.sort_values("image_id", ignore_index=True)
 
     def labels(self, name: str) -> np.ndarray:
@@ -125,21 +124,9 @@ def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[
     return table.assign(**{f"p_{label}": proba[:, code] for code, label in enumerate(classes)})
 
 
-@contextmanager
-def new_run_folder(workspace: Workspace) -> Iterator[Path]:
-    """An empty hidden folder to write a run into; removed at the end unless `finish_run` has renamed it.
-
-    A lock beside it is held meanwhile, which the operating system frees when the process dies.
-    """
-    folder = workspace.runs / f"{_PARTIAL}{uuid.uuid4().hex[:12]}"
-    folder.mkdir(parents=True)
-    lock = lock_of(folder)
-    try:
-        with FileLock(lock):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
+def new_run_folder(workspace: Workspace) -> AbstractContextManager[Path]:
+    """An empty hidden folder to write a run into; removed at the end unless `finish_run` has renamed it."""
+    return new_folder(workspace.runs)
 
 
 def write_run(
@@ -157,30 +144,22 @@ def write_run(
     `classes` maps each class, in code order, to its readable name.
     """
     columns = list(dict.fromkeys(key for row in history for key in row)) or ["epoch"]
-    (folder / "config.yaml").write_text(resolved_yaml(config), encoding="utf-8")
-    _write_json(folder / "metrics.json", metrics)
-    _write_json(folder / "provenance.json", provenance)
-    _write_json(
-        folder / "classes.json", [{"code": i, "class": k, "name": v} for i, (k, v) in enumerate(classes.items())]
-    )
-    predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
-    pd.DataFrame(history, columns=columns).to_csv(folder / "history.csv", index=False, lineterminator="\n")
+    named = [{"code": code, "class": label, "name": name} for code, (label, name) in enumerate(classes.items())]
+    texts = {
+        "config.yaml": resolved_yaml(config),
+        "metrics.json": json_text(metrics),
+        "provenance.json": json_text(provenance),
+        "classes.json": json_text(named),
+        "predictions.csv": csv_text(predictions),
+        "history.csv": csv_text(pd.DataFrame(history, columns=columns)),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")  # `finish_run` brings all of it to the disk
 
 
 def finish_run(folder: Path, run_id: str) -> Run:
     """Give a written folder its name: from here on it is a run. A taken name gets `-2`, `-3` and so on."""
-    for number in range(1, 1000):
-        target = folder.parent / (run_id if number == 1 else f"{run_id}-{number}")
-        if target.exists():
-            continue
-        try:
-            folder.rename(target)
-        except OSError:  # another process took the name in between
-            if not target.exists():
-                raise
-            continue
-        return read_run(target)
-    raise RunError(f"{folder.parent} holds a thousand runs named {run_id}; remove some")
+    return read_run(give_name(folder, run_id))
 
 
 def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
@@ -225,53 +204,18 @@ def read_run(folder: Path) -> Run:
         return Run(folder, metrics, provenance, tuple(entry["class"] for entry in classes))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(
-            f"{folder} is not a whole run ({error}); remove the folder, or train again to replace it"
+            f"Expected a finished run, but {folder} is not a whole run ({error}). "
+            "`hamcache runs rm` removes it; train again to replace it."
         ) from error
 
 
-def all_runs(workspace: Workspace) -> list[Run]:
-    """Every finished run, oldest first; folders that are no run are passed over with a warning."""
-    runs = []
-    for folder in sorted(workspace.runs.glob("*/")):
-        if folder.name.startswith("."):
-            continue
-        try:
-            runs.append(read_run(folder))
-        except RunError as error:
-            _log.warning("%s", error)
-    return sorted(runs, key=lambda run: (str(run.provenance.get("finished", "")), run.id))
+def by_age(run: Run) -> tuple[str, str]:
+    """Sort key of runs, the oldest first."""
+    return str(run.provenance.get("finished", "")), run.id
 
 
-def load_run(run: str | Path, workspace: Workspace) -> Run:
-    """The run with this id, with an id that begins like this, or in this folder.
-
-    Raises:
-        RunNotFoundError: No run fits, or several do.
-    """
-    folders = {folder.name: folder for folder in sorted(workspace.runs.glob("*/")) if folder.name[0] != "."}
-    name = str(run)
-    if name in folders:
-        return read_run(folders[name])
-    if Path(name).is_dir() and (Path(name) / "metrics.json").is_file():
-        return read_run(Path(name))
-    fitting = [folder for folder in folders if name and folder.startswith(name)]
-    if len(fitting) == 1:
-        return read_run(folders[fitting[0]])
-    found = f"{len(fitting)} runs begin with it: {', '.join(fitting[:5])}" if fitting else "no run is named so"
-    raise RunNotFoundError(
-        f"expected the id of one run in {workspace.runs}, got {name!r}: {found}. "
-        "`hamcache runs` lists them; a beginning that only one id has is enough."
-    )
-
-
-def find_run(workspace: Workspace, fingerprint: str, *, test: bool = False) -> Run | None:
-    """The latest run with this `provenance.fingerprint`; with `test`, the latest that opened the test set."""
-    fitting = [
-        run
-        for run in all_runs(workspace)
-        if run.provenance.get("fingerprint") == fingerprint and ("test" in run.metrics or not test)
-    ]
-    return fitting[-1] if fitting else None
+RUNS = Kind("run", attrgetter("runs"), "metrics.json", read_run, by_age, "`hamcache runs` lists runs.")
+all_runs, load_run = RUNS.all, RUNS.load
 
 
 def list_runs(workspace: Workspace) -> pd.DataFrame:
@@ -286,32 +230,3 @@ def list_runs(workspace: Workspace) -> pd.DataFrame:
     columns = ["run", "head", "features", "dataset", "policy", "seed", "finished", "seconds"]
     table = pd.DataFrame(rows)
     return table.reindex(columns=[*columns, *(c for c in table.columns if c not in columns)])
-
-
-def partial_runs(workspace: Workspace) -> list[Path]:
-    """Folders of runs that are being written, or were when their process died."""
-    return sorted(workspace.runs.glob(f"{_PARTIAL}*/"))
-
-
-def abandoned_runs(workspace: Workspace) -> list[Path]:
-    """Those of `partial_runs` whose process died."""
-    return [folder for folder in partial_runs(workspace) if not _is_locked(lock_of(folder))]
-
-
-def lock_of(folder: Path) -> Path:
-    """The lock that is held while a run is written into this folder."""
-    return folder.with_name(folder.name + _LOCK)
-
-
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -27,7 +27,8 @@ from hamcache.pipeline.evaluate.compare import leaderboard
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import parts_of
 from hamcache.pipeline.experiment.runner import identify, make_splits, run_experiment
-from hamcache.pipeline.runs.records import Run, all_runs
+from hamcache.pipeline.runs.records import Run
+from hamcache.pipeline.runs.run_index import find_run
 from hamcache.pipeline.studies.parallel import in_processes, jobs_that_fit
 
 COPIES = 6
@@ -221,13 +222,14 @@ def _finished(
     experiments: Sequence[Experiment], splits: Splits, workspace: Workspace, inputs: Inputs, test: bool
 ) -> dict[int, Run]:
     """The latest finished run of each experiment that has one."""
-    known = {run.provenance.get("fingerprint"): run for run in all_runs(workspace) if not test or "test" in run.metrics}
-    found = {}
-    for number, one in enumerate(experiments):
-        identity = identify(one.config, inputs, splits[one.config.seed, one.config.split])
-        if identity["fingerprint"] in known:
-            found[number] = replace(known[identity["fingerprint"]], reused=True)
-    return found
+    finished = {}
+    for number, experiment in enumerate(experiments):
+        config = experiment.config
+        identity = identify(config, inputs, splits[config.seed, config.split])
+        run = find_run(workspace, identity["fingerprint"], test=test)
+        if run is not None:
+            finished[number] = replace(run, reused=True)
+    return finished
 
 
 def _load(configs: Sequence[ExperimentConfig], splits: Splits, inputs: Inputs, test: bool) -> int:

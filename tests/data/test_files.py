@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hamcache.data.errors import TableError
-from hamcache.data.files import find_images, write_atomically
+from hamcache.data.files import find_images, write_text
 
 
 def test_images_are_found_by_their_suffix_in_any_case(tmp_path: Path) -> None:
@@ -32,8 +32,8 @@ def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
-    write_atomically(path, "old")
+    write_text(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \udcff")
+        write_text(path, "new \udcff")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -18,7 +18,7 @@ from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import apply_view, draw_view
 from hamcache.lab import Lab, find_workspace
 from hamcache.pipeline.cli.app import app
-from hamcache.pipeline.errors import ConfigError, RunNotFoundError
+from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError
 
 NET = "random/test_resnet.r160_in1k"
 
@@ -144,7 +144,7 @@ def test_runs_are_compared_by_name_or_as_they_are(world, lab: Lab) -> None:
     assert (pair["run"], pair["other"], pair["difference"]) == (a.id, b.id, pytest.approx(gap))
     board = lab.leaderboard(a.id, b)
     assert sorted(board["run"]) == sorted([a.id, b.id, "majority baseline"]) and board["mcc"].iloc[-1] == 0
-    with pytest.raises(RunNotFoundError):
+    with pytest.raises(ArtefactNotFoundError):
         lab.leaderboard("nobody")
 
 

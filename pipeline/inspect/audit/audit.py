@@ -16,7 +16,7 @@ from hamcache.cache.quarantine import Quarantine
 from hamcache.data.curation import NOTHING, Curation, curate
 from hamcache.data.digests import file_digests
 from hamcache.data.errors import SplitError
-from hamcache.data.files import write_atomically
+from hamcache.data.files import csv_text, write_json, write_text
 from hamcache.data.splits import Split, make_split
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
@@ -261,10 +261,10 @@ def write_audit(found: Audit, folder: Path) -> list[Path]:
         EXCLUDE: found.exclusions,
         MERGE_GROUPS: found.merges,
     }
-    texts = {name: table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
+    texts = {name: csv_text(table) for name, table in tables.items()}
     kept = _keep_edited(folder, texts)
     for name, text in texts.items():
-        write_atomically(folder / name, text)
+        write_text(folder / name, text)
     summary = {
         "dataset": found.table.name,
         "images": len(found.table),
@@ -284,7 +284,7 @@ def write_audit(found: Audit, folder: Path) -> list[Path]:
         "versions": versions(),
         "written": {name: _sha256(texts[name]) for name in (EXCLUDE, MERGE_GROUPS)},
     }
-    write_atomically(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_json(folder / "summary.json", summary)
     return kept
 
 

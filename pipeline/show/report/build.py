@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from hamcache.data.files import write_atomically
+from hamcache.data.files import write_text
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.intervals import RESAMPLES
 from hamcache.pipeline.runs.records import Run
@@ -80,7 +80,7 @@ def build_report(
         on_progress: Told how far it is.
 
     Raises:
-        RunNotFoundError: A name is that of nothing, or the workspace has no runs.
+        ArtefactNotFoundError: A name is that of nothing, or the workspace has no runs.
         RunError: None of the runs can be shown, for example because none has opened the test set.
         MetricError: Nobody has defined the metric.
     """
@@ -125,7 +125,7 @@ def build_report(
         made=datetime.now().strftime("%-d %B %Y, %H:%M"),
     )
     path = Path(out) if out is not None else workspace.path / "report.html"
-    write_atomically(path, page)
+    write_text(path, page)
     return Report(
         path, path.stat().st_size, len(board.rows), chosen.left_out | board.left_out, perf_counter() - started
     )

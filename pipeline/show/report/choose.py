@@ -1,25 +1,27 @@
-"""What a report is about: the runs, sweeps and grids that were named, or all of a workspace."""
+"""Subjects of a report: the runs, sweeps and grids that were named, or all of a workspace."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.errors import PipelineError, RunError, RunNotFoundError
-from hamcache.pipeline.runs.records import Run, read_run
+from hamcache.pipeline.errors import ArtefactNotFoundError, PipelineError
+from hamcache.pipeline.runs.artefacts import Kind, find
+from hamcache.pipeline.runs.records import RUNS, Run
 
 if TYPE_CHECKING:
     from hamcache.pipeline.studies.grid.matrix import Grid
     from hamcache.pipeline.studies.sweeps.results import Sweep
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """What the page shows.
+    """Contents of the page.
 
     Attributes:
         runs: Those named, those of the grids' cells, and those that the sweeps ended with; each once.
@@ -40,72 +42,47 @@ def choose(names: Sequence[str], workspace: Workspace) -> Chosen:
     Without names, everything in the workspace is chosen.
 
     Raises:
-        RunNotFoundError: A name is that of nothing, or of several; or the workspace has no runs.
+        ArtefactNotFoundError: A name is that of nothing, or of several; or the workspace has no runs.
     """
-    from hamcache.pipeline.studies.grid.matrix import all_grids
-    from hamcache.pipeline.studies.sweeps.results import all_sweeps
+    from hamcache.pipeline.studies.grid.matrix import GRIDS
+    from hamcache.pipeline.studies.sweeps.results import SWEEPS
 
+    kinds: list[Kind[Any]] = [RUNS, SWEEPS, GRIDS]
     left_out: dict[str, str] = {}
-    sweeps = {
-        sweep.id: sweep
-        for sweep in all_sweeps(workspace)
-        if _reads(sweep.id, partial(_tables_of_sweep, sweep), left_out)
-    }
-    grids = {
-        grid.id: grid for grid in all_grids(workspace) if _reads(grid.id, partial(_tables_of_grid, grid), left_out)
-    }
-    folders = {path.name: path for path in sorted(workspace.runs.glob("*/")) if path.name[0] != "."}
     if names:
-        found = [_find(Path(name).name, [folders, sweeps, grids], workspace) for name in names]
-        sweeps = {name: sweeps[name] for name in found if name in sweeps}
-        grids = {name: grids[name] for name in found if name in grids}
-        wanted = [name for name in found if name not in sweeps and name not in grids]
-        wanted += [sweep.final_run for sweep in sweeps.values() if sweep.final_run]
-        wanted += [str(run) for grid in grids.values() for run in grid.cells["run"] if str(run)]
-        left_out = {name: why for name, why in left_out.items() if name in found}
-        folders = {name: folders.get(name, workspace.runs / name) for name in wanted}
+        found = [find(name, workspace, kinds) for name in names]
+    else:
+        found = [(kind, folder) for kind in kinds for folder in kind.folders(workspace)]
+
+    def whole(kind: Kind[T], tables: Callable[[T], object]) -> list[T]:
+        artefacts = _whole(kind, [folder for of, folder in found if of is kind], tables, left_out)
+        return artefacts if names else sorted(artefacts, key=kind.order)
+
+    sweeps, grids = whole(SWEEPS, _tables_of_sweep), whole(GRIDS, _tables_of_grid)
+    folders = {folder.name: folder for kind, folder in found if kind is RUNS}
+    if names:
+        wanted = [sweep.final_run for sweep in sweeps if sweep.final_run]
+        wanted += [str(run) for grid in grids for run in grid.cells["run"] if str(run)]
+        folders = {run: workspace.runs / run for run in wanted} | folders
     if not folders:
-        raise RunNotFoundError(
-            f"expected runs to report on in {workspace}, got none. Make one with `hamcache train`, or many with "
+        raise ArtefactNotFoundError(
+            f"Expected runs to report on in {workspace}, got none. Make one with `hamcache train`, or many with "
             "`hamcache zoo`."
         )
-    runs = _readable(folders.values(), left_out)
-    return Chosen(runs, list(sweeps.values()), list(grids.values()), left_out)
+    return Chosen(_whole(RUNS, folders.values(), lambda run: None, left_out), sweeps, grids, left_out)
 
 
-def _find(name: str, known: Sequence[Iterable[str]], workspace: Workspace) -> str:
-    """The one id that a name stands for."""
-    ids = [one for some in known for one in some]
-    if name in ids:
-        return name
-    fitting = [one for one in ids if name and one.startswith(name)]
-    if len(fitting) == 1:
-        return fitting[0]
-    what = f"{len(fitting)} begin with it: {', '.join(fitting[:5])}" if fitting else "nothing is named so"
-    raise RunNotFoundError(
-        f"expected the id of a run, sweep or grid in {workspace}, got {name!r}: {what}. `hamcache runs` lists the "
-        "runs; a beginning that only one id has is enough."
-    )
-
-
-def _readable(folders: Iterable[Path], left_out: dict[str, str]) -> list[Run]:
-    runs = []
+def _whole(kind: Kind[T], folders: Iterable[Path], tables: Callable[[T], object], left_out: dict[str, str]) -> list[T]:
+    """The artefacts in some folders whose `tables`, too, can be read; the others are left out, with the reason."""
+    artefacts = []
     for folder in folders:
         try:
-            runs.append(read_run(folder))
-        except RunError as error:
-            left_out[folder.name] = str(error)
-    return runs
-
-
-def _reads(name: str, read: Callable[[], object], left_out: dict[str, str]) -> bool:
-    """Whether the tables of a sweep or grid can be read; where not, it is left out."""
-    try:
-        read()
-    except (PipelineError, OSError, ValueError, KeyError) as error:
-        left_out[name] = f"it cannot be read: {' '.join(str(error).split())}"
-        return False
-    return True
+            artefact = kind.read(folder)
+            tables(artefact)
+            artefacts.append(artefact)
+        except (PipelineError, OSError, ValueError, KeyError) as error:
+            left_out[folder.name] = f"it cannot be read: {' '.join(str(error).split())}"
+    return artefacts
 
 
 def _tables_of_sweep(sweep: Sweep) -> object:

@@ -7,30 +7,30 @@ same scores as a table) and `heatmap.png`. The same cells give the same id, so a
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hamcache.data.files import write_atomically
+from hamcache.data.files import write_csv, write_json
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
-from hamcache.pipeline.errors import GridError, GridNotFoundError
+from hamcache.pipeline.errors import GridError
 from hamcache.pipeline.evaluate.compare import leaderboard
+from hamcache.pipeline.runs.artefacts import Kind
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.studies.experiments import Outcome
 from hamcache.pipeline.studies.grid.cell_scores import MEAN, grid_scores
 from hamcache.pipeline.studies.grid.cells import Cell
 
 SETTINGS, CELLS, SCORES, MATRIX, HEATMAP = "grid.json", "cells.csv", "scores.csv", "matrix.csv", "heatmap.png"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,14 +160,14 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Wor
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    _write_table(_cells_table(cells, outcomes, metric, parts), grid.folder / CELLS)
-    _write_table(_scores_table(scored, metric, parts), grid.folder / SCORES)
+    write_csv(grid.folder / CELLS, _cells_table(cells, outcomes, metric, parts))
+    write_csv(grid.folder / SCORES, _scores_table(scored, metric, parts))
     matrices = pd.concat({part: grid.matrix(part, means=True) for part in parts}, names=["part"])
-    _write_table(matrices.reset_index(), grid.folder / MATRIX)
+    write_csv(grid.folder / MATRIX, matrices.reset_index())
     from hamcache.pipeline.show.plots.grid import plot_grid  # imports matplotlib: only where something is drawn
 
     plot_grid(grid, grid.folder / HEATMAP)
-    write_atomically(grid.folder / SETTINGS, json.dumps(grid.settings, indent=2, allow_nan=False) + "\n")
+    write_json(grid.folder / SETTINGS, grid.settings)
     return grid
 
 
@@ -183,40 +183,18 @@ def read_grid(folder: Path) -> Grid:
         if absent:
             raise ValueError(f"{SETTINGS} lacks {', '.join(sorted(absent))}")
     except (OSError, ValueError, AttributeError) as error:
-        raise GridError(f"{folder} is not a whole grid ({error}); run `hamcache grid` again to replace it") from error
+        raise GridError(
+            f"Expected a grid, but {folder} is not a whole grid ({error}). Run `hamcache grid` again to replace it."
+        ) from error
     return Grid(folder, settings)
 
 
-def all_grids(workspace: Workspace) -> list[Grid]:
-    """Every grid, oldest first; folders that are none are passed over with a warning."""
-    grids = []
-    for folder in sorted(workspace.grids.glob("*/")):
-        try:
-            grids.append(read_grid(folder))
-        except GridError as error:
-            _log.warning("%s", error)
-    return sorted(grids, key=lambda grid: (str(grid.settings.get("finished", "")), grid.id))
+def _by_age(grid: Grid) -> tuple[str, str]:
+    return str(grid.settings.get("finished", "")), grid.id
 
 
-def load_grid(name: str | Path, workspace: Workspace) -> Grid:
-    """The grid with this id, with an id that begins like this, or in this folder.
-
-    Raises:
-        GridNotFoundError: No grid fits, or several do.
-    """
-    folders = {folder.name: folder for folder in sorted(workspace.grids.glob("*/"))}
-    if str(name) in folders:
-        return read_grid(folders[str(name)])
-    if (Path(name) / SETTINGS).is_file():
-        return read_grid(Path(name))
-    fitting = [folder for folder in folders if str(name) and folder.startswith(str(name))]
-    if len(fitting) == 1:
-        return read_grid(folders[fitting[0]])
-    found = f"{len(fitting)} grids begin with it: {', '.join(fitting[:5])}" if fitting else "no grid is named so"
-    raise GridNotFoundError(
-        f"expected the id of one grid in {workspace.grids}, or its folder, got {str(name)!r}: {found}. "
-        f"There are: {', '.join(folders) or 'none'}."
-    )
+GRIDS = Kind("grid", attrgetter("grids"), SETTINGS, read_grid, _by_age, "`hamcache grids` lists grids.")
+all_grids, load_grid = GRIDS.all, GRIDS.load
 
 
 def _grid_id(cells: Sequence[Cell], dataset: str) -> str:
@@ -258,7 +236,3 @@ def _scores_table(cells: Sequence[tuple[str, str, Run | None]], metric: str, par
             best = (str(row["backbone"]), str(row["augmentation"]))
     table = pd.concat(tables, ignore_index=True)
     return table[["part", *table.columns.drop("part")]]
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    write_atomically(path, table.to_csv(index=False, lineterminator="\n"))

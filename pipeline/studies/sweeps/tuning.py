@@ -14,10 +14,12 @@ import joblib
 import numpy as np
 from ray import tune
 
+from hamcache.data.files import write_json, write_text
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.runner import RunLog, run_experiment
+from hamcache.pipeline.runs.artefacts import held
 from hamcache.pipeline.runs.records import Run, load_run
 from hamcache.pipeline.studies.parallel import DIED, jobs_that_fit
 from hamcache.pipeline.studies.sweeps.ray_cluster import ray_cluster
@@ -30,19 +32,15 @@ from hamcache.pipeline.studies.sweeps.results import (
     SUMMARY,
     Sweep,
     SweepError,
-    Trial,
-    TrialTable,
     all_sweeps,
-    being_run,
     new_sweep,
     read_sweep,
-    write_json,
-    write_text,
 )
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE, SweepSearch, points_source
 from hamcache.pipeline.studies.sweeps.shared import Opened, Shared, open_sweep, read_shared
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial import ray_trial
+from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
 from hamcache.pipeline.studies.sweeps.watch import Watcher
 
 FOREVER = 1_000_000
@@ -83,7 +81,7 @@ def run_sweep(
             f"sweep {sweep.id} was begun on other images or features, so its trials cannot be compared with further "
             "ones; begin a new one with --config"
         )
-    with being_run(sweep):
+    with held(sweep.folder):
         sweep = read_sweep(sweep.folder)  # another process may have gone on with it until just now
         table = TrialTable(sweep)
         missing = settings.samples - len(table.trials)
@@ -115,7 +113,7 @@ def finalize(sweep: Sweep, workspace: Workspace, *, watcher: Watcher | None = No
             f"sweep {sweep.id} is not finished, so its best trial is not known; "
             f"first `hamcache sweep --resume {sweep.id}`"
         )
-    with being_run(sweep):
+    with held(sweep.folder):
         best = sweep.best
         config = sweep.best_config
         run = run_experiment(config, workspace, test=True, on_progress=watcher.said)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hamcache.pipeline.studies.sweeps.results import Trial
 from hamcache.pipeline.studies.sweeps.space import Point
+from hamcache.pipeline.studies.sweeps.trial_table import Trial
 
 
 class Watcher:

@@ -1,7 +1,6 @@
 """Export a run: write the ONNX file and its model card, after asking the file itself and the run the same questions."""
 
 import json
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from hamcache.data.errors import DataError
-from hamcache.data.files import write_atomically
+from hamcache.data.files import write_bytes, write_text
 from hamcache.data.ham10000 import CITATION, CLASS_NAMES, LICENCE, is_ham10000
 from hamcache.data.readers.imported import Terms
 from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
@@ -132,14 +131,8 @@ def export_run(
     figures = [part_figures(predictor, part, resamples) for part in parts]
     card = model_card(predictor, sets, figures, terms, str(parity), model_path.name, len(content))
     add_metadata(model, _metadata(predictor, sets, terms, card), f"{predictor.run.id}. {DISCLAIMER}")
-    model_path.parent.mkdir(parents=True, exist_ok=True)
-    partial = model_path.with_name(f".partial-{uuid.uuid4().hex[:12]}")
-    try:
-        partial.write_bytes(model.SerializeToString(deterministic=True))
-        partial.replace(model_path)
-    finally:
-        partial.unlink(missing_ok=True)
-    write_atomically(card_path, card)
+    write_bytes(model_path, model.SerializeToString(deterministic=True))
+    write_text(card_path, card)
     return Exported(model_path, card_path, parity)
 
 

@@ -52,7 +52,7 @@ def answer(form: Form, shelf: Shelf, gallery: Gallery, predictors: Predictors) -
 
     Raises:
         HTTPException: 400 where a field is missing or has a value that it can't have.
-        RunNotFoundError, NoImageError, PredictionError, HeadFileError: As the names say.
+        ArtefactNotFoundError, NoImageError, PredictionError, HeadFileError: As the names say.
     """
     if "run" not in form.fields:
         raise HTTPException(400, "Expected the id of a run in the field 'run'.")

@@ -48,7 +48,7 @@ from hamcache.data.errors import DataError
 from hamcache.data.workspace import Workspace
 from hamcache.extract.errors import ExtractError
 from hamcache.heads.errors import HeadError
-from hamcache.pipeline.errors import PipelineError, RunNotFoundError
+from hamcache.pipeline.errors import ArtefactNotFoundError, PipelineError
 from hamcache.pipeline.use.serve.answers import answer, choices
 from hamcache.pipeline.use.serve.guard import Guard
 from hamcache.pipeline.use.serve.pages import ASSETS, FAVICON, Pages, asset
@@ -58,7 +58,7 @@ from hamcache.pipeline.use.serve.shelf import HEADLINE, Shelf, about, bounds, pi
 from hamcache.pipeline.use.serve.uploads import read_form
 
 OURS = (DataError, ExtractError, HeadError, PipelineError)
-STATUS: Mapping[type[Exception], int] = {RunNotFoundError: 404, NoImageError: 404, UnavailableError: 503}
+STATUS: Mapping[type[Exception], int] = {ArtefactNotFoundError: 404, NoImageError: 404, UnavailableError: 503}
 
 
 def create_app(

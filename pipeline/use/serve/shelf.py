@@ -10,7 +10,7 @@ from typing import Any
 
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
-from hamcache.pipeline.errors import RunNotFoundError
+from hamcache.pipeline.errors import ArtefactNotFoundError
 from hamcache.pipeline.evaluate.intervals import Interval, bootstrap
 from hamcache.pipeline.runs.records import Run, all_runs
 
@@ -50,12 +50,12 @@ class Shelf:
         """The run with exactly this id. It is looked up, never made a part of a path.
 
         Raises:
-            RunNotFoundError: There is none.
+            ArtefactNotFoundError: There is none.
         """
         for run in self.all():
             if run.id == run_id:
                 return run
-        raise RunNotFoundError(f"There is no run {run_id!r} in this workspace. The page of runs lists them.")
+        raise ArtefactNotFoundError(f"There is no run {run_id!r} in this workspace. The page of runs lists them.")
 
     def best(self) -> Run | None:
         """Of the latest run's data set, the run with the best validation MCC."""

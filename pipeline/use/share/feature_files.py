@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
 from hamcache.cache.store import FeatureStore
+from hamcache.data.files import replacing
 from hamcache.data.readers.imported import Terms
 from hamcache.data.table import ImageTable
 from hamcache.pipeline.errors import FeaturesError
@@ -69,13 +69,8 @@ def write_feature_file(
         "licence": terms.licence,
         "citation": terms.citation,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{uuid4().hex[:12]}.partial")
-    try:
+    with replacing(path) as partial:
         writers[path.suffix](store, frame, about, partial, on_progress)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return FeatureFile(len(frame), len(store.image_ids) - len(frame))
 
 

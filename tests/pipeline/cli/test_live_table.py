@@ -4,7 +4,8 @@ import pytest
 from rich.console import Console
 
 from hamcache.pipeline.cli.live_table import LiveTable
-from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED, Trial
+from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED
+from hamcache.pipeline.studies.sweeps.trial_table import Trial
 
 POINT = {"head.lr": 0.00123456, "head.hidden": [256, 64], "head.loss": "focal"}
 

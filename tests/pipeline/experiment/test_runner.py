@@ -19,7 +19,8 @@ from hamcache.heads.metrics import compute_metrics
 from hamcache.pipeline.errors import FeaturesError, RunError
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.experiment.runner import run_experiment
-from hamcache.pipeline.runs.records import all_runs, load_run, partial_runs
+from hamcache.pipeline.runs.artefacts import partial_folders
+from hamcache.pipeline.runs.records import all_runs, load_run
 
 RUN_FILES = {
     "config.yaml",
@@ -42,7 +43,7 @@ def test_a_run_writes_everything_that_is_promised(world) -> None:
     assert json.loads((run.folder / "classes.json").read_text())[1] == {"code": 1, "class": "mel", "name": "Melanoma"}
     assert run.config == world.config()
     assert run.provenance["seconds"].keys() == {"load", "fit", "predict", "total"}
-    assert partial_runs(world.workspace) == []
+    assert partial_folders(world.workspace.runs) == []
 
 
 def test_scores_equal_a_script_without_any_of_our_code(world) -> None:
@@ -267,7 +268,7 @@ def test_missing_features_name_one_command_for_all_of_them(world) -> None:
     block = {"backbone": "net_a", "augmentation": "flip", "views": 4}
     with pytest.raises(MissingFeaturesError, match="--augmentations flip --views 4"):
         run_experiment(world.config(base={"features": {"blocks": [block]}}), world.workspace)
-    assert all_runs(world.workspace) == [] and partial_runs(world.workspace) == []
+    assert all_runs(world.workspace) == [] and partial_folders(world.workspace.runs) == []
 
 
 def test_features_lacking_images_of_the_table_are_missing_features(world) -> None:

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from hamcache.data.workspace import Workspace
+from hamcache.pipeline.runs.artefacts import partial_folders
 from hamcache.pipeline.runs.housekeeping import remove_leftover, workspace_leftovers
-from hamcache.pipeline.runs.records import new_run_folder, partial_runs
+from hamcache.pipeline.runs.records import new_run_folder
 
 KILLED = """
 import os, sys
@@ -29,7 +30,7 @@ def test_a_run_whose_process_died_is_swept_up(tmp_path: Path) -> None:
 
 def test_a_run_being_written_is_left_alone(tmp_path: Path) -> None:
     with new_run_folder(Workspace(tmp_path)):
-        assert len(partial_runs(Workspace(tmp_path))) == 1
+        assert len(partial_folders(Workspace(tmp_path).runs)) == 1
         assert workspace_leftovers(Workspace(tmp_path), everything=True) == []
     assert list((tmp_path / "runs").iterdir()) == []
 

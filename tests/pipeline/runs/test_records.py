@@ -16,20 +16,20 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
-from hamcache.pipeline.errors import RunError, RunNotFoundError
+from hamcache.pipeline.errors import ArtefactNotFoundError, RunError
+from hamcache.pipeline.runs.artefacts import partial_folders
 from hamcache.pipeline.runs.records import (
     all_runs,
-    find_run,
     finish_run,
     list_runs,
     load_run,
     new_run_folder,
-    partial_runs,
     predictions_table,
     read_run,
     run_id,
     write_run,
 )
+from hamcache.pipeline.runs.run_index import find_run
 
 CLASSES = {"a": "Class a", "b": "Class b"}
 
@@ -126,7 +126,7 @@ def test_an_unfinished_run_is_never_seen(tmp_path: Path) -> None:
         (folder / "metrics.json").write_text("{}")
         assert all_runs(Workspace(tmp_path)) == [] and list_runs(Workspace(tmp_path)).empty
         raise ZeroDivisionError
-    assert partial_runs(Workspace(tmp_path)) == []
+    assert partial_folders(Workspace(tmp_path).runs) == []
 
 
 def test_a_process_killed_while_writing_leaves_no_run(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_a_process_killed_while_writing_leaves_no_run(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert all_runs(Workspace(tmp_path)) == [] and len(partial_runs(Workspace(tmp_path))) == 1
-    with pytest.raises(RunNotFoundError):
+    assert all_runs(Workspace(tmp_path)) == [] and len(partial_folders(Workspace(tmp_path).runs)) == 1
+    with pytest.raises(ArtefactNotFoundError):
         load_run(".partial", Workspace(tmp_path))
     save(Workspace(tmp_path))
     assert [run.id for run in all_runs(Workspace(tmp_path))] == ["run"]
@@ -178,11 +178,11 @@ def test_a_run_is_found_by_its_id_a_unique_beginning_or_its_folder(tmp_path: Pat
     assert load_run("logreg-1", Workspace(tmp_path)).id == "logreg-1"
     assert load_run("mlp", Workspace(tmp_path)).id == "mlp-1"
     assert load_run(tmp_path / "runs" / "logreg-12", Workspace(tmp_path)).id == "logreg-12"
-    with pytest.raises(RunNotFoundError, match="2 runs begin with it: logreg-1, logreg-12"):
+    with pytest.raises(ArtefactNotFoundError, match="2 runs begin with it: logreg-1, logreg-12"):
         load_run("log", Workspace(tmp_path))
-    with pytest.raises(RunNotFoundError, match="no run is named so"):
+    with pytest.raises(ArtefactNotFoundError, match=r"nothing has that name\. There are: logreg-1, logreg-12, mlp-1"):
         load_run("knn", Workspace(tmp_path))
-    with pytest.raises(RunNotFoundError):
+    with pytest.raises(ArtefactNotFoundError):
         load_run("", Workspace(tmp_path))
 
 
@@ -215,7 +215,7 @@ def test_a_damaged_run_is_passed_over_with_a_warning_and_named_when_asked_for(tm
     (bad.folder / "metrics.json").write_text('{"train": {')
     assert [run.id for run in all_runs(Workspace(tmp_path))] == ["good"]
     assert "bad is not a whole run" in caplog.text
-    with pytest.raises(RunError, match="remove the folder"):
+    with pytest.raises(RunError, match="`hamcache runs rm` removes it"):
         read_run(bad.folder)
 
 

@@ -5,7 +5,8 @@ from matplotlib.colors import to_hex
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.show.plots.sweeps import BELOW, plot_history, plot_importance, plot_parallel, plot_sweep
 from hamcache.pipeline.studies.sweeps.importance import importances
-from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED, Trial, TrialTable, new_sweep, read_sweep
+from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED, new_sweep, read_sweep
+from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
 
 SPACE = {
     "head.loss": {"choice": ["cross_entropy", "focal"]},

@@ -10,21 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hamcache.data.files import write_json
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run, all_runs
 from hamcache.pipeline.show.report.board import Board, make_board
 from hamcache.pipeline.show.report.build import build_report
-from hamcache.pipeline.studies.sweeps.results import (
-    SUMMARY,
-    Sweep,
-    Trial,
-    TrialTable,
-    new_sweep,
-    read_sweep,
-    write_json,
-)
+from hamcache.pipeline.studies.sweeps.results import SUMMARY, Sweep, new_sweep, read_sweep
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
+from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
 
 COLOURS = {"bkl": (150, 110, 70), "mel": (60, 45, 50), "nv": (190, 140, 120)}
 FEW = 200

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import compute_metrics
 from hamcache.pipeline.cli.app import app
-from hamcache.pipeline.errors import RunNotFoundError
+from hamcache.pipeline.errors import ArtefactNotFoundError
 from hamcache.pipeline.runs.records import new_run_folder, predictions_table, write_run
 from hamcache.pipeline.show.report.build import build_report
 from hamcache.pipeline.show.report.choose import choose
@@ -89,7 +89,7 @@ def test_the_objective_of_the_runs_leads_unless_another_is_asked_for(own_lab, tm
     ("words", "code", "message"),
     [
         (["--part", "train"], 2, "expected validation or test"),
-        (["nosuchrun"], 1, "expected the id of a run, sweep or grid"),
+        (["nosuchrun"], 1, "Expected the id of one run, sweep or grid"),
         (["logreg-net_a"], 1, "begin with it"),
         (["--metric", "mmc"], 1, "did you mean 'mcc'"),
     ],
@@ -102,14 +102,14 @@ def test_wrong_words_are_answered(lab, words: list[str], code: int, message: str
 
 
 def test_an_empty_workspace_says_how_to_make_runs(workspace: Workspace) -> None:
-    with pytest.raises(RunNotFoundError, match="hamcache train"):
+    with pytest.raises(ArtefactNotFoundError, match="hamcache train"):
         build_report((), workspace)
 
 
 def test_an_old_page_stays_where_a_new_one_cannot_be_made(own_lab) -> None:
     page = own_lab.workspace / "report.html"
     page.write_text("old")
-    with pytest.raises(RunNotFoundError):
+    with pytest.raises(ArtefactNotFoundError):
         build_report(["nothing"], own_lab.workspace)
     assert page.read_text() == "old"
 

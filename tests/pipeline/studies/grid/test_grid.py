@@ -16,7 +16,7 @@ from hamcache.cache.errors import MissingFeaturesError
 from hamcache.extract.errors import AugmentationError
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.config.schema import load_config
-from hamcache.pipeline.errors import ConfigError, FeaturesError, GridError, GridNotFoundError, RunError
+from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError, FeaturesError, GridError, RunError
 from hamcache.pipeline.evaluate.compare import compare_runs, leaderboard
 from hamcache.pipeline.evaluate.intervals import bootstrap, interval, resampled_together
 from hamcache.pipeline.experiment.extraction import passes_for
@@ -324,7 +324,7 @@ def test_grids_are_found_by_the_beginning_of_their_id_and_damaged_ones_passed_ov
     assert load_grid(opened.id[:-1], two_nets.workspace).id == opened.id
     assert load_grid(opened.folder, two_nets.workspace).id == opened.id
     for wrong in ("", "nothing", "../grids", "lda"):
-        with pytest.raises(GridNotFoundError, match="expected the id of one grid"):
+        with pytest.raises(ArtefactNotFoundError, match="Expected the id of one grid"):
             load_grid(wrong, two_nets.workspace)
     broken = two_nets.workspace / "grids" / "broken"
     broken.mkdir()

@@ -2,25 +2,25 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from hamcache.data.files import write_json
 from hamcache.data.workspace import Workspace
+from hamcache.pipeline.errors import ArtefactInUseError, ArtefactNotFoundError
+from hamcache.pipeline.runs.artefacts import held
 from hamcache.pipeline.studies.sweeps.results import (
     FAILED,
     FINISHED,
     STOPPED,
     SweepError,
-    SweepNotFoundError,
-    Trial,
-    TrialTable,
     all_sweeps,
-    being_run,
     load_sweep,
     new_sweep,
     read_sweep,
-    write_json,
 )
 from hamcache.pipeline.studies.sweeps.search import Known
+from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
 
 SPACE = {
     "head.hidden": {"choice": [[], [8]]},
@@ -106,7 +106,7 @@ def test_sweeps_are_found_by_id_beginning_and_folder(settings, sweep_of, workspa
     for name in (second.id, "zz", second.folder):
         assert load_sweep(name, workspace).id == second.id
     for wrong in ("mine", "", "nobody", "../runs", "/etc"):
-        with pytest.raises(SweepNotFoundError, match="expected the id of one sweep"):
+        with pytest.raises(ArtefactNotFoundError, match="Expected the id of one sweep"):
             load_sweep(wrong, workspace)
 
 
@@ -126,17 +126,17 @@ def test_a_kill_between_two_files_costs_no_trial(
 ) -> None:
     sweep = filled(settings, workspace)
     table = TrialTable(sweep)
-    from hamcache.pipeline.studies.sweeps import results
+    from hamcache.pipeline.studies.sweeps import trial_table
 
-    written = results.write_text
+    written = trial_table.write_csv
 
-    def die_at_trials(path: Path, text: str) -> None:
+    def die_at_trials(path: Path, frame: pd.DataFrame) -> None:
         if path.name == "trials.csv":
-            path.with_name(".trials.csv.0.partial").write_text(text[:50])
+            path.with_name(".trials.csv.0.partial").write_text(frame.to_csv()[:50])
             raise KeyboardInterrupt
-        written(path, text)
+        written(path, frame)
 
-    monkeypatch.setattr(results, "write_text", die_at_trials)
+    monkeypatch.setattr(trial_table, "write_csv", die_at_trials)
     with pytest.raises(KeyboardInterrupt):
         table.add(Trial(7, CE, FINISHED, 0.9, 1, 1.0, None), [(1, 0.9)])
     again = TrialTable(read_sweep(sweep.folder))
@@ -145,9 +145,9 @@ def test_a_kill_between_two_files_costs_no_trial(
 
 def test_two_processes_do_not_run_one_sweep(settings, workspace: Workspace) -> None:
     sweep = new_sweep(settings, workspace)
-    with being_run(sweep), pytest.raises(SweepError, match="another process"), being_run(sweep):
+    with held(sweep.folder), pytest.raises(ArtefactInUseError, match="another process"), held(sweep.folder):
         pass
-    with being_run(sweep):
+    with held(sweep.folder):
         pass
 
 

@@ -16,20 +16,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from hamcache.data.files import write_json
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.runs.records import all_runs
 from hamcache.pipeline.studies.sweeps.ray_cluster import PREFIX, ray_cluster, sweep_up
-from hamcache.pipeline.studies.sweeps.results import (
-    SweepError,
-    Trial,
-    TrialTable,
-    all_sweeps,
-    load_sweep,
-    new_sweep,
-    write_json,
-)
+from hamcache.pipeline.studies.sweeps.results import SweepError, all_sweeps, load_sweep, new_sweep
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
+from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
 from hamcache.pipeline.studies.sweeps.tuning import Recorder, _scheduler, finalize, run_sweep
 from hamcache.pipeline.studies.sweeps.watch import Watcher
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_sample_image
 from hamcache.cache.keys import FeatureKey
 from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import HeadFileError
-from hamcache.pipeline.errors import PredictionError, RunNotFoundError
+from hamcache.pipeline.errors import ArtefactNotFoundError, PredictionError
 from hamcache.pipeline.runs.records import read_run
 from hamcache.pipeline.use.predict.predictor import Predictor, load_predictor
 from hamcache.pipeline.use.predict.seen import _distances
@@ -196,7 +196,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id_or_by_its_folder(photographs,
     sent = load_predictor(tmp_path / "sent", Workspace(tmp_path / "no-workspace"), device="cpu")
     (one,) = sent.predict(photographs.paths(run, "validation")[:1])
     assert one.error is None and one.unlike is None
-    with pytest.raises(RunNotFoundError):
+    with pytest.raises(ArtefactNotFoundError):
         load_predictor("nobody", photographs.workspace)
 
 

@@ -1,0 +1,116 @@
+"""`hamcache sweeps`, `hamcache grids`, and `rm` for these and for runs: the same words for every kind of artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli.cache import Yes
+
+if TYPE_CHECKING:
+    from hamcache.pipeline.runs.artefacts import Kind
+    from hamcache.pipeline.studies.grid.matrix import Grid
+    from hamcache.pipeline.studies.sweeps.results import Sweep
+
+KindOf = Callable[[], "Kind[Any]"]
+"""Imports a kind of artefact when a command runs."""
+
+
+def runs_kind() -> Kind[Any]:
+    """Runs."""
+    from hamcache.pipeline.runs.records import RUNS
+
+    return RUNS
+
+
+def sweeps_kind() -> Kind[Any]:
+    """Sweeps."""
+    from hamcache.pipeline.studies.sweeps.results import SWEEPS
+
+    return SWEEPS
+
+
+def grids_kind() -> Kind[Any]:
+    """Grids."""
+    from hamcache.pipeline.studies.grid.matrix import GRIDS
+
+    return GRIDS
+
+
+def add_rm(app: typer.Typer, noun: str, kind_of: KindOf) -> None:
+    """Give an app the command `rm`."""
+
+    @app.command(help=f"Remove {noun}, after asking.")
+    def rm(
+        names: Annotated[list[str], typer.Argument(help="Ids, beginnings of them, or folders.", metavar="ID...")],
+        yes: Yes = False,
+        workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    ) -> None:
+        place = options.place(workspace)
+        from hamcache.pipeline.cli.console import console
+        from hamcache.pipeline.runs.artefacts import remove
+
+        kind = kind_of()
+        folders = list(dict.fromkeys(kind.find(name, place) for name in names))
+        for folder in folders:
+            console.print(str(folder), highlight=False)
+        if not yes and not typer.confirm(f"Remove {_counted(len(folders), noun)}?"):
+            raise typer.Exit(1)
+        for folder in folders:
+            remove(folder)
+        console.print(f"Removed {_counted(len(folders), noun)}.")
+
+
+def listing(noun: str, kind_of: KindOf, columns: Sequence[str], row: Callable[[Any], tuple[Any, ...]]) -> typer.Typer:
+    """An app that lists one kind of artefact, latest first, and has `rm`."""
+    app = typer.Typer(help=f"List {noun}; `{noun} rm` to remove some.")
+
+    @app.callback(invoke_without_command=True)
+    def show(context: typer.Context, workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE) -> None:
+        place = options.place(workspace)
+        if context.invoked_subcommand:
+            return
+        from hamcache.pipeline.cli.console import console, errors, show_table
+
+        rows = []
+        for artefact in reversed(kind_of().all(place)):
+            try:
+                rows.append(row(artefact))
+            except (OSError, ValueError, KeyError) as error:
+                errors.print(f"Can't be read: {artefact.folder}: {error}", highlight=False, markup=False)
+        if rows:
+            show_table(_counted(len(rows), noun), columns, rows)
+        else:
+            console.print(f"No {noun} in {place}. Make one: `hamcache {noun.removesuffix('s')}`.")
+
+    add_rm(app, noun, kind_of)
+    return app
+
+
+def _counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number:,} {noun.removesuffix('s') if number == 1 else noun}"
+
+
+def _sweep_row(sweep: Sweep) -> tuple[Any, ...]:
+    ranking = sweep.ranking
+    best = f"{ranking[sweep.objective].iloc[0]:.3f}" if len(ranking) else "-"
+    trials = f"{len(sweep.trials)} of {sweep.settings.samples}"
+    state = str(sweep.summary.get("state", "not begun"))
+    return sweep.id, state, trials, sweep.objective, best, sweep.final_run or "-"
+
+
+def _grid_row(grid: Grid) -> tuple[Any, ...]:
+    size = f"{len(grid.backbones)} x {len(grid.augmentations)}"
+    score, cell = "-", "-"
+    if grid.best is not None:
+        cell = ", ".join(grid.best)
+        score = f"{grid.matrix().stack()[grid.best]:.3f}"
+    return grid.id, grid.head, str(grid.settings.get("dataset", "-")), size, grid.metric, score, cell
+
+
+sweeps = listing("sweeps", sweeps_kind, ("sweep", "state", "trials", "metric", "best", "final run"), _sweep_row)
+grids = listing("grids", grids_kind, ("grid", "head", "data set", "size", "metric", "score", "best cell"), _grid_row)
