@@ -1,4 +1,4 @@
-"""Sheets of an audit: pairs of images, likely label errors, images unlike the rest, with what is known of each."""
+"""Sheets of an audit: pairs of images, likely label errors, images unlike the rest, each with its labels and scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,15 +35,16 @@ def plot_pairs(pairs: pd.DataFrame, paths: Mapping[str, str], out: Path, title: 
         pairs: See `inspect.audit.findings.pairs_table`.
         paths: File of each image.
         out: The first PNG.
-        title: What the sheet shows.
+        title: Of the sheet.
     """
     return _sheets([_pair(row, paths) for row in records(pairs)], out, title, columns=3, rows=7)
 
 
 def _pair(row: Mapping[str, Any], paths: Mapping[str, str]) -> Tile:
-    moved = [f"turned {row['angle']:.0f}\N{DEGREE SIGN}, magnified {row['scale']:.2f}", *["mirrored"] * row["mirrored"]]
-    warnings = ["labels differ"] * row["conflict"]
-    warnings += [f"straddles {row['part']} | {row['other_part']}"] * row["straddles"]
+    moved = [f"turned {row['angle']:.0f}\N{DEGREE SIGN}, magnified {row['scale']:.2f}"]
+    moved += ["mirrored"] if row["mirrored"] else []
+    warnings = ["labels differ"] if row["conflict"] else []
+    warnings += [f"straddles {row['part']} | {row['other_part']}"] if row["straddles"] else []
     return Tile(
         (paths[row["image_id"]], paths[row["other"]]),
         (
@@ -120,9 +121,9 @@ def _page(tiles: Sequence[Tile], title: str, columns: int) -> Image.Image:
             sheet.paste(_picture(path), (left + place * (PICTURE[0] + 4), top))
         for line, (text, colour) in enumerate(tile.lines):
             texts, room = (text, PICTURE[0]) if isinstance(text, tuple) else ((text,), pictures * (PICTURE[0] + 4) - 4)
-            for place, one in enumerate(texts):
+            for place, words in enumerate(texts):
                 at = (left + place * (PICTURE[0] + 4), top + PICTURE[1] + 4 + line * _LINE)
-                pen.text(at, _shortened(one, room, pen, small), fill=colour, font=small)
+                pen.text(at, _shortened(words, room, pen, small), fill=colour, font=small)
     return sheet
 
 

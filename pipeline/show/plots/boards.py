@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hamcache.pipeline.show.plots.style import BAR, DPI, WIDTH, bars, legend_above, rows_down, score_axis
+from hamcache.pipeline.show.plots.style import BAR, WIDTH, bars, legend_above, rows_down, save_figure, score_axis
 
 
 def plot_zoo(board: pd.DataFrame, metric: str, chance: float, path: Path, title: str = "") -> None:
@@ -30,7 +30,7 @@ def plot_zoo(board: pd.DataFrame, metric: str, chance: float, path: Path, title:
     rows_down(axes, heads)
     score_axis(axes, metric, chance)
     legend_above(figure, axes, title, columns=1)
-    figure.savefig(path, dpi=DPI)
+    save_figure(figure, path)
 
 
 def plot_hybrids(board: pd.DataFrame, adds: pd.DataFrame, metric: str, chance: float, path: Path, title: str) -> None:
@@ -59,4 +59,4 @@ def plot_hybrids(board: pd.DataFrame, adds: pd.DataFrame, metric: str, chance: f
     right.axvline(0, color="black", linewidth=0.8)
     right.set_xlabel(f"{metric}: full hybrid less that without it")
     right.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=DPI)
+    save_figure(figure, path)

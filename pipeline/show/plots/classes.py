@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 
 from hamcache.pipeline.evaluate.intervals import bootstrap
 from hamcache.pipeline.runs.records import Run
-from hamcache.pipeline.show.plots.parts import Shown, shown_classes, shown_parts, title_of, titled
-from hamcache.pipeline.show.plots.style import WIDTH, bars, rows_down
+from hamcache.pipeline.show.plots.parts import Shown, shown_classes, shown_parts, title_of
+from hamcache.pipeline.show.plots.style import WIDTH, bars, rows_down, titled
 
 KINDS = ("sensitivity", "specificity", "auc")
 

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from hamcache.heads.scored import divide, scored
 from hamcache.pipeline.runs.records import Run
-from hamcache.pipeline.show.plots.parts import shown_parts, title_of, titled
+from hamcache.pipeline.show.plots.parts import shown_parts, title_of
+from hamcache.pipeline.show.plots.style import panel_title, titled
 
 MOST_NUMBERS = 20  # classes: in a larger matrix numbers could not be read
 
@@ -25,8 +26,8 @@ def confusion_figure(run: Run) -> Figure:
         shares = divide(counts, counts.sum(axis=1, keepdims=True), otherwise=np.nan)
         _matrix(row[0], np.sqrt(counts), [[f"{n:,.0f}" for n in line] for line in counts], classes)
         _matrix(row[1], shares, [["" if np.isnan(s) else f"{s:.2f}" for s in line] for line in shares], classes, top=1)
-        row[0].set_title(f"{part.words}", fontsize=10, loc="left")
-        row[1].set_title("as shares of the true class", fontsize=10, loc="left")
+        panel_title(row[0], f"{part.words}")
+        panel_title(row[1], "as shares of the true class")
     titled(figure, title_of(run, "Confusion: true class by predicted class"))
     return figure
 
@@ -36,7 +37,7 @@ def _matrix(
 ) -> None:
     """One matrix: darker is more; the diagonal, which is right, is framed."""
     most = top or max(float(np.nanmax(values)), 1.0)
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=most, interpolation="nearest")
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=most, interpolation="none")  # in an SVG: a pixel a cell
     size = 10 if len(classes) <= 10 else 6
     if len(classes) <= MOST_NUMBERS:
         for (i, j), value in np.ndenumerate(values):

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.runs.records import Run
-from hamcache.pipeline.show.plots.parts import title_of, titled
-from hamcache.pipeline.show.plots.style import CHANCE, COLOURS, WIDTH
+from hamcache.pipeline.show.plots.parts import title_of
+from hamcache.pipeline.show.plots.style import CHANCE, COLOURS, WIDTH, titled
 
 PHASES = ("#FFFFFF", "#EEEEEE")
 FEW_EPOCHS = 40  # each is marked
@@ -51,7 +51,7 @@ def curves_figure(run: Run) -> Figure | None:
 
 
 def monitored(run: Run) -> str:
-    """What decided which epoch is kept: a metric, or the loss."""
+    """Name of the metric that decided which epoch is kept, or `loss`."""
     config = run.config
     params = (config.net or config.head).params
     return str(params.get("objective", config.objective))
@@ -93,8 +93,8 @@ def _shade_phases(axes: Any, rows: pd.DataFrame) -> None:
     """A band a phase, with its name at the top; nothing where there is one phase or none."""
     if "phase" not in rows or rows["phase"].nunique() < 2:
         return
-    for number, (phase, some) in enumerate(rows.groupby("phase", sort=False)):
-        first, last = some["epoch"].min() - 0.5, some["epoch"].max() + 0.5
+    for number, (phase, epochs) in enumerate(rows.groupby("phase", sort=False)):
+        first, last = epochs["epoch"].min() - 0.5, epochs["epoch"].max() + 0.5
         axes.axvspan(first, last, color=PHASES[number % 2], zorder=0)
         axes.text(
             (first + last) / 2,

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from hamcache.heads.metrics import METRICS
-from hamcache.pipeline.show.plots.parts import titled
-from hamcache.pipeline.show.plots.style import COLOURS, save_figure
+from hamcache.pipeline.show.plots.style import COLOURS, panel_title, save_figure, titled
 from hamcache.pipeline.studies.grid.cell_scores import MEAN
 from hamcache.pipeline.studies.grid.matrix import Grid
 
@@ -69,7 +68,7 @@ def _panel(axes: Any, grid: Grid, part: str, colours: Any, scale: Normalize) -> 
     majority = grid.settings["majority"][part]
     others = len(grid.backbones) * len(grid.augmentations) - 1
     title = f"{part}; the majority class alone scores {majority:.3f}; {grid.apart(part)} of the {others} other cells"
-    axes.set_title(f"{title} differ from the framed one by more than chance", fontsize=10, loc="left")
+    panel_title(axes, f"{title} differ from the framed one by more than chance", len(acrosses) * _CELL[0] + 0.6)
 
 
 def _cell(axes: Any, x: float, y: float, score: np.ndarray, colour: Any) -> None:
@@ -90,7 +89,7 @@ def _column_name(grid: Grid, name: str) -> str:
     if name == MEAN:
         return "mean of\naugmentations"
     views = grid.settings["views"][name]
-    return f"{name}\n{views} view{'s' * (views != 1)}"
+    return f"{name}\n{views} {'view' if views == 1 else 'views'}"
 
 
 def _title(grid: Grid) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hamcache.pipeline.show.plots.style import COLOURS, DPI, rows_down
+from hamcache.pipeline.show.plots.style import COLOURS, panel_title, rows_down, save_figure, titled
 
 if TYPE_CHECKING:
     from hamcache.pipeline.studies.leakage.outcome import LeakageDemo
@@ -32,12 +32,12 @@ def plot_leakage(demo: "LeakageDemo", path: Path) -> None:
     right.tick_params(axis="y", length=0)
     for side in ("top", "right"):
         right.spines[side].set_visible(False)
-    figure.suptitle(
+    titled(
+        figure,
         f"Leakage: {demo.summary['dataset']}, {demo.summary['features']}, "
         f"mean of {len(demo.summary['seeds'])} seeds, 95 % bootstrap intervals over lesions",
-        fontsize="medium",
     )
-    figure.savefig(path, dpi=DPI)
+    save_figure(figure, path)
 
 
 def _scores(axes: Any, rows: pd.DataFrame, metric: str) -> None:
@@ -48,7 +48,7 @@ def _scores(axes: Any, rows: pd.DataFrame, metric: str) -> None:
     for height, (low, high, gap) in enumerate(zip(rows["honest"], rows["leaky"], rows["gap"], strict=True)):
         axes.annotate(f"{gap:+.3f}", ((low + high) / 2, height - 0.26), ha="center", va="bottom", fontsize="small")
     axes.set_xlabel(f"{metric} on the same test images")
-    axes.set_title("Two train parts of the same size, one test set", fontsize="medium")
+    panel_title(axes, "Two train parts of the same size, one test set")
     _legend(axes)
 
 
@@ -64,7 +64,7 @@ def _gaps(axes: Any, demo: "LeakageDemo", heads: list[str]) -> None:
         _dots(axes, heights, rows, "gap", colour, marker, label)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel(f"{demo.metric}: leaky less honest")
-    axes.set_title("The difference, by kind of test image", fontsize="medium")
+    panel_title(axes, "The difference, by kind of test image")
     _legend(axes)
 
 

@@ -1,8 +1,7 @@
-"""What the pictures of a run are drawn from: labels and probabilities of the parts they show."""
+"""Labels and probabilities of the parts that the pictures of a run show, and the titles of these pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -75,16 +74,11 @@ def shown_classes(run: Run, parts: Sequence[Shown]) -> list[int]:
     return [int(code) for code in most if counts[code]]
 
 
-def title_of(run: Run, what: str, classes: Sequence[int] | None = None) -> str:
-    """What is drawn and of which run, without its id, which it gets when it is whole."""
+def title_of(run: Run, subject: str, classes: Sequence[int] | None = None) -> str:
+    """The subject, and the run in words: it gets its id when it is whole."""
     about = run.provenance.get("summary", {})
-    title = f"{what}\n{about.get('head', '')} on {about.get('features', '')}, {about.get('dataset', '')}"
+    title = f"{subject}\n{about.get('head', '')} on {about.get('features', '')}, {about.get('dataset', '')}"
     title += f", seed {about.get('seed', '')}"
     if classes is not None and len(classes) < len(run.classes):
         title += f" (the {len(classes)} most frequent of {len(run.classes)} classes)"
     return title
-
-
-def titled(figure: Any, title: str) -> None:
-    """Set a figure's title: small, left; nothing in it is mathematics, whatever a class is called."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)

@@ -1,4 +1,4 @@
-"""How well a class's probability ranks its images above the others: ROC and precision-recall curves."""
+"""ROC and precision-recall curves: a class's probability ranks its images above the others."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from hamcache.heads.metrics import SPECIFICITIES
 from hamcache.pipeline.runs.records import Run
-from hamcache.pipeline.show.plots.parts import DASHES, INK, Shown, shown_classes, shown_parts, title_of, titled
+from hamcache.pipeline.show.plots.parts import DASHES, INK, Shown, shown_classes, shown_parts, title_of
+from hamcache.pipeline.show.plots.style import panel_title, titled
 
 _SIDE = 4.6
 _SHORT = 8  # letters
@@ -113,7 +114,7 @@ def _mark_thresholds(axes: Any, run: Run, part: Shown) -> None:
 
 def _finish(axes: Any, below: Any, run: Run, part: Shown, x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axes.set_title(part.words, fontsize=10, loc="left")
+    panel_title(axes, part.words)
     axes.grid(alpha=0.3)
     below.axis("off")
     handles, labels = axes.get_legend_handles_labels()

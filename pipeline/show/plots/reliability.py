@@ -1,4 +1,4 @@
-"""Whether a probability of 0.8 is right in 80 of 100 cases: the reliability diagram."""
+"""The reliability diagram: is a probability of 0.8 right in 80 of 100 cases?"""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from hamcache.heads.metrics import ECE_BINS, confidence_bins
 from hamcache.heads.scored import divide
 from hamcache.pipeline.evaluate.intervals import LEVEL, group_weights
 from hamcache.pipeline.runs.records import Run
-from hamcache.pipeline.show.plots.parts import Shown, shown_parts, title_of, titled
-from hamcache.pipeline.show.plots.style import COLOURS
+from hamcache.pipeline.show.plots.parts import Shown, shown_parts, title_of
+from hamcache.pipeline.show.plots.style import COLOURS, panel_title, titled
 
 FEW = 10  # images in a bin
 
@@ -64,7 +64,7 @@ def reliability_figure(run: Run) -> Figure:
         if few.any():
             _points(above, table[few], "white", f"the same, fewer than {FEW} images")
         above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
-        above.set_title(f"{part.words}\nexpected calibration error {part.scores['ece']:.3f}", fontsize=10, loc="left")
+        panel_title(above, f"{part.words}\nexpected calibration error {part.scores['ece']:.3f}")
         above.legend(frameon=False, fontsize=8, loc="lower right")
         below.bar((table["bin"] + 0.5) / ECE_BINS, table["images"], width=0.9 / ECE_BINS, color=COLOURS[4])
         below.set(xlabel="confidence: probability of the predicted class", ylabel="images", xlim=(0, 1))

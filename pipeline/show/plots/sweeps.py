@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from hamcache.heads.metrics import get_metric
-from hamcache.pipeline.show.plots.style import COLOURS, DPI, WIDTH, rows_down
+from hamcache.pipeline.show.plots.style import COLOURS, PANEL_TITLE, WIDTH, fitted, rows_down, save_figure, titled
 from hamcache.pipeline.studies.sweeps.importance import importances
 from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED, Sweep
 from hamcache.pipeline.studies.sweeps.space import Dimension, label, short_key, short_label
@@ -39,7 +39,7 @@ def plot_sweep(sweep: Sweep) -> list[Path]:
     for name, figure in figures.items():
         if figure is not None:
             written.append(sweep.folder / f"{name}.png")
-            figure.savefig(written[-1], dpi=DPI)
+            save_figure(figure, written[-1])
     return written
 
 
@@ -76,7 +76,8 @@ def plot_history(sweep: Sweep) -> Figure:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.legend(loc="outside upper left", alignment="left", ncols=4, frameon=False, title=sweep.id)
+    title = fitted(sweep.id, WIDTH - 0.4, PANEL_TITLE)
+    figure.legend(loc="outside upper left", alignment="left", ncols=4, frameon=False, title=title)
     return figure
 
 
@@ -114,7 +115,7 @@ def plot_parallel(sweep: Sweep) -> Figure:
     axes.set_ylim(BELOW - 0.05, 1.08)
     for side in ("left", "right", "top", "bottom"):
         axes.spines[side].set_visible(False)
-    axes.set_title(f"{sweep.id}: thick lines were finished, thin ones stopped early", loc="left", fontsize=11)
+    titled(figure, f"{sweep.id}: thick lines were finished, thin ones stopped early")
     bar = figure.colorbar(
         ScalarMappable(norm, colours), ax=axes, pad=0.01, fraction=0.025, extend="min" if higher else "max"
     )
@@ -123,7 +124,7 @@ def plot_parallel(sweep: Sweep) -> Figure:
 
 
 def plot_importance(sweep: Sweep) -> Figure | None:
-    """What share of the scores' variance each key explains; None where there are too few trials to say."""
+    """The share of the scores' variance that each key explains; None where there are too few trials to say."""
     found = importances(sweep)
     if found.empty:
         return None
@@ -137,7 +138,7 @@ def plot_importance(sweep: Sweep) -> Figure | None:
     axes.set_xlim(0, 1.12 * float(found["importance"].max()))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel(f"share of the variance of {sweep.objective} over the trials (functional ANOVA)")
-    axes.set_title(f"{sweep.id}: which keys decide {sweep.objective}", loc="left", fontsize=11)
+    titled(figure, f"{sweep.id}: which keys decide {sweep.objective}")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
@@ -149,7 +150,7 @@ def _colour_range(scores: np.ndarray, higher: bool) -> Normalize:
 
 
 def _place(dimension: Dimension, value: Any) -> float:
-    """Where a value lies on its axis, 0 to 1."""
+    """Place of a value on its axis, 0 to 1."""
     if dimension.is_choice:
         options = [label(option) for option in dimension.values() or []]
         return options.index(label(value)) / max(len(options) - 1, 1)

@@ -20,7 +20,7 @@ from hamcache.pipeline.show.plots.epochs import curves_figure
 from hamcache.pipeline.show.plots.parts import MOST_CLASSES, Shown, shown_classes, shown_parts
 from hamcache.pipeline.show.plots.ranking import average_precision, precision_recall_figure, ranked, roc_figure
 from hamcache.pipeline.show.plots.reliability import reliability_table
-from hamcache.pipeline.show.plots.runs import FIGURES, lacks_plots, plot_run
+from hamcache.pipeline.show.plots.runs import CAPTIONS, FIGURES, draw_runs, lacks_plots, pictures_of, plot_run
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -54,7 +54,8 @@ def test_only_heads_with_epochs_have_curves(world, plots) -> None:
     assert [path.stem for path in run.plots] == sorted(set(FIGURES) - {"curves"})
     assert not lacks_plots(run) and any(line.startswith("5 plots drawn in ") for line in lines)
     assert curves_figure(run) is None
-    assert [path.name for path in (run.folder / "plots").iterdir() if path.suffix != ".png"] == []
+    written = {path.name for path in (run.folder / "plots").iterdir()}
+    assert written == {f"{path.stem}.{kind}" for path in run.plots for kind in ("png", "svg")}
 
 
 def test_a_failure_to_draw_costs_no_run(world, plots, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,8 +236,36 @@ def test_the_command_draws_what_lacks_plots_and_tells_of_a_damaged_run(world, pl
 
 
 def test_pictures_are_the_same_each_time(runs) -> None:
-    first = {path.name: path.read_bytes() for path in plot_run(runs["logreg"])}
-    assert {path.name: path.read_bytes() for path in plot_run(runs["logreg"])} == first
+    def written() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in plot_run(runs["logreg"])[0].parent.iterdir()}
+
+    first = written()
+    assert written() == first and len(first) == 10
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_several_runs_are_drawn_and_a_damaged_one_costs_only_itself(runs, tmp_path: Path, workers: int) -> None:
+    good, bad = (rewritten(runs[name], tmp_path / name, runs[name].history) for name in ("mlp", "logreg"))
+    (bad.folder / "predictions.csv").write_text("image_id\n")
+    for folder in (good.folder, bad.folder):
+        shutil.rmtree(folder / "plots", ignore_errors=True)
+    found = {run.folder: drawn for run, drawn in draw_runs([good, bad], workers)}
+    assert sorted(found[good.folder]) == good.plots and not lacks_plots(good)
+    assert isinstance(found[bad.folder], Exception) and bad.plots == []
+
+
+def test_pictures_of_runs_are_those_in_their_folders_or_are_drawn(runs, tmp_path: Path) -> None:
+    run = rewritten(runs["logreg"], tmp_path, runs["logreg"].history)
+    shutil.rmtree(run.folder / "plots", ignore_errors=True)
+    ((_, drawn),) = pictures_of([run])
+    assert list(drawn) == [name for name in CAPTIONS if name != "curves"] and not lacks_plots(run)
+    (run.folder / "plots" / "roc.svg").write_text("<svg>as it is</svg>")
+    ((_, found),) = pictures_of([run])
+    assert found == drawn | {"roc": "<svg>as it is</svg>"}
+    shutil.rmtree(run.folder / "plots")
+    (run.folder / "plots").write_text("a folder that cannot be written")
+    ((_, alone),) = pictures_of([run])
+    assert alone.keys() == drawn.keys() and all(text.startswith("<svg ") for text in alone.values())
 
 
 def test_train_says_where_the_plots_are(world, plots) -> None:
