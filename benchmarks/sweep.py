@@ -103,7 +103,7 @@ def made_up(folder: Path, images: int, trials: int) -> tuple[SweepConfig, list[P
         "space": {"head.lr": {"loguniform": [1e-4, 1e-2]}},
     }
     (folder / "sweep.yaml").write_text(yaml.safe_dump(content))
-    settings = load_sweep_config(folder / "sweep.yaml", changes={"scheduler": "none"})
+    settings = load_sweep_config(folder / "sweep.yaml", changes={"stopping": "none"})
     return settings, [{"head.lr": float(lr)} for lr in np.geomspace(1e-4, 1e-2, trials)]
 
 
@@ -114,10 +114,10 @@ def of_sweep(name: str, workspace: Path, most: int | None) -> tuple[SweepConfig,
     for _, row in sweep.trials[sweep.trials["state"] != FAILED].head(most or len(sweep.trials)).iterrows():
         stop = {"head.max_epochs": int(row["epochs"]), "head.schedule": "none"} if row["state"] == STOPPED else {}
         points.append(sweep.point(row) | stop)
-    return sweep.settings.model_copy(update={"scheduler": "none"}), points
+    return sweep.settings.model_copy(update={"stopping": "none"}), points
 
 
-def run(trainable: Any, points: list[Point], jobs: int, folder: Path, reuse: bool) -> dict[str, float]:
+def run(trainable: Any, points: list[Point], workers: int, folder: Path, reuse: bool) -> dict[str, float]:
     """Train all points; wall and training seconds, and what `Clock` says of warm workers."""
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
@@ -135,7 +135,7 @@ def run(trainable: Any, points: list[Point], jobs: int, folder: Path, reuse: boo
         "wall": wall,
         "a trial": wall / len(points),
         "training": training / len(points),
-        "beyond": (wall * jobs - training) / len(points),
+        "beyond": (wall * workers - training) / len(points),
         "warm": float(np.median(beyond)) if beyond else float("nan"),
     }
 
@@ -144,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int)
     parser.add_argument("--images", type=int, default=1500)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sweep", default="")
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     parser.add_argument("--features-url", default=None)
@@ -159,10 +159,10 @@ def main() -> None:
         began = time.perf_counter()
         shared = read_shared(open_sweep(settings, workspace, root), print)
         read = time.perf_counter() - began
-        with ray_cluster(arguments.jobs, shared.bytes) as folder:
-            ours = run(shared_trainable(shared), points, arguments.jobs, folder, reuse=True)
+        with ray_cluster(arguments.workers, shared.bytes) as folder:
+            ours = run(shared_trainable(shared), points, arguments.workers, folder, reuse=True)
             naive = tune.with_parameters(naive_trial, settings=settings, workspace=str(workspace), root=root)
-            theirs = run(naive, points, arguments.jobs, folder, reuse=False)
+            theirs = run(naive, points, arguments.workers, folder, reuse=False)
     columns = ("trials", "wall s", "s a trial", "training s", "all else s", "else, warm s", "times")
     rows = [
         (
@@ -173,7 +173,7 @@ def main() -> None:
         for name, one in (("workers used again", ours), ("naive", theirs))
     ]
     show_table(
-        f"{len(points)} trials, {arguments.jobs} at a time, {shared.bytes / 1e6:.0f} MB of features",
+        f"{len(points)} trials, {arguments.workers} at a time, {shared.bytes / 1e6:.0f} MB of features",
         columns,
         rows,
         caption=f"all else: wall seconds of a worker a trial, less training. The first row had read its features "

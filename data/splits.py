@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from hamcache.configs.defaults import PARTS, POLICIES
 from hamcache.data.curation import NOTHING, Curation, check_curation
 from hamcache.data.errors import LeakError, SplitError, SplitNotFoundError, some_of
 from hamcache.data.files import csv_text, read_csv, write_text
@@ -17,8 +18,6 @@ from hamcache.data.nearest import unknown_name
 from hamcache.data.stratify import deal_folds, hold_out, one_image_per_group
 from hamcache.data.table import ImageTable
 
-PARTS = ("train", "validation", "test")
-POLICIES = ("one_per_lesion", "single_image_lesions", "grouped")
 TRAIN_IMAGES = ("one", "all")
 
 _COLUMNS = ["image_id", "group", "label", "part"]

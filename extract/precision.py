@@ -6,9 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from hamcache.configs.defaults import PRECISIONS
 from hamcache.extract.errors import PrecisionError
-
-PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def has_bf16(device: str = "cpu") -> bool:

@@ -6,7 +6,6 @@ gives back. Nothing heavy is imported before a method needs it.
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hamcache.configs.defaults import SCORES
 from hamcache.data.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 # timm imports tqdm, which asks every notebook to install ipywidgets.
 warnings.filterwarnings("ignore", message="IProgress not found")
-
-METRICS = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
 
 
 class Lab:
@@ -162,7 +160,7 @@ class Lab:
         from hamcache.pipeline.config.schema import load_config
 
         chosen = self._chosen(seed, features, augmentation, views, head)
-        return load_config(config, _overrides({**chosen, **(settings or {})}))
+        return load_config(config, {**chosen, **(settings or {})})
 
     def train(
         self,
@@ -205,7 +203,7 @@ class Lab:
         seed: int | None = None,
         settings: Mapping[str, Any] | None = None,
         test: bool = False,
-        jobs: int | None = None,
+        workers: int | None = None,
     ) -> list[Run]:
         """Train every head (default: all there are) on every set of features, in parallel.
 
@@ -223,10 +221,9 @@ class Lab:
             config=config,
             augmentation=augmentation,
             views=views,
-            overrides=_overrides(self._chosen(seed)),
-            settings=_overrides(settings or {}),
+            settings={**self._chosen(seed), **(settings or {})},
         )
-        outcomes = run_all(experiments, self.workspace, test=test, jobs=jobs)
+        outcomes = run_all(experiments, self.workspace, test=test, workers=workers)
         for outcome in outcomes:
             if outcome.error is not None:
                 raise outcome.error
@@ -258,14 +255,14 @@ class Lab:
             samples: Trials in all.
             seed: Seed of the search, and of the experiments in it.
             settings: Any fields of the experiment; what is set is not searched.
-            options: Further arguments of `studies.sweeps.tuning.run_sweep` (`jobs`, `watcher`, ...).
+            options: Further arguments of `studies.sweeps.tuning.run_sweep` (`workers`, `watcher`, ...).
         """
         from hamcache.pipeline.studies.sweeps.sweep_config import load_sweep_config
         from hamcache.pipeline.studies.sweeps.tuning import run_sweep
 
         fixed = {**self._chosen(seed, features, augmentation, views), **(settings or {})}
         changes = {"space": space, "samples": samples, "seed": seed}
-        wanted = load_sweep_config(config, _overrides(fixed), changes=changes)
+        wanted = load_sweep_config(config, fixed, changes=changes)
         return run_sweep(wanted, self.workspace, **options)
 
     def finalize(self, sweep: Sweep) -> Run:
@@ -299,7 +296,7 @@ class Lab:
         (loaded,) = self._loaded([run])
         return Predictor(loaded, self.workspace, **options)
 
-    def leaderboard(self, *runs: Run | str, metrics: Sequence[str] = METRICS, part: str = "validation") -> pd.DataFrame:
+    def leaderboard(self, *runs: Run | str, metrics: Sequence[str] = SCORES, part: str = "validation") -> pd.DataFrame:
         """Scores of runs, the best first, with an interval of the first metric; last the majority-class baseline."""
         from hamcache.pipeline.evaluate.compare import leaderboard
 
@@ -355,8 +352,3 @@ def find_workspace() -> Path:
         return Path(named)
     here = Path.cwd()
     return (here.parent if here.name == "notebooks" else here) / "workspace"
-
-
-def _overrides(values: Mapping[str, Any]) -> list[str]:
-    """`{"head.lr": 0.1}` as `["head.lr=0.1"]`, which `load_config` takes; JSON is YAML."""
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]

@@ -38,11 +38,11 @@ HUB = {
 """Networks that are small or installed instead of those whose weights would have to be fetched."""
 
 QUICKLY = {
-    "zoo": ["--jobs", "1"],
-    "hybrids": ["--jobs", "1"],
-    "grid": ["--jobs", "1"],
-    "sweep": ["--jobs", "1"],
-    "leakage-demo": ["--jobs", "1", "--seeds", "1"],
+    "zoo": ["--workers", "1"],
+    "hybrids": ["--workers", "1"],
+    "grid": ["--workers", "1"],
+    "sweep": ["--workers", "1"],
+    "leakage-demo": ["--workers", "1", "--repeats", "1"],
     "export": ["--check", "2"],
 }
 """What is added to a command that would take long."""

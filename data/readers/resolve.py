@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
+from hamcache.configs.defaults import DATASET
 from hamcache.data import ham10000
 from hamcache.data.errors import DatasetNotFoundError, TableError, some_of
 from hamcache.data.files import find_images
@@ -15,11 +16,10 @@ from hamcache.data.readers.imported import is_imported, read_imported
 from hamcache.data.table import ImageTable, build_table, safe_name
 from hamcache.data.workspace import Workspace
 
-SYNTHETIC = "synthetic"
 FORMS = (
     f"A data set is a folder in HAM10000's Kaggle layout (with {ham10000.METADATA}), a CSV file, a folder with one "
     f"folder of images per class, the word '{ham10000.NAME}' for what `hamcache download` fetched, or the word "
-    f"'{SYNTHETIC}' for the one that hamcache draws itself."
+    f"'{DATASET}' for the one that hamcache draws itself."
 )
 _CSV_SUFFIXES = (".csv", ".tsv", ".tab")
 _PART_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
@@ -42,9 +42,9 @@ def read_dataset(
 
     Raises DatasetNotFoundError where `dataset` is none of these, TableError where its metadata is wrong.
     """
-    if dataset == SYNTHETIC:
+    if dataset == DATASET:
         _refuse_columns(columns, "the synthetic data set")
-        return ham10000.read_table(_synthetic(workspace), name or SYNTHETIC)
+        return ham10000.read_table(_synthetic(workspace), name or DATASET)
     path = Path(dataset).expanduser().absolute()
     of_workspace = workspace.datasets.absolute() / dataset
     if not path.exists() and Path(dataset).name == dataset and of_workspace.is_dir():
@@ -101,7 +101,7 @@ def _read_file(path: Path, columns: Mapping[str, str] | None, name: str | None) 
 
 def _synthetic(workspace: Workspace) -> Path:
     """The folder of the synthetic data set; draws it where it is absent or was not finished."""
-    folder = workspace.datasets / SYNTHETIC
+    folder = workspace.datasets / DATASET
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The lock keeps two commands that start together from drawing into one folder.
     with FileLock(folder.with_suffix(".lock")):
@@ -124,7 +124,7 @@ def _nearest(dataset: str, path: Path) -> str:
     """
     if dataset == ham10000.NAME:
         return ": `hamcache download` fetches it."
-    words = [SYNTHETIC, ham10000.NAME] if dataset == path.name else []
+    words = [DATASET, ham10000.NAME] if dataset == path.name else []
     names = words
     if path.parent.is_dir():
         names = [*words, *(neighbour.name for neighbour in path.parent.iterdir())]

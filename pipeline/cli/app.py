@@ -1,6 +1,6 @@
 """The command line: `hamcache COMMAND`.
 
-Commands live in `pipeline/commands/`, one module a subject; they import what is heavy only when they run.
+Each subject has a module beside this one; commands import what is heavy only when they run.
 Exit codes: 0 done, 1 failed with a message, 2 wrong usage.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import sys
+from typing import Annotated
 
 import typer
 
@@ -30,43 +31,65 @@ from hamcache.pipeline.cli import (
     train,
     zoo,
 )
+from hamcache.pipeline.cli.renamed_options import Commands
 
 app = typer.Typer(
     name="hamcache",
+    cls=Commands,
     help="Run every frozen image backbone once, then make every classification experiment cost seconds.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from hamcache import __version__
+
+        typer.echo(f"hamcache {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _hamcache(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version, and end.")
+    ] = False,
+) -> None:
+    """Run every frozen image backbone once, then make every classification experiment cost seconds."""
+
+
+# In the order in which a newcomer needs them.
 app.command()(demo.demo)
+app.command()(data.download)
 app.add_typer(data.app, name="data")
 data.app.command("audit")(audit.audit)
-app.command()(extract.extract)
-app.command()(data.download)
-app.command("show-views")(extract.show_views)
 app.command()(extract.backbones)
+app.command("show-views")(extract.show_views)
+app.command()(extract.extract)
 app.add_typer(cache.app, name="cache")
 cache.app.command("export")(sharing.export)
 cache.app.command("import")(sharing.import_)
 app.command()(train.train)
+app.add_typer(runs.app, name="runs")
+app.command()(runs.compare)
 app.command()(zoo.zoo)
 app.command()(zoo.hybrids)
-app.command()(sweep.sweep)
 app.command()(grid.grid)
-app.add_typer(runs.app, name="runs")
-app.add_typer(artefacts.sweeps, name="sweeps")
 app.add_typer(artefacts.grids, name="grids")
-app.command()(runs.compare)
+app.command()(sweep.sweep)
+app.add_typer(artefacts.sweeps, name="sweeps")
 app.command()(report.report)
 app.command()(predict.predict)
-app.command()(export.export)
 app.command()(serve.serve)
+app.command()(export.export)
 app.command("leakage-demo")(leakage.leakage_demo)
 
 
 def our_errors() -> tuple[type[Exception], ...]:
-    """The base error of each package: what these say is meant for the person at the keyboard."""
+    """The base error of each package, whose messages are meant for the person at the keyboard."""
     from hamcache.cache.errors import CacheError
     from hamcache.data.errors import DataError
     from hamcache.extract.errors import ExtractError

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hamcache.pipeline.cli import options
-from hamcache.pipeline.cli.cache import Yes
 
 if TYPE_CHECKING:
     from hamcache.pipeline.runs.artefacts import Kind
@@ -46,8 +45,8 @@ def add_rm(app: typer.Typer, noun: str, kind_of: KindOf) -> None:
     @app.command(help=f"Remove {noun}, after asking.")
     def rm(
         names: Annotated[list[str], typer.Argument(help="Ids, beginnings of them, or folders.", metavar="ID...")],
-        yes: Yes = False,
-        workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+        yes: options.Yes = False,
+        workspace: options.WorkspacePath = options.WORKSPACE,
     ) -> None:
         place = options.place(workspace)
         from hamcache.pipeline.cli.console import console
@@ -69,7 +68,7 @@ def listing(noun: str, kind_of: KindOf, columns: Sequence[str], row: Callable[[A
     app = typer.Typer(help=f"List {noun}; `{noun} rm` to remove some.")
 
     @app.callback(invoke_without_command=True)
-    def show(context: typer.Context, workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE) -> None:
+    def show(context: typer.Context, workspace: options.WorkspacePath = options.WORKSPACE) -> None:
         place = options.place(workspace)
         if context.invoked_subcommand:
             return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hamcache.configs.defaults import DATASET, POLICIES
 from hamcache.pipeline.cli import options
 
 if TYPE_CHECKING:
@@ -17,10 +18,8 @@ SHOWN = 12
 
 
 def audit(
-    dataset: options.Dataset = "synthetic",
-    backbones: Annotated[
-        str, typer.Option(help="Whose features are compared (default: all of the usual kind).", metavar="A,B")
-    ] = "",
+    dataset: options.Dataset = None,
+    backbones: options.Backbones = None,
     top: Annotated[int, typer.Option(min=1, help="Nearest images of other lesions looked at, for each image.")] = 10,
     cosine: Annotated[
         float | None,
@@ -29,47 +28,44 @@ def audit(
     candidates: Annotated[
         int | None, typer.Option(min=0, help="Pairs compared at pixels (default: 2 an image, 50,000 at most).")
     ] = None,
-    policy: Annotated[
-        str, typer.Option(help="Split that pairs may straddle: one_per_lesion, single_image_lesions or grouped.")
-    ] = "one_per_lesion",
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, of folds and samples.")] = 0,
-    jobs: options.Jobs = None,
+    policy: options.Policy = POLICIES[0],
+    seed: options.Seed = None,
+    workers: options.Workers = None,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
-    column: options.Columns = [],  # noqa: B006
-    name: options.Name = "",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Find images of different lesions that look the same, labels that are likely wrong, and images unlike the rest.
 
-    Works on cached features (best: augmentation dihedral with 4 views) and compares candidates at their pixels. Writes
-    tables, sheets to look at, and two proposals, exclude.csv and merge_groups.csv, for you to edit.
+    Works on cached features, of all backbones without --backbones (best: augmentation dihedral with 4 views), and
+    compares candidates at their pixels. Writes tables, sheets to look at, and two proposals, exclude.csv and
+    merge_groups.csv, for you to edit.
     """
     place = options.place(workspace, features_url)
     from hamcache.data.curation import read_curation
-    from hamcache.data.splits import POLICIES
     from hamcache.pipeline.cli.console import progress_bar
     from hamcache.pipeline.inspect.audit.audit import AuditSettings, write_audit
     from hamcache.pipeline.inspect.audit.audit import audit as make_audit
 
-    options.one_of(policy, POLICIES, "--policy")
-    table = options.read_table(dataset, place, column, name)
+    table = options.read_table(dataset, place, column, dataset_name)
     settings = AuditSettings(
-        backbones=tuple(part.strip() for part in backbones.split(",") if part.strip()),
+        backbones=tuple(name for name in options.listed(backbones) if name),
         top=top,
         cosine=cosine,
         candidates=candidates,
         policy=policy,
-        seed=seed,
-        jobs=jobs,
+        seed=seed or 0,
+        workers=workers,
     )
     found = make_audit(
         table,
         place,
         settings,
         curation=read_curation(table, exclude, merge_groups),
-        source=dataset,
+        source=dataset or DATASET,
         bar=progress_bar,
     )
     folder = place / "audit" / table.name

@@ -11,13 +11,12 @@ from hamcache.pipeline.cli import options
 
 app = typer.Typer(help="List, inspect, verify, compare, share and clean feature stores.", no_args_is_help=True)
 Store = Annotated[str, typer.Argument(help="A store: its folder, or the first digits of its key.", metavar="STORE")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
 @app.command()
 def ls(
-    dataset: Annotated[str, typer.Option(help="Only stores of the data set of this name.")] = "*",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    dataset: Annotated[str | None, typer.Option(help="Only stores of the data set of this name.")] = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """List every store: what it holds, how full it is, its size."""
@@ -26,7 +25,7 @@ def ls(
 
     catalogue = options.catalogue(place)
     rows, total = [], 0
-    for store in catalogue.stores(dataset):
+    for store in catalogue.stores(dataset or "*"):
         size = sum(catalogue.root.files(store.folder).values())
         total += size
         key, full = store.key, f"{100 * store.filled():.0f} %"
@@ -41,7 +40,7 @@ def ls(
 
 @app.command()
 def info(
-    store: Store, workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE, features_url: options.FeaturesUrl = None
+    store: Store, workspace: options.WorkspacePath = options.WORKSPACE, features_url: options.FeaturesUrl = None
 ) -> None:
     """Show one store's key, provenance and contents as JSON."""
     place = options.place(workspace, features_url)
@@ -67,7 +66,7 @@ def info(
 @app.command()
 def verify(
     stores: Annotated[list[str] | None, typer.Argument(help="Stores (default: all).")] = None,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Read every chunk and check it. Exits with 1 when anything is wrong; the same `extract` command mends it."""
@@ -94,7 +93,7 @@ def verify(
 def explain(
     ours: Annotated[str, typer.Argument(help="A store.")],
     theirs: Annotated[str, typer.Argument(help="Another store.")],
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Say which fields make two stores' keys differ."""
@@ -115,8 +114,8 @@ def explain(
 @app.command()
 def rm(
     stores: Annotated[list[str], typer.Argument(help="Stores: folders, or the first digits of keys.")],
-    yes: Yes = False,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    yes: options.Yes = False,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Remove stores, after asking."""
@@ -139,11 +138,11 @@ def rm(
 
 @app.command()
 def gc(
-    yes: Yes = False,
+    yes: options.Yes = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Also decoded images and checkpoints, which only save time.")
     ] = False,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Sweep up what killed processes left behind: partial files, unfinished stores and runs, orphaned chunks."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from math import isnan
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WIDTH = 160
 """Columns when the output is not a terminal: files and pipes should not fold."""
@@ -42,6 +45,13 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     console.print(table)
     if caption:
         console.print(caption, style="italic", highlight=False)
+
+
+def plain_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Rows for `show_table`, numpy's numbers as Python's."""
+    return [
+        tuple(cell.item() if hasattr(cell, "item") else cell for cell in row) for row in frame.itertuples(index=False)
+    ]
 
 
 def _text(cell: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hamcache.configs.defaults import PARTS, POLICIES
 from hamcache.pipeline.cli import options
 
 app = typer.Typer(
@@ -17,11 +18,11 @@ app = typer.Typer(
 
 @app.command()
 def summary(
-    dataset: options.Dataset = "synthetic",
+    dataset: options.Dataset = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    column: options.Columns = [],  # noqa: B006
-    name: options.Name = "",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Sizes, class distribution for all images and for one a lesion, images per lesion, missing files."""
     place = options.place(workspace)
@@ -29,7 +30,7 @@ def summary(
     from hamcache.data.summary import summarise
     from hamcache.pipeline.cli.console import console, show_table
 
-    table = options.read_table(dataset, place, column, name)
+    table = options.read_table(dataset, place, column, dataset_name)
     found = summarise(table, file_digests(table, place.digests(table.name)))
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2))
@@ -56,32 +57,30 @@ def summary(
 
 @app.command()
 def split(
-    dataset: options.Dataset = "synthetic",
-    policy: Annotated[str, typer.Option(help="one_per_lesion, single_image_lesions or grouped.")] = "one_per_lesion",
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed of train and validation; the test set's seed is always 0.")
-    ] = 0,
+    dataset: options.Dataset = None,
+    policy: options.Policy = POLICIES[0],
+    seed: options.Seed = None,
     test_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
     validation_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
     train_images: Annotated[str, typer.Option(help="one, or all images of the train lesions.")] = "one",
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
-    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("split.csv"),
-    column: options.Columns = [],  # noqa: B006
-    name: options.Name = "",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    out: Annotated[Path, options.out("The CSV to write.")] = Path("split.csv"),
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Make a split, check it for leaks, and save it as a CSV."""
     place = options.place(workspace)
     from hamcache.data.curation import read_curation
-    from hamcache.data.splits import PARTS, make_split
+    from hamcache.data.splits import make_split
     from hamcache.pipeline.cli.console import console, show_table
 
-    table = options.read_table(dataset, place, column, name)
+    table = options.read_table(dataset, place, column, dataset_name)
     made = make_split(
         table,
         policy,
-        seed=seed,
+        seed=seed or 0,
         test_fraction=test_fraction,
         validation_fraction=validation_fraction,
         train_images=train_images,
@@ -93,7 +92,7 @@ def split(
     )
     rows = [(label, *map(int, counts.loc[label])) for label in table.classes if label in counts.index]
     rows.append(("all", *(int(counts[part].sum()) for part in PARTS)))
-    show_table(f"{policy}, seed {seed}", ("class", *PARTS), rows)
+    show_table(f"{policy}, seed {seed or 0}", ("class", *PARTS), rows)
     console.print(f"No lesion is in two parts. Wrote {out}, fingerprint {made.fingerprint[:12]}.")
 
 
@@ -101,11 +100,11 @@ def split(
 def synthesize(
     folder: Annotated[Path | None, typer.Argument(help="Where to (default: WORKSPACE/datasets/synthetic).")] = None,
     lesions: Annotated[int, typer.Option(min=1, help="How many lesions; some get several photographs.")] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same data set.")] = 0,
+    seed: options.Seed = None,
     difficulty: Annotated[float, typer.Option(min=0, max=1, help="0: classes differ plainly; 1: hardly.")] = 0.5,
     width: Annotated[int, typer.Option(min=32, help="Pixels.")] = 600,
     height: Annotated[int, typer.Option(min=32, help="Pixels.")] = 450,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Draw a HAM10000-shaped data set of synthetic dermatoscopic lesions."""
     place = options.place(workspace)
@@ -114,27 +113,27 @@ def synthesize(
 
     folder = folder or place.datasets / "synthetic"
     with progress_bar("drawing", None, "images") as advance_to:
-        draw(folder, lesions=lesions, seed=seed, difficulty=difficulty, size=(width, height), progress=advance_to)
+        draw(folder, lesions=lesions, seed=seed or 0, difficulty=difficulty, size=(width, height), progress=advance_to)
     console.print(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
 
 
 @app.command()
 def subset(
-    dataset: options.Dataset = "synthetic",
+    dataset: options.Dataset = None,
     images: Annotated[int, typer.Option(min=1, help="How many images.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed takes other lesions.")] = 0,
-    out: Annotated[Path, typer.Option(help="The CSV to write; its name becomes the data set's.")] = Path("subset.csv"),
-    column: options.Columns = [],  # noqa: B006
-    name: options.Name = "",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    seed: options.Seed = None,
+    out: Annotated[Path, options.out("The CSV to write; its name becomes the data set's.")] = Path("subset.csv"),
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Take fewer images in the same mix of classes, whole lesions only, as a CSV that every --dataset takes."""
     place = options.place(workspace)
     from hamcache.data.subset import stratified_subset, write_csv
     from hamcache.pipeline.cli.console import console, show_table
 
-    table = options.read_table(dataset, place, column, name)
-    smaller = stratified_subset(table, images, seed)
+    table = options.read_table(dataset, place, column, dataset_name)
+    smaller = stratified_subset(table, images, seed or 0)
     write_csv(smaller, out)
     counts, of = (one.frame["label"].value_counts() for one in (smaller, table))
     rows = [
@@ -168,7 +167,7 @@ def download(
     folder: Annotated[Path | None, typer.Option(help="Where to (default: WORKSPACE/datasets/ham10000).")] = None,
     keep_archive: Annotated[bool, typer.Option(help="Keep what was downloaded, beside the images.")] = False,
     images: Annotated[int, typer.Option(min=1, help="How many images to expect: fewer for an excerpt.")] = 10_015,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Get HAM10000, and check that it is whole. The same command goes on with a download that was broken off."""
     place = options.place(workspace)
@@ -181,7 +180,7 @@ def download(
     table = download_ham10000(target, where, images=images, keep_archives=keep_archive, report=ConsoleReport())
     console.print(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {target}")
     console.print(f"Cite: {CITATION}\nLicence: {LICENCE}", highlight=False, soft_wrap=True)
-    dataset = NAME if target == options.DEFAULT_WORKSPACE / "datasets" / NAME else target
+    dataset = NAME if target == options.WORKSPACE / "datasets" / NAME else target
     console.print(
         f"Next: `hamcache data summary --dataset {dataset}`, `hamcache extract --dataset {dataset}`",
         highlight=False,

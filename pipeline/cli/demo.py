@@ -12,7 +12,7 @@ EXPECTED = "0.55 to 0.85"
 """Validation MCC of the heads below on the demo's data set."""
 
 
-def demo(workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE) -> None:
+def demo(workspace: options.WorkspacePath = options.WORKSPACE) -> None:
     """Draw a small data set, run two backbones over it once, train heads and a hybrid, and run it again for nothing."""
     place = options.place(workspace)
     from hamcache.data.synthetic.collection import synthesize

@@ -7,31 +7,25 @@ from typing import Annotated
 
 import typer
 
+from hamcache.configs.defaults import COVERAGE
 from hamcache.pipeline.cli import options
 
 
 def export(
     run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder.", metavar="RUN")],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="A folder, or NAME.onnx (default: exports/RUN in the workspace)."),
-    ] = None,
-    coverage: Annotated[float, typer.Option(help="Chance that a prediction set holds the true class.")] = 0.9,
-    sets: Annotated[str, typer.Option(help="lac (smallest sets) or aps (larger for hard images).")] = "lac",
-    class_conditional: Annotated[
-        bool, typer.Option("--class-conditional", help="Promise the coverage for each class, not only on average.")
-    ] = False,
+    out: Annotated[Path | None, options.out("A folder, or NAME.onnx (default: exports/RUN in the workspace).")] = None,
+    coverage: options.Coverage = COVERAGE,
+    sets: options.Sets = "lac",
+    class_conditional: options.ClassConditional = False,
     checked: Annotated[
         int, typer.Option("--check", min=1, help="Images that file and run are both asked about, to compare them.")
     ] = 16,
-    licence: Annotated[str, typer.Option(help="Licence of the data (known for HAM10000).")] = "",
-    citation: Annotated[str, typer.Option(help="Whom users of the data have to cite (known for HAM10000).")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
-    weights: Annotated[list[str], typer.Option(help="BACKBONE=FILE, if the features were extracted with such.")] = [],  # noqa: B006
-    recipes: Annotated[
-        Path | None, typer.Option(exists=True, help="The YAML file of recipes that the features were extracted with.")
-    ] = None,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    licence: options.Licence = None,
+    citation: options.Citation = None,
+    force: options.Force = False,
+    weights: options.Weights = None,
+    recipes: options.Recipes = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Write a run as one ONNX file, from raw pixels to calibrated probabilities and prediction sets, with a model card.
@@ -43,10 +37,8 @@ def export(
     from hamcache.pipeline.cli.console import console, human_bytes
     from hamcache.pipeline.errors import ExportError
     from hamcache.pipeline.evaluate import DISCLAIMER
-    from hamcache.pipeline.evaluate.conformal import SCORES
     from hamcache.pipeline.use.predict.predictor import load_predictor
 
-    options.one_of(sets, SCORES, "--sets")
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -61,7 +53,7 @@ def export(
     predictor = load_predictor(
         run,
         place,
-        weights=options.pairs(weights, "--weights"),
+        weights=options.pairs(weights),
         recipes_file=recipes,
         device="cpu",
     )
@@ -72,7 +64,7 @@ def export(
         coverage=coverage,
         score=sets,
         class_conditional=class_conditional,
-        terms=Terms(licence, citation),
+        terms=Terms(licence or "", citation or ""),
         checked=checked,
         force=force,
         say=lambda line: console.print(line, highlight=False),

@@ -7,52 +7,58 @@ from typing import Annotated
 
 import typer
 
+from hamcache.configs.defaults import AUGMENTATION, BACKBONE, DATASET, FITS, PRECISIONS, SHEET_VIEWS, VIEWS
 from hamcache.pipeline.cli import options
 
 
 def extract(
-    dataset: options.Dataset = "synthetic",
-    backbones: Annotated[
-        str, typer.Option(help="Names, separated by commas: timm, torchvision/NAME, random/NAME; NAME:stages.")
-    ] = ("tf_efficientnet_lite0"),
-    augmentations: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "none",
-    views: Annotated[int, typer.Option(min=1, help="Views of each augmentation (at most as many as differ).")] = 1,
+    dataset: options.Dataset = None,
+    backbones: options.Backbones = BACKBONE,
+    augmentations: options.Augmentations = AUGMENTATION,
+    views: options.Views = VIEWS,
     precision: Annotated[
-        str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 where the processor has it.")
+        str,
+        typer.Option(
+            callback=options.one_of(*PRECISIONS),
+            help="auto, fp32 or bf16; auto takes bf16 where the processor has it.",
+        ),
     ] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Tasks at a time (default: one a core).")] = None,
-    scheduler: Annotated[str, typer.Option(help="Address of an existing Dask cluster, tcp://HOST:PORT.")] = "",
-    weights: Annotated[list[str], typer.Option(help="BACKBONE=FILE: weights from a file.")] = [],  # noqa: B006
-    fit: Annotated[str, typer.Option(help="crop (the central square) or squash (the whole image).")] = "crop",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    aug_seed: Annotated[int, typer.Option(min=0, help="Seed of the augmentation draws.")] = 0,
-    recipes: Annotated[Path | None, typer.Option(exists=True, help="A YAML file of recipes of your own.")] = None,
+    workers: options.Workers = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of an existing Dask cluster.", metavar="tcp://HOST:PORT")
+    ] = None,
+    weights: options.Weights = None,
+    fit: Annotated[
+        str,
+        typer.Option(callback=options.one_of(*FITS), help="crop (the central square) or squash (the whole image)."),
+    ] = "crop",
+    device: options.Device = "auto",
+    aug_seed: options.AugSeed = 0,
+    recipes: options.Recipes = None,
     rehash: Annotated[bool, typer.Option(help="Read every file again instead of trusting its time of change.")] = False,
     retry_quarantined: Annotated[bool, typer.Option(help="Try the quarantined images again.")] = False,
-    column: options.Columns = [],  # noqa: B006
-    name: options.Name = "",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Run frozen backbones over a data set, once: features of every augmentation view go into the cache."""
     place = options.place(workspace, features_url)
     from hamcache.extract.names import split_list
-    from hamcache.extract.preprocess import FITS
     from hamcache.pipeline.cli.console import console
-    from hamcache.pipeline.experiment.extraction import DEVICES, extract_features, show_summary
 
-    options.one_of(fit, FITS, "--fit")
-    options.one_of(device, DEVICES, "--device")
-    files = options.pairs(weights, "--weights")
-    names = split_list(backbones)
-    augmentation_names = [part.strip() for part in augmentations.split(",") if part.strip()]
+    files = options.pairs(weights)
+    names = split_list(backbones or "")
+    augmentation_names = [name for name in options.listed(augmentations) if name]
     if not names or not augmentation_names:
         raise typer.BadParameter("expected at least one backbone and one augmentation")
-    table = options.read_table(dataset, place, column, name)
+    table = options.read_table(dataset, place, column, dataset_name)
     if retry_quarantined:
         from hamcache.cache.quarantine import Quarantine
 
         Quarantine(options.catalogue(place).root, table.name).release()
+    from hamcache.pipeline.experiment.extraction import extract_features, show_summary  # imports torch
+
     try:
         summary = extract_features(
             table,
@@ -63,11 +69,11 @@ def extract(
             precision=precision,
             seed=aug_seed,
             workers=workers,
-            scheduler=scheduler or None,
+            scheduler=scheduler,
             device=device,
             weights=files,
             fit=fit,
-            source=dataset,
+            source=dataset or DATASET,
             rehash=rehash,
             recipes_file=recipes,
         )
@@ -78,19 +84,19 @@ def extract(
 
 
 def show_views(
-    dataset: options.Dataset = "synthetic",
-    augmentations: Annotated[str, typer.Option(help="Recipes, separated by commas (default: all).")] = "",
-    views: Annotated[int, typer.Option(min=1, max=16, help="Views a row.")] = 8,
+    dataset: options.Dataset = None,
+    augmentations: options.Augmentations = None,
+    views: options.Views = SHEET_VIEWS,
     images: Annotated[int, typer.Option(min=1, max=16, help="Images to show.")] = 1,
-    image_id: Annotated[str, typer.Option(help="A particular image.")] = "",
-    aug_seed: Annotated[int, typer.Option(min=0, help="Seed of the augmentation draws.")] = 0,
-    recipes: Annotated[Path | None, typer.Option(exists=True, help="A YAML file of recipes of your own.")] = None,
-    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("views.png"),
-    column: options.Columns = [],  # noqa: B006
-    name: options.Name = "",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    image_id: Annotated[str | None, typer.Option(help="A particular image.")] = None,
+    aug_seed: options.AugSeed = 0,
+    recipes: options.Recipes = None,
+    out: Annotated[Path, options.out("The picture to write.")] = Path("views.png"),
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
-    """Draw a sheet of views: what each augmentation does to some images."""
+    """Draw a sheet of views, a row for each augmentation (all without --augmentations), of some images."""
     place = options.place(workspace)
     from PIL import Image
 
@@ -99,12 +105,10 @@ def show_views(
     from hamcache.pipeline.cli.console import console
 
     if out.suffix.lower() not in Image.registered_extensions():
-        raise typer.BadParameter(
-            f"expected a picture's name, such as views.png, but got {str(out)!r}", param_hint="--out"
-        )
-    table = options.read_table(dataset, place, column, name)
-    chosen = [part.strip() for part in augmentations.split(",") if part.strip()] or list(load_augmentations(recipes))
-    rows = table.frame if not image_id else table.subset([image_id]).frame
+        raise typer.BadParameter(f"expected a picture's name, such as views.png, got {str(out)!r}", param_hint="--out")
+    table = options.read_table(dataset, place, column, dataset_name)
+    chosen = [name for name in options.listed(augmentations) if name] or list(load_augmentations(recipes))
+    rows = table.frame if image_id is None else table.subset([image_id]).frame
     table.require_images("Drawing views", list(rows["image_id"]))
     paths = dict(zip(rows["image_id"], rows["path"], strict=True))
     step = max(1, len(paths) // images)
@@ -114,8 +118,8 @@ def show_views(
 
 
 def backbones(
-    match: Annotated[str, typer.Argument(help="Part of a name, e.g. 'resnet' or 'dinov2'.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="How many names to list.")] = 40,
+    match: Annotated[str | None, typer.Argument(help="Part of a name, e.g. 'resnet' or 'dinov2'.")] = None,
+    limit: options.Limit = 50,
 ) -> None:
     """List backbones by name: the embedded ones, the short names, and what timm and torchvision have."""
     import timm
@@ -130,7 +134,7 @@ def backbones(
     rows += [(n, "timm (hub)") for n in timm.list_pretrained() if n not in ALIASES]
     known = torchvision.models.list_models(module=torchvision.models)
     rows += [(f"{TORCHVISION}{n}", "torchvision (hub)") for n in known]
-    fitting = [row for row in rows if match in row[0]]
+    fitting = [row for row in rows if (match or "") in row[0]]
     show_table(f"{len(fitting):,} backbones", ("name", "weights"), fitting[:limit])
     if len(fitting) > limit:
         console.print(f"... and {len(fitting) - limit:,} more; narrow it down: `hamcache backbones resnet`")

@@ -6,51 +6,61 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hamcache.configs.defaults import GRID_VIEWS
 from hamcache.pipeline.cli import options
-from hamcache.pipeline.cli.zoo import Config, Data, Jobs, Settings, Test, line_of, listed, run_behind_bar
+from hamcache.pipeline.cli.zoo import line_of, run_behind_bar
 
 if TYPE_CHECKING:
     from hamcache.pipeline.studies.grid.matrix import Grid
 
 
 def grid(
-    backbones: Annotated[str, typer.Option(help="The rows, separated by commas; + makes a hybrid.", metavar="A,B,C")],
-    augmentations: Annotated[str, typer.Option(help="The columns: recipes, separated by commas.", metavar="A,B,C")],
-    head: Annotated[str, typer.Option(help="The head of every cell (default: the configuration's, or logreg).")] = "",
-    views: Annotated[int, typer.Option(min=1, help="Views of each augmentation, as far as it has them.")] = 2,
+    features: options.Features,
+    augmentations: options.Augmentations,
+    head: options.Head = None,
+    views: options.Views = GRID_VIEWS,
     seeds: Annotated[
-        str, typer.Option(help="Seeds separated by commas: a cell is their mean (default: the configuration's).")
-    ] = "",
-    config: Config = "",
-    set_: Settings = [],  # noqa: B006
-    dataset: Data = "",
-    test: Test = False,
-    extract: Annotated[
-        bool, typer.Option("--extract/--no-extract", help="First extract the features that the cache lacks.")
-    ] = True,
-    jobs: Jobs = None,
+        str | None,
+        typer.Option(help="Seeds, separated by commas: a cell is their mean (default: the configuration's)."),
+    ] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    dataset: options.Dataset = None,
+    test: options.Test = False,
+    extract: options.Extract = True,
+    workers: options.Workers = None,
     plots: options.Plots = True,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
-    column: options.Columns = [],  # noqa: B006
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
-    """Score every augmentation with every backbone: one matrix, with intervals. What is finished is not run again."""
+    """Score every augmentation with every backbone: one matrix, with intervals. Finished cells are not run again.
+
+    The feature sets are the rows, the augmentations the columns.
+    """
     place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, errors
     from hamcache.pipeline.studies.grid.cells import plan_grid, run_grid, same_views
     from hamcache.pipeline.studies.grid.matrix import HEATMAP, save_grid
 
     cells = plan_grid(
-        listed(backbones),
-        listed(augmentations),
+        options.listed(features),
+        options.listed(augmentations),
         head=head,
         views=views,
         seeds=_numbers(seeds),
-        config=config or None,
-        overrides=options.overrides(dataset, column, None, exclude, merge_groups),
-        settings=set_,
+        config=config,
+        settings=options.settings(
+            set_,
+            dataset=dataset,
+            dataset_name=dataset_name,
+            column=column,
+            exclude=exclude,
+            merge_groups=merge_groups,
+        ),
     )
     for names in same_views({cell.augmentation: cell.views for cell in cells}):
         errors.print(
@@ -64,7 +74,7 @@ def grid(
         run_grid,
         test=test,
         extract=extract,
-        jobs=jobs,
+        workers=workers,
         plots=plots,
     )
     made = save_grid(cells, outcomes, place)
@@ -116,9 +126,9 @@ def _show(grid: Grid, part: str) -> None:
     )
 
 
-def _numbers(seeds: str) -> list[int]:
+def _numbers(seeds: str | None) -> list[int]:
     """`"0, 1"` as numbers."""
-    parts = listed(seeds)
+    parts = options.listed(seeds)
     wrong = [part for part in parts if not (part.isascii() and part.isdecimal())]
     if wrong:
         raise typer.BadParameter(f"expected whole numbers separated by commas, got {wrong[0]!r}", param_hint="--seeds")

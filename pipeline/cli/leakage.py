@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hamcache.configs.defaults import AUGMENTATION, BACKBONE, LEAKAGE_HEADS, LEAKAGE_REPEATS, VIEWS
 from hamcache.pipeline.cli import options
 
 if TYPE_CHECKING:
@@ -13,28 +14,25 @@ if TYPE_CHECKING:
 
 
 def leakage_demo(
-    features: Annotated[
-        str, typer.Option(help="Cached backbones, joined by + for a hybrid: A+B.")
-    ] = "tf_efficientnet_lite0",
-    heads: Annotated[str, typer.Option(help="Heads separated by commas.")] = "logreg,knn,random_forest,mlp",
-    seeds: Annotated[int, typer.Option(min=1, help="How often everything is drawn and trained; scores are means.")] = 5,
-    dataset: Annotated[str, typer.Option(help="As in `extract` (default: synthetic).")] = "",
-    augmentation: Annotated[str, typer.Option(help="Of the features.")] = "none",
-    views: Annotated[int, typer.Option(min=1, help="Of the features.")] = 1,
-    set_: Annotated[
-        list[str], typer.Option("--set", help="KEY=VALUE: any field, for every head.", metavar="KEY=VALUE")
-    ] = [],  # noqa: B006
-    extract: Annotated[
-        bool, typer.Option("--extract", help="First extract the features that the cache lacks.")
-    ] = False,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trainings at a time (default: one a core, as far as memory reaches).")
-    ] = None,
-    column: options.Columns = [],  # noqa: B006
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    features: options.Features = None,
+    heads: options.Heads = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="How often everything is drawn and trained; scores are means.")
+    ] = LEAKAGE_REPEATS,
+    dataset: options.Dataset = None,
+    augmentation: options.Augmentation = AUGMENTATION,
+    views: options.Views = VIEWS,
+    set_: options.Set = None,
+    extract: options.Extract = False,
+    workers: options.Workers = None,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Show how much better heads look when other photographs of the test lesions are in train.
+
+    Without --features: tf_efficientnet_lite0; without --heads: logreg, knn, random_forest and mlp.
 
     Each head is trained on an honest and on a leaky train part, of as many images of as many lesions of each class, and
     scored on the same test images. Only the leaky one holds other photographs of test lesions: those that a random
@@ -47,12 +45,11 @@ def leakage_demo(
     from hamcache.pipeline.studies.leakage.measure import demonstrate
 
     experiments = plan(
-        [features],
-        [name.strip() for name in heads.split(",") if name.strip()],
+        options.listed(features) or [BACKBONE],
+        options.listed(heads) or LEAKAGE_HEADS,
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, None),
-        settings=set_,
+        settings=options.settings(set_, dataset=dataset, dataset_name=dataset_name, column=column),
     )
     options.announce_drawing(experiments[0].config.dataset, place)
     if extract:
@@ -61,7 +58,7 @@ def leakage_demo(
         extract_for(all_features(experiments), place)
     with progress_bar("training", None, "heads") as advance_to:
         try:
-            demo = demonstrate(experiments, place, seeds=seeds, jobs=jobs, on_progress=advance_to)
+            demo = demonstrate(experiments, place, seeds=repeats, workers=workers, on_progress=advance_to)
         except KeyboardInterrupt:
             console.print("Interrupted: nothing was kept.")
             raise typer.Exit(1) from None

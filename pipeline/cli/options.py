@@ -1,33 +1,56 @@
-"""Options that several commands share, and what they mean."""
+"""Every option that more than one command takes, declared once: its name, type, meaning, and the words it takes.
+
+An option that takes one value is named in the singular (`--augmentation`), one that takes several in the plural
+(`--augmentations`, separated by commas). `None` is the default wherever the configuration or the library has its own.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from hamcache.configs.defaults import (
+    AUGMENTATION,
+    DATASET,
+    DEVICES,
+    PARTS,
+    POLICIES,
+    SETS,
+    VIEWS,
+)
 
 if TYPE_CHECKING:
     from hamcache.cache.catalogue import Catalogue
     from hamcache.data.table import ImageTable
     from hamcache.data.workspace import Workspace
 
-Dataset = Annotated[
-    str,
-    typer.Option(help="A folder in Kaggle's layout, a CSV, a folder of class folders, or 'synthetic'."),
-]
-WorkspacePath = Annotated[
-    Path, typer.Option(envvar="HAMCACHE_WORKSPACE", help="Where everything downloaded or made lies.", show_default=True)
-]
+
+def one_of(*valid: str) -> Callable[[str | None], str | None]:
+    """A check that an option's value is one of these words; anything else is wrong usage."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in valid:
+            from hamcache.data.nearest import nearest
+
+            near = nearest(value, valid)
+            hint = "" if near is None else f"; did you mean {near!r}?"
+            raise typer.BadParameter(f"expected {', '.join(valid[:-1])} or {valid[-1]}, got {value!r}{hint}")
+        return value
+
+    return check
+
+
+def _check_pairs(values: list[str] | None) -> list[str] | None:
+    pairs(values)
+    return values
 
 
 def _check_url(url: str | None) -> str | None:
     """Refuse a URL whose file system is unknown or not installed."""
-    if url is None:
-        return None
-    protocol, separator, _ = url.partition("://")
+    protocol, separator, _ = (url or "").partition("://")
     if separator:
         from fsspec import get_filesystem_class
 
@@ -38,80 +61,202 @@ def _check_url(url: str | None) -> str | None:
     return url
 
 
+def out(written: str) -> Any:
+    """The option `--out` of a command that writes this."""
+    return typer.Option("--out", help=written)
+
+
+# -- where everything is
+
+WORKSPACE = Path("workspace")
+WorkspacePath = Annotated[
+    Path, typer.Option("--workspace", envvar="HAMCACHE_WORKSPACE", help="Folder of all that is downloaded or made.")
+]
 FeaturesUrl = Annotated[
     str | None,
     typer.Option(
+        "--features-url",
         callback=_check_url,
         envvar="HAMCACHE_FEATURES",
         help="Feature stores elsewhere: a folder or an fsspec URL (s3://...).",
         metavar="URL",
     ),
 ]
+
+# -- the data set
+
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="A folder in Kaggle's layout, a CSV, a folder of class folders, the name of a data set in the workspace, "
+        "or 'synthetic' (default: the configuration's, or synthetic).",
+    ),
+]
+DatasetName = Annotated[
+    str | None, typer.Option("--dataset-name", help="Name of the data set (default: from its folder or file).")
+]
 Columns = Annotated[
-    list[str],
-    typer.Option("--column", help="For a CSV: OURS=THEIRS, e.g. label=diagnosis. Ours: image_id, path, label, group."),
+    list[str] | None,
+    typer.Option(
+        "--column",
+        callback=_check_pairs,
+        metavar="OURS=THEIRS",
+        help="For a CSV, e.g. label=diagnosis; ours are image_id, path, label and group.",
+    ),
 ]
-Plots = Annotated[
-    bool, typer.Option("--plots/--no-plots", help="Draw each run's pictures, a second a run (`runs plot` does later).")
-]
-Name = Annotated[str, typer.Option(help="Name of the data set (default: from its folder or file).")]
 Exclude = Annotated[
     Path | None,
     typer.Option(
-        metavar="CSV", exists=True, dir_okay=False, help="Images to leave out: image_id, reason (see `data audit`)."
+        "--exclude",
+        metavar="CSV",
+        exists=True,
+        dir_okay=False,
+        help="Images to leave out: image_id, reason (see `data audit`).",
     ),
 ]
 MergeGroups = Annotated[
     Path | None,
     typer.Option(
-        metavar="CSV", exists=True, dir_okay=False, help="Groups that are one: group, into, reason (see `data audit`)."
+        "--merge-groups",
+        metavar="CSV",
+        exists=True,
+        dir_okay=False,
+        help="Groups that are one: group, into, reason (see `data audit`).",
     ),
 ]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes at a time (default: one a core).")]
-DEFAULT_WORKSPACE = Path("workspace")
+Policy = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        callback=one_of(*POLICIES),
+        help="Images that take part in the split, and how: one_per_lesion, single_image_lesions or grouped.",
+    ),
+]
+
+# -- features and augmentation views
+
+Backbones = Annotated[
+    str | None,
+    typer.Option(
+        "--backbones",
+        metavar="A,B",
+        help="Backbones, separated by commas: timm, torchvision/NAME, random/NAME; NAME:stages.",
+    ),
+]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        metavar="A+B",
+        help="Cached backbones, joined by + for a hybrid; commas between feature sets where several are taken.",
+    ),
+]
+Augmentation = Annotated[str, typer.Option("--augmentation", help="Augmentation of the features.")]
+Augmentations = Annotated[str | None, typer.Option("--augmentations", help="Augmentations, separated by commas.")]
+Views = Annotated[
+    int, typer.Option("--views", min=1, help="Views of each augmentation, at most as many as are different.")
+]
+AugSeed = Annotated[int, typer.Option("--aug-seed", min=0, help="Seed of the augmentation draws.")]
+Recipes = Annotated[
+    Path | None,
+    typer.Option("--recipes", exists=True, dir_okay=False, metavar="YAML", help="A file of your own augmentations."),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights", callback=_check_pairs, metavar="BACKBONE=FILE", help="Weights of a backbone, from a file."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", callback=one_of(*DEVICES), help="auto, cpu or cuda.")]
+
+# -- experiments
+
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", help="A YAML file, or the name of a packaged configuration, for all that the options don't say."
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any field of the experiment, e.g. head.lr=1e-3."),
+]
+Head = Annotated[
+    str | None, typer.Option("--head", help="A head of the zoo (default: the configuration's, or logreg).")
+]
+Heads = Annotated[str | None, typer.Option("--heads", help="Heads, separated by commas.")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, help="Seed of all that is drawn: split, head, search (default: configured, or 0)."),
+]
+Test = Annotated[bool, typer.Option("--test", help="Open the test set: score it, and say so in the log.")]
+Extract = Annotated[
+    bool, typer.Option("--extract/--no-extract", help="First extract the features that the cache lacks.")
+]
+Plots = Annotated[
+    bool, typer.Option("--plots/--no-plots", help="Draw each run's pictures, a second a run (`runs plot` does later).")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Tasks at a time (default: one per core, limited by free memory)."),
+]
+
+# -- finished artefacts, and what is written
+
+Part = Annotated[
+    str | None,
+    typer.Option("--part", callback=one_of(*PARTS), help="Part whose scores count: train, validation or test."),
+]
+Metric = Annotated[str | None, typer.Option("--metric", help="Metric that runs are ordered and compared by.")]
+Coverage = Annotated[float, typer.Option("--coverage", help="Chance that a prediction set holds the true class.")]
+Sets = Annotated[
+    str,
+    typer.Option("--sets", callback=one_of(*SETS), help="lac (smallest sets) or aps (larger for hard images)."),
+]
+ClassConditional = Annotated[
+    bool, typer.Option("--class-conditional", help="Promise the coverage for each class, not only on average.")
+]
+Licence = Annotated[str | None, typer.Option("--licence", help="Licence of the data (known for HAM10000).")]
+Citation = Annotated[
+    str | None, typer.Option("--citation", help="Source that users of the data must cite (known for HAM10000).")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Even if the result is there: run again, or write over the files.")
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Rows to print.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
-def place(workspace: Path, features_url: str | None = None) -> Workspace:
-    """The workspace that the options `--workspace` and `--features-url` name."""
+# -- what options stand for
+
+
+def place(path: Path, features_url: str | None = None) -> Workspace:
+    """The workspace of the options `--workspace` and `--features-url`."""
     from hamcache.data.workspace import Workspace
 
-    return Workspace(workspace, features_url or None)
+    return Workspace(path, features_url or None)
 
 
-def read_table(dataset: str, workspace: Workspace, columns: Sequence[str] = (), name: str = "") -> ImageTable:
+def read_table(
+    dataset: str | None, workspace: Workspace, columns: Sequence[str] | None = None, name: str | None = None
+) -> ImageTable:
     """The image table that the shared options describe."""
     from hamcache.data.readers.resolve import read_dataset
 
+    dataset = dataset or DATASET
     announce_drawing(dataset, workspace)
-    return read_dataset(dataset, workspace=workspace, columns=pairs(columns, "--column") or None, name=name or None)
+    return read_dataset(dataset, workspace=workspace, columns=pairs(columns) or None, name=name)
 
 
 def announce_drawing(dataset: str, workspace: Workspace) -> None:
     """Say so before the synthetic data set is drawn on its first use, which takes a while."""
     from hamcache.data.ham10000 import METADATA
-    from hamcache.data.readers.resolve import SYNTHETIC
     from hamcache.pipeline.cli.console import errors
 
-    folder = workspace.datasets / SYNTHETIC
-    if dataset == SYNTHETIC and not (folder / METADATA).is_file():
+    folder = workspace.datasets / DATASET
+    if dataset == DATASET and not (folder / METADATA).is_file():
         errors.print(f"Drawing the synthetic data set into {folder}, once ...", highlight=False)
-
-
-def one_of(value: str, valid: Sequence[str], option: str) -> str:
-    """`value`, if it is one of the words an option takes; anything else is wrong usage."""
-    if value not in valid:
-        raise typer.BadParameter(
-            f"expected {', '.join(valid[:-1])} or {valid[-1]}, but got {value!r}", param_hint=option
-        )
-    return value
-
-
-def pairs(settings: Sequence[str], option: str) -> dict[str, str]:
-    """`["a=b", ...]` as a dict; anything else is wrong usage."""
-    wrong = [s for s in settings if not all(s.partition("="))]
-    if wrong:
-        raise typer.BadParameter(f"expected NAME=VALUE, but got {wrong[0]!r}", param_hint=option)
-    return {key: value for key, _, value in (s.partition("=") for s in settings)}
 
 
 def catalogue(workspace: Workspace) -> Catalogue:
@@ -121,23 +266,50 @@ def catalogue(workspace: Workspace) -> Catalogue:
     return Catalogue(workspace.features)
 
 
-def overrides(
-    dataset: str,
-    column: Sequence[str],
-    seed: int | None,
+def listed(names: str | None) -> list[str]:
+    """`"A, B"` as its parts; an empty part between two commas is left for the checks to find."""
+    return [part.strip() for part in names.split(",")] if names and names.strip() else []
+
+
+def pairs(texts: Sequence[str] | None) -> dict[str, str]:
+    """`["a=b", ...]` as a dict; anything else is wrong usage."""
+    wrong = [text for text in texts or () if not all(text.partition("="))]
+    if wrong:
+        raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r}")
+    return {key: value for key, _, value in (text.partition("=") for text in texts or ())}
+
+
+def settings(
+    texts: Sequence[str] | None = None,
+    *,
+    dataset: str | None = None,
+    dataset_name: str | None = None,
+    column: Sequence[str] | None = None,
+    seed: int | None = None,
     exclude: Path | None = None,
     merge_groups: Path | None = None,
-) -> list[str]:
-    """The shared options of `train`, `zoo` and `hybrids` as settings of the configuration."""
-    settings = []
-    if dataset:
-        settings.append(f"dataset={json.dumps(dataset)}")
-    if column:
-        settings.append(f"columns={json.dumps(pairs(column, '--column'))}")
-    if seed is not None:
-        settings.append(f"seed={seed}")
-    if exclude is not None:
-        settings.append(f"split.exclude={json.dumps(str(exclude))}")
-    if merge_groups is not None:
-        settings.append(f"split.merge_groups={json.dumps(str(merge_groups))}")
-    return settings
+    features: str | None = None,
+    augmentation: str = AUGMENTATION,
+    views: int = VIEWS,
+    head: str | None = None,
+    objective: str | None = None,
+) -> dict[str, Any]:
+    """Options as settings of an experiment's configuration, by dotted keys; the texts of `--set` come last."""
+    from hamcache.pipeline.config.overrides import in_order, parse_settings
+    from hamcache.pipeline.config.schema import blocks_from
+
+    if features and "," in features:
+        raise typer.BadParameter(f"expected one feature set, got {features!r}", param_hint="--features")
+    chosen = {
+        "dataset": dataset,
+        "dataset_name": dataset_name,
+        "columns": pairs(column) or None,
+        "seed": seed,
+        "split.exclude": None if exclude is None else str(exclude),
+        "split.merge_groups": None if merge_groups is None else str(merge_groups),
+        "features.blocks": None if features is None else blocks_from(features, augmentation, views),
+        "head": head,
+        "objective": objective,
+    }
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return in_order(given, parse_settings(texts))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hamcache.configs.defaults import COVERAGE, NEIGHBOURS, UNLIKE
 from hamcache.pipeline.cli import options
 
 if TYPE_CHECKING:
@@ -25,13 +26,11 @@ def predict(
         list[str],
         typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE"),
     ],
-    coverage: Annotated[float, typer.Option(help="Chance that a prediction set holds the true class.")] = 0.9,
-    sets: Annotated[str, typer.Option(help="lac (smallest sets) or aps (larger for hard images).")] = "lac",
-    class_conditional: Annotated[
-        bool, typer.Option("--class-conditional", help="Promise the coverage for each class, not only on average.")
-    ] = False,
+    coverage: options.Coverage = COVERAGE,
+    sets: options.Sets = "lac",
+    class_conditional: options.ClassConditional = False,
     raw: Annotated[bool, typer.Option("--raw", help="The head's own probabilities, not calibrated ones.")] = False,
-    neighbours: Annotated[int, typer.Option(min=0, help="Most similar training images to name.")] = 5,
+    neighbours: Annotated[int, typer.Option(min=0, help="Most similar training images to name.")] = NEIGHBOURS,
     unlike: Annotated[
         float,
         typer.Option(
@@ -39,16 +38,21 @@ def predict(
             max=1,
             help="Flag images further from the training images than all but this share of validation.",
         ),
-    ] = 0.01,
-    form: Annotated[str, typer.Option("--format", help="csv or json on standard output, instead of a table.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Write all predictions to this file, *.csv or *.json.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows of the table to print.")] = 50,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    weights: Annotated[list[str], typer.Option(help="BACKBONE=FILE, if the features were extracted with such.")] = [],  # noqa: B006
-    recipes: Annotated[
-        Path | None, typer.Option(exists=True, help="The YAML file of recipes that the features were extracted with.")
+    ] = UNLIKE,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            callback=options.one_of(*FORMATS),
+            help="csv or json on standard output, instead of a table.",
+        ),
     ] = None,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    out: Annotated[Path | None, options.out("Write all predictions to this file, *.csv or *.json.")] = None,
+    limit: options.Limit = 50,
+    device: options.Device = "auto",
+    weights: options.Weights = None,
+    recipes: options.Recipes = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Predict images with any finished run: probabilities, a set of plausible classes, the most similar known images.
@@ -64,17 +68,13 @@ def predict(
     from hamcache.pipeline.cli.console import console, errors, progress_bar
     from hamcache.pipeline.errors import PredictionError
     from hamcache.pipeline.evaluate import DISCLAIMER
-    from hamcache.pipeline.evaluate.conformal import SCORES
-    from hamcache.pipeline.experiment.extraction import DEVICES
     from hamcache.pipeline.use.predict import prediction_tables as tables
     from hamcache.pipeline.use.predict.predictor import load_predictor
 
-    options.one_of(sets, SCORES, "--sets")
-    options.one_of(device, DEVICES, "--device")
     predictor = load_predictor(
         run,
         place,
-        weights=options.pairs(weights, "--weights"),
+        weights=options.pairs(weights),
         recipes_file=recipes,
         device=device,
     )
@@ -111,14 +111,15 @@ def predict(
         raise PredictionError(f"Not one of {len(predictions)} images could be predicted: {predictions[0].error}.")
 
 
-def _form(form: str, out: Path | None) -> str:
-    """The format of the file, or of standard output; empty for a table."""
+def _form(form: str | None, out: Path | None) -> str | None:
+    """The format of the file, or of standard output; None for a table."""
     if out is None:
-        return options.one_of(form, FORMATS, "--format") if form else ""
-    found = options.one_of(out.suffix.removeprefix("."), FORMATS, "--out")
-    if form and form != found:
-        raise typer.BadParameter(f"expected a file named *.{form}, but got {str(out)!r}", param_hint="--out")
-    return found
+        return form
+    written = out.suffix.removeprefix(".")
+    if written not in FORMATS or form not in (None, written):
+        expected = " or ".join(f"*.{name}" for name in ([form] if form else FORMATS))
+        raise typer.BadParameter(f"expected a file named {expected}, got {str(out)!r}", param_hint="--out")
+    return written
 
 
 def _show(run: str, predictions: Sequence[Prediction], total: int, promise: str) -> None:

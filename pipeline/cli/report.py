@@ -20,31 +20,36 @@ def report(
             metavar="[RUN|SWEEP|GRID ...]", help="Ids, or beginnings of them (default: all of the workspace)."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The page (default: WORKSPACE/report.html).")] = None,
-    part: Annotated[str, typer.Option(help="validation, or test: only runs that have opened it.")] = "validation",
-    metric: Annotated[str, typer.Option(help="What runs are ordered by (default: their objective).")] = "",
+    out: Annotated[Path | None, options.out("The page (default: WORKSPACE/report.html).")] = None,
+    part: options.Part = None,
+    metric: options.Metric = None,
     gallery: Annotated[
         int, typer.Option(min=0, max=50, help="Mistakes shown of each pair of classes; 0: no images in the page.")
     ] = 4,
-    title: Annotated[str, typer.Option(help="Of the page.")] = "",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
-    """Write one self-contained HTML page: leaderboard, plots, hybrids, cost, sweeps, grids, mistakes, provenance."""
+    """Write one self-contained HTML page: leaderboard, plots, hybrids, cost, sweeps, grids, mistakes, provenance.
+
+    Scores are those of validation without --part (on test: runs that have opened it), and runs are ordered by their
+    objective without --metric.
+    """
     place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, errors, human_bytes, progress_bar
     from hamcache.pipeline.show.report.build import build_report
 
-    options.one_of(part, ("validation", "test"), "--part")
+    if part == "train":
+        raise typer.BadParameter("expected validation or test, got 'train'", param_hint="--part")
     with progress_bar("reading", None, "runs") as advance_to:
         made = build_report(
             names or (),
             place,
             out,
-            part=part,
-            metric=metric,
+            part=part or "validation",
+            metric=metric or "",
             gallery=gallery,
-            title=title,
+            title=title or "",
             on_progress=lambda what, done, total: advance_to(done, total),
         )
     for name, why in list(made.left_out.items())[:SAID]:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from hamcache.configs.defaults import OBJECTIVE, RESAMPLES, SCORES
 from hamcache.pipeline.cli import options
 from hamcache.pipeline.cli.artefacts import add_rm, runs_kind
 
 app = typer.Typer(help="List runs; `runs show RUN` for one, `runs plot` to draw them, `runs rm` to remove some.")
 add_rm(app, "runs", runs_kind)
-SHOWN = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
+SHOWN = tuple(name for name in SCORES if name != "macro_f1")
 
 
 @app.callback(invoke_without_command=True)
 def runs(
     context: typer.Context,
-    sort: Annotated[str, typer.Option(help="A metric, or a column of the table.")] = "mcc",
-    part: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
-    match: Annotated[str, typer.Option("--filter", help="Only runs whose row contains this text.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
-    csv: Annotated[Path | None, typer.Option(help="Write the whole table, every metric, to this file.")] = None,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    sort: Annotated[str, typer.Option(help="A metric, or a column of the table.")] = OBJECTIVE,
+    part: options.Part = None,
+    match: Annotated[str | None, typer.Option("--filter", help="Only runs whose row contains this text.")] = None,
+    limit: options.Limit = 50,
+    out: Annotated[Path | None, options.out("Write the whole table, every metric, to this file.")] = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
-    """List runs: heads on features and nets from images in one table."""
+    """List runs: heads on features and nets from images in one table, with scores on validation without --part."""
     place = options.place(workspace)
     if context.invoked_subcommand:
         return
@@ -33,10 +34,9 @@ def runs(
     from hamcache.data.nearest import unknown_name
     from hamcache.heads.errors import MetricError
     from hamcache.heads.metrics import METRICS
-    from hamcache.pipeline.cli.console import console, show_table
-    from hamcache.pipeline.runs.records import PARTS, list_runs
+    from hamcache.pipeline.cli.console import console, plain_rows, show_table
+    from hamcache.pipeline.runs.records import list_runs
 
-    options.one_of(part, PARTS, "--part")
     table = list_runs(place)
     if table.empty:
         console.print(f"No runs in {place}. Make one: `hamcache train --features tf_efficientnet_lite0`.")
@@ -44,29 +44,30 @@ def runs(
     if match:
         text = table[["run", "head", "features", "dataset", "policy"]].astype(str).agg(" ".join, axis=1)
         table = table[text.str.contains(match, case=False, regex=False)]
+    part = part or "validation"
     column = sort if sort in table.columns else f"{part}_{sort}"
     if column not in table.columns:
         choices = [*METRICS, *(c for c in table.columns if "_" not in c)]
         raise MetricError(f"--sort: {unknown_name('column', sort, choices)}")
     best_first = sort in METRICS and METRICS[sort].higher_is_better
     table = table.sort_values(column, ascending=not best_first, na_position="last")
-    if csv:
-        write_csv(csv, table)
+    if out:
+        write_csv(out, table)
     # The features stand in the run's id, and in full in the CSV.
     columns = ["run", "head", "dataset", "seed", *(f"{part}_{name}" for name in SHOWN), "seconds"]
     if column not in columns:
         columns.append(column)
     shown = table.reindex(columns=columns).head(limit)
-    rows = [tuple(_plain(value) for value in row) for row in shown.itertuples(index=False)]
-    show_table(f"{len(table):,} runs, {part}", [c.removeprefix(f"{part}_") for c in columns], rows)
-    if csv:
-        console.print(f"Wrote {csv}")
+    names = [column.removeprefix(f"{part}_") for column in columns]
+    show_table(f"{len(table):,} runs, {part}", names, plain_rows(shown))
+    if out:
+        console.print(f"Wrote {out}")
 
 
 @app.command()
 def show(
     run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")],
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Show one run: every score, where it comes from, and its files."""
     place = options.place(workspace)
@@ -91,7 +92,7 @@ def plot(
     runs: Annotated[
         list[str] | None, typer.Argument(help="Runs: ids, or beginnings of them (default: all that lack plots).")
     ] = None,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Draw the pictures of runs: curves, confusion, ROC, precision and recall, reliability, scores of each class."""
     place = options.place(workspace)
@@ -119,36 +120,31 @@ def plot(
 
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Two or more runs: ids, or beginnings of them.")],
-    metric: Annotated[str, typer.Option(help="What to compare by.")] = "mcc",
-    part: Annotated[str, typer.Option(help="validation or test (default: test where all runs opened it).")] = "",
-    reference: Annotated[str, typer.Option(help="Compare the others with this run only.")] = "",
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of lesions.")] = 2000,
-    csv: Annotated[Path | None, typer.Option(help="Write the pairs to this file.")] = None,
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    metric: options.Metric = None,
+    part: options.Part = None,
+    reference: Annotated[str | None, typer.Option(help="Compare the others with this run only.")] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of lesions.")] = RESAMPLES,
+    out: Annotated[Path | None, options.out("Write the pairs to this file.")] = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
-    """Compare runs on the same images: paired bootstrap over lesions, Holm's correction for many pairs."""
+    """Compare runs on the same images: paired bootstrap over lesions, Holm's correction for many pairs.
+
+    By mcc without --metric; without --part on the test set if all runs have opened it, else on validation.
+    """
     place = options.place(workspace)
     from hamcache.data.files import write_csv
-    from hamcache.pipeline.cli.console import console, show_table
+    from hamcache.pipeline.cli.console import console, plain_rows, show_table
     from hamcache.pipeline.evaluate.compare import compare_runs
-    from hamcache.pipeline.runs.records import PARTS, load_run
+    from hamcache.pipeline.runs.records import load_run
 
-    if part:
-        options.one_of(part, PARTS, "--part")
     loaded = [load_run(run, place) for run in runs]
-    against = load_run(reference, place).id if reference else None
-    found = compare_runs(loaded, metric, part or None, reference=against, resamples=resamples)
+    against = load_run(reference, place).id if reference is not None else None
+    found = compare_runs(loaded, metric or OBJECTIVE, part, reference=against, resamples=resamples)
     for title, frame in (("Scores", found.scores), ("Differences", found.pairs)):
-        rows = [tuple(_plain(value) for value in row) for row in frame.itertuples(index=False)]
-        show_table(f"{title}: {found.metric} on {found.part}", list(frame.columns), rows)
+        show_table(f"{title}: {found.metric} on {found.part}", list(frame.columns), plain_rows(frame))
     console.print(
         f"{found.images:,} images of {found.groups:,} lesions; intervals: 95 %, {resamples:,} resamples of lesions."
     )
-    if csv:
-        write_csv(csv, found.pairs)
-        console.print(f"Wrote {csv}")
-
-
-def _plain(value: Any) -> Any:
-    """numpy scalars as Python ones, so that tables align numbers."""
-    return value.item() if hasattr(value, "item") else value
+    if out:
+        write_csv(out, found.pairs)
+        console.print(f"Wrote {out}")

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hamcache.pipeline.cli import options
 
-DEVICES = (
-    "auto",
-    "cpu",
-    "cuda",
-)  # as in `experiment.extraction`, which imports torch: the page is up before that
-
 
 def serve(
-    run: Annotated[str, typer.Argument(help="The run to begin with: its id, or a beginning of it.")] = "",
+    run: Annotated[str | None, typer.Argument(help="The run to begin with: its id, or a beginning of it.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free port.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     allow_network: Annotated[
         bool, typer.Option("--allow-network", help="Let other machines in: needed for any other --host.")
     ] = False,
     open_: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
-    weights: Annotated[list[str], typer.Option(help="BACKBONE=FILE, if the features were extracted with such.")] = [],  # noqa: B006
-    recipes: Annotated[
-        Path | None, typer.Option(exists=True, help="The YAML file of recipes that the features were extracted with.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    weights: options.Weights = None,
+    recipes: options.Recipes = None,
+    device: options.Device = "auto",
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Serve a local web page: drop an image, see what a run says of it; browse all runs. Ctrl-C ends it.
@@ -44,8 +35,7 @@ def serve(
     from hamcache.pipeline.errors import MissingExtraError, ServingError
     from hamcache.pipeline.runs.records import load_run
 
-    files = options.pairs(weights, "--weights")
-    options.one_of(device, DEVICES, "--device")
+    files = options.pairs(weights)
     try:
         import python_multipart  # noqa: F401
 
@@ -62,7 +52,7 @@ def serve(
             "use this machine. If that is meant, add --allow-network",
             param_hint="--host",
         )
-    first = load_run(run, place) if run else None
+    first = load_run(run, place) if run is not None else None
     if first is not None and first.folder.parent.resolve() != place.runs.resolve():
         raise ServingError(f"Expected a run of the place {place}, but {first.folder} lies elsewhere.")
     made = listen(host, port)

@@ -25,20 +25,23 @@ def export(
     file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")],
     form: Annotated[
         str,
-        typer.Option("--format", help="archive (for `cache import`), or npz or parquet (one store, for other tools)."),
+        typer.Option(
+            "--format",
+            callback=options.one_of(*FORMATS),
+            help="archive (for `cache import`), or npz or parquet (one store, for other tools).",
+        ),
     ] = "archive",
-    dataset: Annotated[
-        str, typer.Option(help="The data set, for labels and groups (default: what the stores were extracted from).")
-    ] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the data (known for HAM10000).")] = "",
-    citation: Annotated[str, typer.Option(help="Whom users of the data have to cite (known for HAM10000).")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
-    column: options.Columns = [],  # noqa: B006
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    dataset: options.Dataset = None,
+    licence: options.Licence = None,
+    citation: options.Citation = None,
+    force: options.Force = False,
+    column: options.Columns = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Write feature stores, with labels and groups but without images, into one file to share.
 
+    Labels and groups are those of the data set that the stores were extracted from, without --dataset.
     The archive holds every digest it needs to be checked to the last byte, and the same stores give the same bytes.
     Read the other forms with `np.load(FILE)["features"]` (float32 [image, view, dim]; also image_id, label, group, key)
     or `pandas.read_parquet(FILE)` (one row an image and view).
@@ -48,17 +51,16 @@ def export(
     from hamcache.pipeline.use.share.exchange import chosen_stores, export_features, source_of, table_of, terms_of
     from hamcache.pipeline.use.share.feature_files import write_feature_file
 
-    options.one_of(form, FORMATS, "--format")
     if form != "archive" and file.suffix != f".{form}":
-        raise typer.BadParameter(f"expected a file named *.{form}, but got {str(file)!r}", param_hint="FILE")
+        raise typer.BadParameter(f"expected a file named *.{form}, got {str(file)!r}", param_hint="FILE")
     if file.exists() and not force:
         raise typer.BadParameter(f"{file} is there already: choose another name, or say --force", param_hint="FILE")
     chosen = chosen_stores(options.catalogue(place), stores)
     if form != "archive" and len(chosen) > 1:
         raise typer.BadParameter(f"expected one store for {form}, but these are {len(chosen)}", param_hint="STORE")
     source = dataset or source_of(chosen)
-    table = table_of(chosen, source, place, options.pairs(column, "--column"))
-    terms = terms_of(table, source, licence, citation)
+    table = table_of(chosen, source, place, options.pairs(column))
+    terms = terms_of(table, source, licence or "", citation or "")
     with progress_bar("exporting", None, "chunks" if form == "archive" else "images") as advance_to:
         if form == "archive":
             export_features(chosen, table, file, terms, advance_to)
@@ -75,7 +77,7 @@ def export(
 
 def import_(
     file: Annotated[Path, typer.Argument(help="What `cache export` wrote.", exists=True, dir_okay=False)],
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Take in an archive of features, after checking all of it; heads can then be trained without the images.
@@ -103,7 +105,7 @@ def import_(
     if imported.terms.citation:
         say(f"Cite: {imported.terms.citation}")
     where = []
-    if place.path != options.DEFAULT_WORKSPACE:
+    if place.path != options.WORKSPACE:
         where += ["--workspace", str(place)]
     if place.features_url:
         where += ["--features-url", place.features_url]

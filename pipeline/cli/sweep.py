@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hamcache.configs.defaults import AUGMENTATION, DATASET, SEARCHES, STOPPINGS, VIEWS
 from hamcache.pipeline.cli import options
 
 if TYPE_CHECKING:
@@ -18,87 +18,94 @@ if TYPE_CHECKING:
     from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 
 BEST = 5
-SEARCHES, SCHEDULERS = ("optuna", "random", "grid"), ("asha", "none")
 
 
 def sweep(
-    config: Annotated[
-        str, typer.Option(help="A YAML file, or the name of a packaged sweep (mlp, cnn, resnet, densenet, hybrid).")
-    ] = "",
+    config: options.Config = None,
     resume: Annotated[
-        str, typer.Option(help="Go on with this sweep: its folder, its id or the beginning of it.", metavar="DIR")
-    ] = "",
+        str | None,
+        typer.Option(help="Go on with this sweep: its folder, its id or the beginning of it.", metavar="SWEEP"),
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the configuration's).")] = None,
     objective: Annotated[
-        str, typer.Option(help="Metric on validation: mcc, f1 (weighted_f1), balanced_accuracy, nll, ...")
-    ] = "",
-    search: Annotated[str, typer.Option(help="optuna (TPE), random, or grid: all points.")] = "",
-    scheduler: Annotated[str, typer.Option(help="asha: stop bad trials early; none: train all to their end.")] = "",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time (default: one a core, as far as memory reaches).")
+        str | None, typer.Option(help="Metric on validation: mcc, f1 (weighted_f1), balanced_accuracy, nll, ...")
     ] = None,
-    set_: Annotated[
-        list[str],
-        typer.Option("--set", help="KEY=VALUE of the experiment; such a key is not searched.", metavar="KEY=VALUE"),
-    ] = [],  # noqa: B006
-    dataset: Annotated[str, typer.Option(help="As in `extract` (default: the configuration's).")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the search, and of the experiments in it.")] = None,
-    extract: Annotated[
-        bool, typer.Option("--extract", help="First extract the features that the cache lacks.")
-    ] = False,
+    search: Annotated[
+        str | None, typer.Option(callback=options.one_of(*SEARCHES), help="optuna (TPE), random, or grid: all points.")
+    ] = None,
+    stopping: Annotated[
+        str | None,
+        typer.Option(
+            callback=options.one_of(*STOPPINGS), help="asha: stop bad trials early; none: train all to their end."
+        ),
+    ] = None,
+    features: options.Features = None,
+    augmentation: options.Augmentation = AUGMENTATION,
+    views: options.Views = VIEWS,
+    set_: options.Set = None,
+    dataset: options.Dataset = None,
+    seed: options.Seed = None,
+    extract: options.Extract = False,
+    workers: options.Workers = None,
     finalize: Annotated[
         bool, typer.Option("--finalize", help="Train the best again as a run, and score it on the test set, once.")
     ] = False,
     ray_address: Annotated[
-        str, typer.Option(help="An existing Ray cluster (HOST:PORT, or auto).", metavar="ADDRESS")
-    ] = "",
-    column: options.Columns = [],  # noqa: B006
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+        str | None, typer.Option(help="An existing Ray cluster (HOST:PORT, or auto).", metavar="ADDRESS")
+    ] = None,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
-    """Search an experiment's open values with many short trials; what was killed goes on where it was."""
+    """Search an experiment's open values with many short trials; what was killed goes on where it was.
+
+    Packaged sweeps are mlp, cnn, resnet, densenet and hybrid. A value that an option or --set gives is not searched.
+    """
     place = options.place(workspace, features_url)
-    if bool(config) == bool(resume):
+    if (config is None) == (resume is None):
         raise typer.BadParameter("expected either --config or --resume", param_hint="--config / --resume")
-    changes: dict[str, Any] = {"samples": samples, "seed": seed}
-    if search:
-        changes["search"] = options.one_of(search, SEARCHES, "--search")
-    if scheduler:
-        changes["scheduler"] = options.one_of(scheduler, SCHEDULERS, "--scheduler")
-    given = [*set_, *column, objective, search, scheduler, dataset, *([seed] if seed is not None else [])]
-    if resume and any(value != "" for value in given):
-        raise typer.BadParameter(
-            "a sweep goes on with its own settings; beside --resume expected only --samples, --jobs, --finalize, "
-            "--extract, --ray-address, --workspace and --features-url",
-            param_hint="--resume",
-        )
-    overrides = [*options.overrides(dataset, column, seed), *set_]
-    if objective:
-        overrides.append(f"objective={json.dumps(objective)}")
-    settings, known = _settings(config, resume, overrides, changes, place)
-    _run(settings, known, place, jobs, ray_address, extract, finalize)
+    values = options.settings(
+        set_,
+        dataset=dataset,
+        dataset_name=dataset_name,
+        column=column,
+        seed=seed,
+        exclude=exclude,
+        merge_groups=merge_groups,
+        features=features,
+        augmentation=augmentation,
+        views=views,
+        objective=objective,
+    )
+    changes = {"samples": samples, "seed": seed, "search": search, "stopping": stopping}
+    known = None
+    if config is not None:
+        from hamcache.pipeline.studies.sweeps.sweep_config import load_sweep_config
 
+        settings = load_sweep_config(config, values, changes=changes)
+    else:
+        if values or search or stopping:
+            raise typer.BadParameter(
+                "a sweep goes on with its own settings; beside --resume expected only --samples, --workers, "
+                "--finalize, --extract, --ray-address, --workspace and --features-url",
+                param_hint="--resume",
+            )
+        from hamcache.pipeline.studies.sweeps.results import load_sweep
 
-def _settings(
-    config: str, resume: str, overrides: list[str], changes: dict[str, Any], workspace: Workspace
-) -> tuple[SweepConfig, Sweep | None]:
-    from hamcache.pipeline.studies.sweeps.sweep_config import load_sweep_config
-
-    if config:
-        return load_sweep_config(config, overrides, changes=changes), None
-    from hamcache.pipeline.studies.sweeps.results import load_sweep
-
-    known = load_sweep(resume, workspace)
-    more = max(changes["samples"] or 0, known.settings.samples)
-    return known.settings.model_copy(update={"samples": more}), known
+        known = load_sweep(str(resume), place)
+        settings = known.settings.model_copy(update={"samples": max(samples or 0, known.settings.samples)})
+    _run(settings, known, place, workers, ray_address, extract, finalize)
 
 
 def _run(
     settings: SweepConfig,
     known: Sweep | None,
     workspace: Workspace,
-    jobs: int | None,
-    ray_address: str,
+    workers: int | None,
+    ray_address: str | None,
     extract: bool,
     finalize: bool,
 ) -> None:
@@ -108,7 +115,7 @@ def _run(
     from hamcache.pipeline.studies.sweeps.tuning import finalize as finalize_sweep
     from hamcache.pipeline.studies.sweeps.tuning import run_sweep
 
-    options.announce_drawing(str(settings.experiment.get("dataset", "synthetic")), workspace)
+    options.announce_drawing(str(settings.experiment.get("dataset", DATASET)), workspace)
     if extract:
         from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
         from hamcache.pipeline.studies.sweeps.shared import joined
@@ -121,8 +128,8 @@ def _run(
                 settings,
                 workspace,
                 sweep=known,
-                jobs=jobs,
-                ray_address=ray_address or None,
+                workers=workers,
+                ray_address=ray_address,
                 watcher=live,
             )
         except KeyboardInterrupt:

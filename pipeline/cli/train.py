@@ -2,58 +2,55 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
-
-import typer
-
+from hamcache.configs.defaults import AUGMENTATION, SCORES, VIEWS
 from hamcache.pipeline.cli import options
-
-SHOWN = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
 
 
 def train(
-    config: Annotated[
-        str, typer.Option(help="A YAML file, or the name of a packaged configuration (logreg, mlp, hybrid).")
-    ] = "",
-    set_: Annotated[
-        list[str], typer.Option("--set", help="KEY=VALUE: any field, e.g. head.lr=1e-3.", metavar="KEY=VALUE")
-    ] = [],  # noqa: B006
-    dataset: Annotated[str, typer.Option(help="As in `extract` (default: the configuration's).")] = "",
-    features: Annotated[str, typer.Option(help="Cached backbones, joined by + for a hybrid: A+B.")] = "",
-    augmentation: Annotated[str, typer.Option(help="Of the --features.")] = "none",
-    views: Annotated[int, typer.Option(min=1, help="Of the --features.")] = 1,
-    head: Annotated[str, typer.Option(help="A head of the zoo (logreg, mlp, ...).")] = "",
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="The experiment's seed: train/validation split, head.")
-    ] = None,
-    test: Annotated[bool, typer.Option("--test", help="Open the test set: score it, and say so in the log.")] = False,
-    extract: Annotated[
-        bool, typer.Option("--extract", help="First extract the features that the cache lacks.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Run even if this experiment has a finished run.")] = False,
+    config: options.Config = None,
+    set_: options.Set = None,
+    dataset: options.Dataset = None,
+    features: options.Features = None,
+    augmentation: options.Augmentation = AUGMENTATION,
+    views: options.Views = VIEWS,
+    head: options.Head = None,
+    seed: options.Seed = None,
+    test: options.Test = False,
+    extract: options.Extract = False,
+    force: options.Force = False,
     plots: options.Plots = True,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
-    column: options.Columns = [],  # noqa: B006
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Train a head on cached features (or a net from images), score it on train and validation, and keep the run."""
     place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, progress_bar
-    from hamcache.pipeline.config.schema import blocks_from, load_config
-    from hamcache.pipeline.experiment.extraction import extract_for
+    from hamcache.pipeline.config.schema import load_config
+
+    settings = options.settings(
+        set_,
+        dataset=dataset,
+        dataset_name=dataset_name,
+        column=column,
+        seed=seed,
+        exclude=exclude,
+        merge_groups=merge_groups,
+        features=features,
+        augmentation=augmentation,
+        views=views,
+        head=head,
+    )
+    experiment = load_config(config, settings)
     from hamcache.pipeline.experiment.runner import run_experiment
 
-    overrides = options.overrides(dataset, column, seed, exclude, merge_groups)
-    if features:
-        overrides.append(f"features.blocks={json.dumps(blocks_from(features, augmentation, views))}")
-    if head:
-        overrides.append(f"head={json.dumps(head)}")
-    experiment = load_config(config or None, [*overrides, *set_])
     options.announce_drawing(experiment.dataset, place)
     if extract:
+        from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
+
         extract_for(experiment, place)
     with progress_bar("training", None, "images") as advance_to:  # drawn by nets only: a head takes seconds
         run = run_experiment(
@@ -74,10 +71,10 @@ def show_run(run: object) -> None:
     from hamcache.pipeline.runs.records import Run, plots_folder
 
     assert isinstance(run, Run)
-    rows = [(part, *(values.get(name, float("nan")) for name in SHOWN)) for part, values in run.metrics.items()]
+    rows = [(part, *(values.get(name, float("nan")) for name in SCORES)) for part, values in run.metrics.items()]
     chance = run.baseline("validation")
-    rows.append(("majority class (validation)", *(chance.get(name, float("nan")) for name in SHOWN)))
-    show_table(run.id, ("part", *SHOWN), rows)
+    rows.append(("majority class (validation)", *(chance.get(name, float("nan")) for name in SCORES)))
+    show_table(run.id, ("part", *SCORES), rows)
     console.print(f"Run: {run.folder}" + (" (found finished, not run again)" if run.reused else ""))
     where = plots_folder(run.folder) if run.plots else f"none; draw them with `hamcache runs plot {run.id}`"
     console.print(f"Plots: {where}", highlight=False)

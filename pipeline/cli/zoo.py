@@ -4,74 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hamcache.configs.defaults import AUGMENTATION, VIEWS
 from hamcache.pipeline.cli import options
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from hamcache.data.workspace import Workspace
     from hamcache.pipeline.studies.experiments import Experiment, Outcome
-
-METRICS = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
-
-Config = Annotated[
-    str, typer.Option(help="A YAML file or a packaged configuration that gives all that the options don't.")
-]
-Settings = Annotated[
-    list[str], typer.Option("--set", help="KEY=VALUE: any field, for every experiment.", metavar="KEY=VALUE")
-]
-Data = Annotated[str, typer.Option(help="As in `extract` (default: the configuration's).")]
-Augmentation = Annotated[str, typer.Option(help="Of the features.")]
-Views = Annotated[int, typer.Option(min=1, help="Of the features.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="The experiments' seed: train/validation split, heads.")]
-Test = Annotated[bool, typer.Option("--test", help="Open the test set as well; the order stays that of validation.")]
-Extract = Annotated[bool, typer.Option("--extract", help="First extract the features that the cache lacks.")]
-Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Heads at a time (default: one a core, as far as memory reaches).")
-]
+    from hamcache.pipeline.studies.leaderboard import Leaderboard
 
 
 def zoo(
-    features: Annotated[
-        str, typer.Option(help="Feature sets separated by commas; + makes a hybrid.", metavar="A,B,A+B")
-    ] = "",
-    heads: Annotated[str, typer.Option(help="Heads separated by commas (default: all).")] = "",
-    config: Config = "",
-    set_: Settings = [],  # noqa: B006
-    dataset: Data = "",
-    augmentation: Augmentation = "none",
-    views: Views = 1,
-    seed: Seed = None,
-    test: Test = False,
-    extract: Extract = False,
-    jobs: Jobs = None,
+    features: options.Features = None,
+    heads: options.Heads = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    dataset: options.Dataset = None,
+    augmentation: options.Augmentation = AUGMENTATION,
+    views: options.Views = VIEWS,
+    seed: options.Seed = None,
+    test: options.Test = False,
+    extract: options.Extract = False,
+    workers: options.Workers = None,
     plots: options.Plots = True,
-    csv: Annotated[Path | None, typer.Option(help="The leaderboard (default: in WORKSPACE/zoo); a PNG beside.")] = None,
+    out: Annotated[Path | None, options.out("The leaderboard (default: in WORKSPACE/zoo); a PNG beside.")] = None,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
-    column: options.Columns = [],  # noqa: B006
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
-    """Train every head on every feature set, in parallel, into one leaderboard; finished heads are not run again."""
+    """Train every head on every feature set, in parallel, into one leaderboard; finished heads are not run again.
+
+    Without --features: those of --config; without --heads: all there are.
+    """
     place = options.place(workspace, features_url)
     from hamcache.data.files import write_csv
     from hamcache.pipeline.cli.console import console
-    from hamcache.pipeline.show.plots.boards import plot_zoo
     from hamcache.pipeline.studies.experiments import plan, run_all
 
     experiments = plan(
-        listed(features),
-        listed(heads),
-        config=config or None,
+        options.listed(features),
+        options.listed(heads),
+        config=config,
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, seed, exclude, merge_groups),
-        settings=set_,
+        settings=options.settings(
+            set_,
+            dataset=dataset,
+            dataset_name=dataset_name,
+            column=column,
+            seed=seed,
+            exclude=exclude,
+            merge_groups=merge_groups,
+        ),
     )
     outcomes = run_behind_bar(
         experiments,
@@ -79,60 +69,67 @@ def zoo(
         run_all,
         test=test,
         extract=extract,
-        jobs=jobs,
+        workers=workers,
         plots=plots,
     )
-    board, chance = _leaderboard(outcomes)
-    target = csv or _default_csv("zoo", experiments, place)
-    write_csv(target, board)
+    from hamcache.pipeline.show.plots.boards import plot_zoo
+    from hamcache.pipeline.studies.leaderboard import Leaderboard
+
+    board = Leaderboard(outcomes)
+    target = out or board.default_path(place, "zoo")
     picture = target.with_suffix(".png")
-    metric, title = experiments[0].config.objective, _title(experiments)
-    plot_zoo(_by_name(board, outcomes), metric, chance, picture, title)
-    _show(board, outcomes, title)
+    write_csv(target, board.frame)
+    plot_zoo(board.by_name, board.metric, board.chance, picture, board.title)
+    _show(board)
     console.print(f"Wrote {target} and {picture.name}")
 
 
 def hybrids(
-    backbones: Annotated[str, typer.Option(help="Two or more, separated by commas.", metavar="A,B,C")],
-    head: Annotated[str, typer.Option(help="The head of every hybrid (default: the configuration's, or logreg).")] = "",
-    config: Config = "",
-    set_: Settings = [],  # noqa: B006
-    dataset: Data = "",
-    augmentation: Augmentation = "none",
-    views: Views = 1,
-    seed: Seed = None,
-    test: Test = False,
-    extract: Extract = False,
-    jobs: Jobs = None,
+    backbones: options.Backbones,
+    head: options.Head = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    dataset: options.Dataset = None,
+    augmentation: options.Augmentation = AUGMENTATION,
+    views: options.Views = VIEWS,
+    seed: options.Seed = None,
+    test: options.Test = False,
+    extract: options.Extract = False,
+    workers: options.Workers = None,
     plots: options.Plots = True,
-    csv: Annotated[
-        Path | None, typer.Option(help="The scores (default: in WORKSPACE/hybrids); the rest lies beside.")
+    out: Annotated[
+        Path | None, options.out("The scores (default: in WORKSPACE/hybrids); the rest lies beside.")
     ] = None,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
-    column: options.Columns = [],  # noqa: B006
-    workspace: options.WorkspacePath = options.DEFAULT_WORKSPACE,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
     features_url: options.FeaturesUrl = None,
 ) -> None:
     """Score every subset of some backbones with one head, and show what each backbone adds to the whole."""
     place = options.place(workspace, features_url)
-    import pandas as pd
-
     from hamcache.data.files import write_csv
-    from hamcache.pipeline.cli.console import console, show_table
-    from hamcache.pipeline.show.plots.boards import plot_hybrids
+    from hamcache.pipeline.cli.console import console, plain_rows, show_table
     from hamcache.pipeline.studies.experiments import head_of, plan, run_all
     from hamcache.pipeline.studies.hybrids import subsets, what_each_adds
 
-    names = listed(backbones)
+    names = options.listed(backbones)
     experiments = plan(
         subsets(names),
-        [head or head_of(config or None)],
-        config=config or None,
+        [head or head_of(config)],
+        config=config,
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, seed, exclude, merge_groups),
-        settings=set_,
+        settings=options.settings(
+            set_,
+            dataset=dataset,
+            dataset_name=dataset_name,
+            column=column,
+            seed=seed,
+            exclude=exclude,
+            merge_groups=merge_groups,
+        ),
     )
     outcomes = run_behind_bar(
         experiments,
@@ -140,22 +137,27 @@ def hybrids(
         run_all,
         test=test,
         extract=extract,
-        jobs=jobs,
+        workers=workers,
         plots=plots,
     )
-    board, chance = _leaderboard(outcomes)
-    metric, title = experiments[0].config.objective, _title(experiments)
+    import pandas as pd
+
+    from hamcache.pipeline.show.plots.boards import plot_hybrids
+    from hamcache.pipeline.studies.leaderboard import Leaderboard
+
+    board = Leaderboard(outcomes)
     runs = {outcome.experiment.features: outcome.run for outcome in outcomes if outcome.run is not None}
-    adds = {part: what_each_adds(runs, names, metric, part) for part in ("validation", *["test"] * test)}
-    target = csv or _default_csv("hybrids", experiments, place)
+    parts = ["validation", "test"] if test else ["validation"]
+    adds = {part: what_each_adds(runs, names, board.metric, part) for part in parts}
+    target = out or board.default_path(place, "hybrids")
     picture, beside = target.with_suffix(".png"), target.with_name(f"{target.stem}-adds.csv")
-    write_csv(target, board)
+    write_csv(target, board.frame)
     write_csv(beside, pd.concat(adds.values()))
-    plot_hybrids(_by_name(board, outcomes), adds["validation"], metric, chance, picture, title)
-    _show(board, outcomes, title)
+    plot_hybrids(board.by_name, adds["validation"], board.metric, board.chance, picture, board.title)
+    _show(board)
     for part, frame in adds.items():
         show_table(
-            f"What each backbone adds to {'+'.join(names)}: {metric} on {part}",
+            f"What each backbone adds to {'+'.join(names)}: {board.metric} on {part}",
             list(frame.columns.drop("part")),
             plain_rows(frame.drop(columns="part")),
             caption="The full hybrid's score less that without the backbone; paired bootstrap over lesions, 95 %; "
@@ -171,7 +173,7 @@ def run_behind_bar(
     *,
     test: bool,
     extract: bool,
-    jobs: int | None,
+    workers: int | None,
     plots: bool,
 ) -> list[Outcome]:
     """Extract if asked to, and let `run` (`run_all`, or one like it) run experiments behind a bar, a line each."""
@@ -197,7 +199,7 @@ def run_behind_bar(
                 experiments,
                 workspace,
                 test=test,
-                jobs=jobs,
+                workers=workers,
                 plots=plots,
                 on_outcome=tell,
             )
@@ -217,73 +219,19 @@ def line_of(outcome: Outcome) -> str:
     )
 
 
-def _leaderboard(outcomes: list[Outcome]) -> tuple[pd.DataFrame, float]:
-    """The leaderboard, baseline row included, and the baseline's score by the objective."""
-    from hamcache.pipeline.studies.experiments import zoo_leaderboard
+def _show(board: Leaderboard) -> None:
+    from hamcache.pipeline.cli.console import console, errors, plain_rows, show_table
 
-    metric = outcomes[0].experiment.config.objective
-    runs = [outcome.run for outcome in outcomes if outcome.run is not None]
-    board = zoo_leaderboard(runs, list(dict.fromkeys((metric, *METRICS))))
-    return board, float(board[metric].iloc[-1])
-
-
-def _by_name(board: pd.DataFrame, outcomes: list[Outcome]) -> pd.DataFrame:
-    """The leaderboard without the baseline, feature sets named in few letters, where those tell them apart."""
-    from hamcache.pipeline.runs.records import short_features
-
-    made = [(outcome.run.id, outcome.experiment) for outcome in outcomes if outcome.run is not None]
-    full = {run_id: one.features for run_id, one in made}
-    short = {run_id: short_features(one.config, most=80) for run_id, one in made}
-    names = short if len(set(short.values())) == len(set(full.values())) else full
-    return board.iloc[:-1].assign(features=board["run"].map(names).iloc[:-1])
-
-
-def _show(board: pd.DataFrame, outcomes: list[Outcome], title: str) -> None:
-    import pandas as pd
-
-    from hamcache.pipeline.cli.console import console, errors, show_table
-
-    metric = outcomes[0].experiment.config.objective
-    scores = [name for name in board.columns if name.removeprefix("test_") in (metric, "low", "high", *METRICS)]
-    shown = pd.concat([_by_name(board, outcomes), board.iloc[[-1]].assign(head="majority class")])
-    shown = shown[
-        ["head", "features", metric, "low", "high", *(n for n in scores if n not in (metric, "low", "high")), "seconds"]
-    ]
     show_table(
-        f"{title}: scores on validation",
-        list(shown.columns),
-        plain_rows(shown),
-        caption=f"low, high: 95 % bootstrap interval of {metric} over lesions; seconds: of fitting.",
+        f"{board.title}: scores on validation",
+        list(board.for_people.columns),
+        plain_rows(board.for_people),
+        caption=f"low, high: 95 % bootstrap interval of {board.metric} over lesions; seconds: of fitting.",
     )
-    failed = [outcome for outcome in outcomes if outcome.run is None]
+    failed = [outcome for outcome in board.outcomes if outcome.run is None]
     for outcome in failed:
         errors.print(line_of(outcome), highlight=False, markup=False)
     if failed:
-        console.print(f"{len(failed)} of {len(outcomes)} failed; `hamcache train` runs one of them with its whole log.")
-
-
-def _title(experiments: list[Experiment]) -> str:
-    config = experiments[0].config
-    kinds = dict.fromkeys(
-        f"{block.augmentation} x{block.views}" for one in experiments for block in one.config.features.blocks
-    )
-    heads = sorted({one.head for one in experiments})
-    what = heads[0] if len(heads) == 1 else f"{len(heads)} heads"
-    dataset = config.dataset_name or Path(config.dataset).stem
-    return f"{what}, {dataset}, {config.split.policy}, seed {config.seed}, views {', '.join(kinds)}"
-
-
-def _default_csv(folder: str, experiments: list[Experiment], workspace: Workspace) -> Path:
-    from hamcache.pipeline.studies.experiments import name_of
-
-    return workspace / folder / f"{name_of(experiments)}.csv"
-
-
-def plain_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Rows for `show_table`, numpy's numbers as Python's."""
-    return [tuple(v.item() if hasattr(v, "item") else v for v in row) for row in frame.itertuples(index=False)]
-
-
-def listed(names: str) -> list[str]:
-    """`"A, B"` as its parts; an empty part between two commas is left for the checks to find."""
-    return [part.strip() for part in names.split(",")] if names.strip() else []
+        console.print(
+            f"{len(failed)} of {len(board.outcomes)} failed; `hamcache train` runs one of them with its whole log."
+        )

@@ -1,6 +1,8 @@
-"""YAML in, plain dictionaries out: reading files and applying `a.b.c=value` overrides."""
+"""YAML in, plain dictionaries out: reading files and `KEY=VALUE` text, and setting values by their dotted keys."""
 
 import re
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -55,42 +57,62 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_override(text: str) -> tuple[list[str], Any]:
-    """Split `a.b.0.c=value` into its path and its value, typed as YAML types it.
+def parse_settings(texts: Iterable[str] | None) -> dict[str, Any]:
+    """`a.b.0.c=value` texts as dotted keys with values, typed as YAML types them; of equal keys the last one counts.
 
-    >>> parse_override("head.hidden=[256, 64]")
-    (['head', 'hidden'], [256, 64])
+    >>> parse_settings(["head.hidden=[256, 64]", "seed=3"])
+    {'head.hidden': [256, 64], 'seed': 3}
     """
-    key, equals, value = text.partition("=")
-    path = [part.strip() for part in key.split(".")]
-    if not equals or not all(path):
-        raise ConfigError(f"override {text!r}: expected key=value with a dotted key, e.g. features.blocks.0.views=4")
-    return path, parse_yaml(value, f"override {text!r}")
+    settings: dict[str, Any] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        path = [part.strip() for part in key.split(".")]
+        if not equals or not all(path):
+            raise ConfigError(
+                f"override {text!r}: expected key=value with a dotted key, e.g. features.blocks.0.views=4"
+            )
+        settings.pop(".".join(path), None)  # set at its place in the order
+        settings[".".join(path)] = parse_yaml(value, f"override {text!r}")
+    return settings
 
 
-def apply_override(content: dict[str, Any], path: list[str], value: Any) -> None:
+def in_order(*settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as one; a key that comes again is set at its later place, over what was set below it meanwhile."""
+    together: dict[str, Any] = {}
+    for mapping in settings:
+        for key, value in mapping.items():
+            together.pop(key, None)
+            together[key] = value
+    return together
+
+
+def set_value(content: dict[str, Any], key: str, value: Any) -> None:
     """Set one value in nested dictionaries and lists, in place, creating what is not there yet.
 
     A list is entered by index; the index just past its end appends.
+
+    Raises:
+        ConfigError: The key leads into a plain value, or past the end of a list.
     """
     node: Any = content
+    path = key.split(".")
     for depth, part in enumerate(path):
         here = ".".join(path[:depth]) or "the configuration"
         last = depth == len(path) - 1
         if isinstance(node, dict):
             # An integer key may have been written in YAML as a number (class weights by code).
-            key: Any = int(part) if part.isdigit() and int(part) in node else part
+            name: Any = int(part) if part.isdigit() and int(part) in node else part
             if last:
-                node[key] = value
+                node[name] = value
             else:
-                if node.get(key) is None:
-                    node[key] = [] if path[depth + 1] == "0" else {}
-                node = node[key]
+                if node.get(name) is None:
+                    node[name] = [] if path[depth + 1] == "0" else {}
+                node = node[name]
         elif isinstance(node, list):
             if not part.isdigit() or int(part) > len(node):
                 raise ConfigError(
-                    f"{'.'.join(path)}: {here} is a list of {len(node)}, expected an index from 0 to "
-                    f"{len(node)} ({len(node)} appends), got {part!r}"
+                    f"{key}: {here} is a list of {len(node)}, expected an index from 0 to {len(node)} "
+                    f"({len(node)} appends), got {part!r}"
                 )
             index = int(part)
             if index == len(node):
@@ -103,9 +125,27 @@ def apply_override(content: dict[str, Any], path: list[str], value: Any) -> None
                 node = node[index]
         else:
             raise ConfigError(
-                f"{'.'.join(path)}: {here} is {kind_of(node)}, which has no {part!r} inside; "
+                f"{key}: {here} is {kind_of(node)}, which has no {part!r} inside; "
                 f"set {here} itself, or give it as a mapping"
             )
+
+
+def value_at(content: Any, key: str) -> Any:
+    """The value under a dotted key of nested dictionaries, or None."""
+    for part in key.split("."):
+        if not isinstance(content, Mapping):
+            return None
+        content = content.get(part)
+    return content
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings key by key; anything else is replaced."""
+    made = deepcopy(dict(base))
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
+        made[key] = merged(made[key], value) if both else deepcopy(value)
+    return made
 
 
 def kind_of(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Configuration keys that had another name once: the one table of them, and the three things it is good for.
+"""Configuration keys that had another name once: the tables of them, and the three things they are good for.
 
 What a finished run, sweep or grid holds is read through `renamed`; a former name in what a user writes is an error;
 digests and fingerprints are taken of `former` content, so that finished artefacts are found again.
@@ -15,28 +15,29 @@ RENAMED = {
     "head.each.monitor": "head.each.objective",
     "head.heads.*.monitor": "head.heads.*.objective",
 }
-"""Dotted key as it was -> as it is; `*` is any index of a list. Only the last part may differ."""
-_FORMER = {new: old for old, new in RENAMED.items()}
+"""Dotted key of an experiment as it was -> as it is; `*` is any index of a list. Only the last part may differ."""
+RENAMED_IN_SWEEPS = {"scheduler": "stopping"}
+"""The same for a sweep's own keys."""
 
 
-def renamed(content: Any) -> Any:
+def renamed(content: Any, names: Mapping[str, str] = RENAMED) -> Any:
     """Plain values of an experiment under today's keys. Keys may be nested or dotted; others stay as they are."""
-    return _with_names(content, RENAMED, "", {})
+    return _with_names(content, names, "", {})
 
 
-def former(content: Any) -> Any:
+def former(content: Any, names: Mapping[str, str] = RENAMED) -> Any:
     """Plain values of an experiment under the keys they had first."""
-    return _with_names(content, _FORMER, "", {})
+    return _with_names(content, {new: old for old, new in names.items()}, "", {})
 
 
-def refuse_former(content: Any, source: str) -> None:
+def refuse_former(content: Any, source: str, names: Mapping[str, str] = RENAMED) -> None:
     """Check what a user wrote.
 
     Raises:
         ConfigError: A key has a former name; the message has today's.
     """
     found: dict[str, str] = {}
-    _with_names(content, RENAMED, "", found)
+    _with_names(content, names, "", found)
     for old, new in found.items():
         raise ConfigError(f"{source}: expected {new}, got its former name {old}. Write {new}.")
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from hamcache.extract.names import full_name
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.messages import config_error, valid_keys
-from hamcache.pipeline.config.overrides import apply_override, parse_override, read_yaml
+from hamcache.pipeline.config.overrides import merged, read_yaml, set_value, value_at
 from hamcache.pipeline.config.renamed import former, refuse_former
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 
@@ -181,14 +182,17 @@ class ExperimentConfig(_Part):
 
 
 def load_config(
-    path_or_name: str | Path | None = None, overrides: Iterable[str] = (), *, base: dict[str, Any] | None = None
+    path_or_name: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    base: Mapping[str, Any] | None = None,
 ) -> ExperimentConfig:
     """Read, override and check one experiment; the head's own parameters are filled in with their defaults.
 
     Args:
         path_or_name: A YAML file, or the name of a packaged configuration (`logreg`, `experiments/mlp`);
             None starts from the defaults.
-        overrides: `a.b.c=value` each, applied in order; values are typed as YAML types them.
+        settings: Values by their dotted keys (`head.lr`, `features.blocks.0.views`), set in order.
         base: Values under the file's own (the file wins), for commands that bring defaults.
 
     Raises:
@@ -201,11 +205,25 @@ def load_config(
         path = find_config(path_or_name)
         content |= expand_short_forms(read_yaml(path))
         source = str(path_or_name)
-    for override in overrides:
-        key, value = parse_override(override)
-        content = expand_short_forms(content)
-        apply_override(content, key, value)
-    return validate_config(content, source)
+    return validate_config(with_settings(content, settings or {}), source)
+
+
+def with_settings(content: Mapping[str, Any], settings: Mapping[str, Any], *, merge: bool = False) -> dict[str, Any]:
+    """An experiment's plain values with others set in them, by dotted keys and in order.
+
+    Args:
+        content: Plain values; not changed.
+        settings: Dotted key -> value.
+        merge: Whether a mapping keeps the keys of the one that it meets, and doesn't replace it.
+    """
+    changed = expand_short_forms(deepcopy(dict(content)))
+    for key, value in settings.items():
+        there = value_at(changed, key) if merge else None
+        if isinstance(value, Mapping) and isinstance(there, Mapping):
+            value = merged(there, value)
+        set_value(changed, key, deepcopy(value))
+        changed = expand_short_forms(changed)
+    return changed
 
 
 def validate_config(content: dict[str, Any], source: str = "the configuration") -> ExperimentConfig:

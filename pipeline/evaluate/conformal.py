@@ -15,10 +15,10 @@ from math import ceil
 
 import numpy as np
 
+from hamcache.configs.defaults import SETS
 from hamcache.data.nearest import unknown_name
 from hamcache.pipeline.errors import PredictionError
 
-SCORES = ("lac", "aps")
 SLACK = 1e-6
 """Scores may be above the threshold by this: the same image among others, or in another file, differs by rounding."""
 
@@ -29,7 +29,7 @@ class PredictionSets:
 
     Attributes:
         coverage: The chance promised.
-        score: A name of `SCORES`.
+        score: A name of `configs.defaults.SETS`.
         class_conditional: Whether the promise is made for each class (Mondrian), not only for all images together.
         thresholds: float64 `[C]`; infinite where there are too few images to promise anything: such a class is in
             every set.
@@ -75,8 +75,8 @@ def fit_sets(
     """
     if not 0 < coverage < 1:
         raise PredictionError(f"Expected a coverage between 0 and 1, for example 0.9, but got {coverage:g}.")
-    if score not in SCORES:
-        raise PredictionError(unknown_name("score of prediction sets", score, SCORES))
+    if score not in SETS:
+        raise PredictionError(unknown_name("score of prediction sets", score, SETS))
     scores = class_scores(np.asarray(proba, dtype=np.float64), score)
     true = scores[np.arange(len(y)), y]
     n_classes = scores.shape[1]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hamcache.configs.defaults import RESAMPLES as RESAMPLES
 from hamcache.heads.errors import MetricError
 from hamcache.heads.metrics import Metric, get_metric
 from hamcache.heads.scored import Scored, scored
 
-RESAMPLES = 2000
 LEVEL = 0.95
 _CELLS = 1_000_000  # weights made at a time: 8 MB, which stay in the processor's cache better than all at once
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hamcache.configs.defaults import DEVICES
 from hamcache.data.digests import file_digests
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
@@ -16,8 +17,6 @@ from hamcache.pipeline.cli.console import console, progress_bar, show_table
 from hamcache.pipeline.config.schema import ExperimentConfig, FeaturesConfig
 from hamcache.pipeline.errors import PipelineError
 from hamcache.pipeline.experiment.inputs import stores_needed
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class DeviceError(PipelineError, ValueError):

@@ -27,7 +27,6 @@ from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.runs.artefacts import Kind, give_name, new_folder
 
-PARTS = ("train", "validation", "test")
 _OLD_COLUMNS = {"split": "part"}  # of `predictions.csv`, as it was written until version 0.1
 
 

@@ -1,18 +1,14 @@
 """Many experiments on the same images at once: heads by feature sets, in parallel, into one leaderboard."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from hamcache.data.splits import Split
 from hamcache.data.workspace import Workspace
 from hamcache.heads.zoo import HEADS, head_params
-from hamcache.pipeline.config.overrides import read_yaml
+from hamcache.pipeline.config.overrides import in_order, read_yaml
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
     HeadConfig,
@@ -23,13 +19,12 @@ from hamcache.pipeline.config.schema import (
     load_config,
 )
 from hamcache.pipeline.errors import ConfigError, RunError
-from hamcache.pipeline.evaluate.compare import leaderboard
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import parts_of
 from hamcache.pipeline.experiment.runner import identify, make_splits, run_experiment
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.runs.run_index import find_run
-from hamcache.pipeline.studies.parallel import in_processes, jobs_that_fit
+from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
 COPIES = 6
 """How often a head holds its training features, about: joined, transformed, and in float64 inside scikit-learn."""
@@ -80,8 +75,7 @@ def plan(
     config: str | None = None,
     augmentation: str = "none",
     views: int = 1,
-    overrides: Iterable[str] = (),
-    settings: Iterable[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Experiment]:
     """Every head on every feature set.
 
@@ -91,8 +85,7 @@ def plan(
         config: A configuration that gives everything else.
         augmentation: Of the `features`.
         views: Of the `features`.
-        overrides: `key=value` that come before features and head.
-        settings: `key=value` that come after them, such as `head.class_weight=none`; each head must know them.
+        settings: Values by their dotted keys, such as `head.class_weight`, set last; each head must know them.
 
     Raises:
         UnknownHeadError: An unknown head; offers the nearest name.
@@ -101,12 +94,12 @@ def plan(
     for name in heads:
         head_params(name)
     own_head = head_of(config)
-    sets = {name: [f"features.blocks={json.dumps(blocks_from(name, augmentation, views))}"] for name in features}
+    sets = {name: {"features.blocks": blocks_from(name, augmentation, views)} for name in features}
     experiments = []
-    for name, blocks in (sets or {"": []}).items():
+    for name, blocks in (sets or {"": {}}).items():
         for head in dict.fromkeys(heads or HEADS):
-            chosen = [] if head == own_head else [f"head={json.dumps(head)}"]
-            one = load_config(config, [*overrides, *blocks, *chosen, *settings])
+            chosen = {} if head == own_head else {"head": head}
+            one = load_config(config, in_order(blocks, chosen, settings or {}))
             label = name or "+".join(block.backbone for block in one.features.blocks)
             experiments.append(Experiment(head, label, one))
     return experiments
@@ -132,7 +125,7 @@ def run_all(
     workspace: Workspace,
     *,
     test: bool = False,
-    jobs: int | None = None,
+    workers: int | None = None,
     plots: bool = True,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -145,7 +138,7 @@ def run_all(
         experiments: What `plan` gave.
         workspace: Holds `features/` and `runs/`.
         test: Open the test set.
-        jobs: Processes at a time; None: one a core, as far as memory reaches.
+        workers: Processes at a time; None: one a core, as far as memory reaches.
         plots: Draw each run's pictures, in the process that makes the run.
         on_outcome: Takes each outcome as it comes.
 
@@ -178,7 +171,7 @@ def run_all(
         n_train = _load(configs, splits, inputs, test)
         need = COPIES * 4 * n_train * max(_width(config, inputs) for config in configs)
         job = partial(_run, workspace=workspace, test=test, inputs=inputs, plots=plots)
-        for position, result in in_processes(job, configs, jobs or jobs_that_fit(need, len(todo))):
+        for position, result in in_processes(job, configs, workers or workers_that_fit(need, len(todo))):
             record(todo[position], result)
     if all(outcome.run is None for outcome in outcomes.values()):
         raise RunError(
@@ -186,19 +179,6 @@ def run_all(
             f"{experiments[0].head} on {experiments[0].features}: {outcomes[0].reason}"
         )
     return [outcomes[number] for number in range(len(experiments))]
-
-
-def zoo_leaderboard(runs: Sequence[Run], metrics: Sequence[str], resamples: int = 2000) -> pd.DataFrame:
-    """`evaluate.compare.leaderboard` on validation; where the test set was opened, `test_<metric>`, `test_low`, ...
-
-    The order is that of validation: the test set must not choose.
-    """
-    board = leaderboard(runs, metrics, "validation", resamples=resamples)
-    if runs and all("test" in run.metrics for run in runs):
-        on_test = leaderboard(runs, metrics, "test", resamples=resamples).set_index("run")
-        columns = [*metrics, "low", "high"]
-        board = board.join(on_test[columns].add_prefix("test_"), on="run")
-    return board
 
 
 def _run(
@@ -248,11 +228,3 @@ def _width(config: ExperimentConfig, inputs: Inputs) -> int:
     """Numbers a training image has: features of all blocks, times views."""
     blocks = inputs.blocks_of(config.features)
     return sum(block.dim for block in blocks) * max(block.n_views for block in blocks)
-
-
-def name_of(experiments: Sequence[Experiment]) -> str:
-    """A file name for what these experiments give together; the same experiments always get the same one."""
-    digest = hashlib.sha256("".join(sorted(one.config.digest for one in experiments)).encode()).hexdigest()
-    counts = f"{len({one.head for one in experiments})}x{len({one.features for one in experiments})}"
-    config = experiments[0].config
-    return f"{config.dataset_name or Path(config.dataset).stem}-{counts}-{digest[:6]}"

@@ -87,7 +87,7 @@ def test_a_lab_searches_what_the_command_searches(world, lab: Lab, monkeypatch: 
 
 
 def test_the_zoo_gives_a_run_for_each_head_on_each_set_in_order(lab: Lab) -> None:
-    runs = lab.zoo(["net_a", "net_a+net_b"], ["ridge", "knn"], "flip", 2, settings={"seed": 1}, jobs=1)
+    runs = lab.zoo(["net_a", "net_a+net_b"], ["ridge", "knn"], "flip", 2, settings={"seed": 1}, workers=1)
     assert [(run.config.head.name, len(run.config.features.blocks)) for run in runs] == [
         ("ridge", 1), ("knn", 1), ("ridge", 2), ("knn", 2),
     ]  # fmt: skip
@@ -99,7 +99,7 @@ def test_the_zoo_raises_what_an_experiment_raised_and_keeps_the_others(lab: Lab,
     config = tmp_path / "bad.yaml"
     config.write_text("head: {name: average, heads: [{name: logreg, blocks: [nobody]}]}\n")
     with pytest.raises(Exception, match="nobody"):
-        lab.zoo(["net_a"], ["average", "gaussian_nb"], "flip", 2, config=str(config), jobs=1)
+        lab.zoo(["net_a"], ["average", "gaussian_nb"], "flip", 2, config=str(config), workers=1)
     assert lab.train("net_a", "flip", 2, "gaussian_nb").reused
 
 

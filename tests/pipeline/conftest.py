@@ -18,6 +18,7 @@ from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
+from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import ExperimentConfig, load_config
 from hamcache.pipeline.experiment.runner import draw
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, load_sweep_config
@@ -76,7 +77,7 @@ class World:
 
     def config(self, *overrides: str, base: dict | None = None) -> ExperimentConfig:
         defaults = {"dataset": str(self.csv), "features": "net_a", "head": "logreg", **(base or {})}
-        return load_config(None, overrides, base=defaults)
+        return load_config(None, parse_settings(overrides), base=defaults)
 
 
 def noise(*name: str) -> np.ndarray:
@@ -144,6 +145,6 @@ def sweep_of(tmp_path: Path, dataset_csv: Path) -> Callable[..., SweepConfig]:
         content = {"experiment": {"dataset": str(dataset_csv), **(experiment or {})}, "space": space, **more}
         path = tmp_path / "mine.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False))
-        return load_sweep_config(path, overrides)
+        return load_sweep_config(path, parse_settings(overrides))
 
     return load

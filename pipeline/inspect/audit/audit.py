@@ -63,7 +63,7 @@ class AuditSettings:
         candidates: Pairs whose pixels are compared, at most; None: two an image, 50,000 at most.
         policy: The split that pairs may straddle.
         seed: Of that split, of the folds and of all samples.
-        jobs: Processes; None: one a core.
+        workers: Processes; None: one a core.
     """
 
     backbones: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class AuditSettings:
     candidates: int | None = None
     policy: str = "one_per_lesion"
     seed: int = 0
-    jobs: int | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ def audit(
         near = find_neighbours(rows, groups, settings.top, settings.seed, lambda done: advance(done, None))
     clock.lap("neighbours")
 
-    pixels = _Pixels(list(frame["path"]), settings.jobs, bar)
+    pixels = _Pixels(list(frame["path"]), settings.workers, bar)
     same, strangers = known_pairs(groups, _KNOWN, settings.seed)
     known, unknown = np.split(pixels.align(np.concatenate([same, strangers]), "measuring").score, [len(same)])
     least_score = least_scores(unknown)
@@ -224,9 +224,9 @@ class _Clock:
 class _Pixels:
     """Aligns pairs of images, decoding those that are needed."""
 
-    def __init__(self, paths: Sequence[str], jobs: int | None, bar: Bar) -> None:
+    def __init__(self, paths: Sequence[str], workers: int | None, bar: Bar) -> None:
         self.unreadable: set[int] = set()
-        self._paths, self._jobs, self._bar = paths, jobs, bar
+        self._paths, self._jobs, self._bar = paths, workers, bar
 
     def align(self, pairs: np.ndarray, what: str) -> Alignment:
         needed, numbers = np.unique(pairs, return_inverse=True)

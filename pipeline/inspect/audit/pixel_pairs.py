@@ -10,7 +10,7 @@ from hamcache.heads.threads import one_thread
 from hamcache.pipeline.inspect.audit.alignment import BLOCK, Alignment, align
 from hamcache.pipeline.inspect.audit.candidates import Candidates, Neighbourhood
 from hamcache.pipeline.inspect.audit.textures import Thumbnails
-from hamcache.pipeline.studies.parallel import in_processes, jobs_that_fit
+from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
 SAME_PICTURE, SAME_LESION, LOOK_ALIKE = "same picture", "same lesion, likely", "look-alike"
 VERDICTS = {SAME_PICTURE: 0.85, SAME_LESION: 0.4, LOOK_ALIKE: 0.3}
@@ -52,20 +52,23 @@ def verdicts(score: np.ndarray, least: Mapping[str, float] = VERDICTS) -> np.nda
 
 
 def align_all(
-    thumbnails: Thumbnails, pairs: np.ndarray, jobs: int | None = None, on_progress: Callable[[int], None] | None = None
+    thumbnails: Thumbnails,
+    pairs: np.ndarray,
+    workers: int | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Alignment:
     """`align`, in processes; the result does not depend on their number.
 
     Args:
         thumbnails: The images.
         pairs: int `[n, 2]`: numbers of thumbnails.
-        jobs: Processes at a time; None: one a core, as far as memory reaches.
+        workers: Processes at a time; None: one a core, as far as memory reaches.
         on_progress: Called with the number of pairs done.
     """
     tasks = [pairs[start : start + _TASK] for start in range(0, len(pairs), _TASK)]
     results: dict[int, Alignment] = {}
-    jobs = jobs or jobs_that_fit(_BYTES, len(tasks))
-    for number, result in in_processes(partial(_align, thumbnails), tasks, jobs):
+    workers = workers or workers_that_fit(_BYTES, len(tasks))
+    for number, result in in_processes(partial(_align, thumbnails), tasks, workers):
         if isinstance(result, Exception):
             raise result
         results[number] = result

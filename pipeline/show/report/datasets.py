@@ -10,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 
+from hamcache.configs.defaults import DATASET, PARTS
 from hamcache.data import ham10000
 from hamcache.data.errors import DataError
-from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
+from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.summary import Summary, summarise
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
-from hamcache.pipeline.runs.records import PARTS, Run
+from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.report.board import Board, Row
 
 LARGE, SMALL = 288, 128
@@ -71,7 +72,7 @@ class Datasets:
 
     def _read(self, run: Run) -> ImageTable | str:
         config = run.config
-        if config.dataset == SYNTHETIC and not (self.workspace.datasets / SYNTHETIC / ham10000.METADATA).is_file():
+        if config.dataset == DATASET and not (self.workspace.datasets / DATASET / ham10000.METADATA).is_file():
             return "the synthetic data set is not drawn in this workspace"
         try:
             return read_dataset(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from hamcache.configs.defaults import PARTS
 from hamcache.heads.metrics import METRICS
-from hamcache.pipeline.runs.records import PARTS
 from hamcache.pipeline.show.report.board import Board, Row
 from hamcache.pipeline.show.report.datasets import class_names
 from hamcache.pipeline.show.report.markup import seconds

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
@@ -30,24 +31,22 @@ def plan_grid(
     backbones: Sequence[str],
     augmentations: Sequence[str],
     *,
-    head: str = "",
+    head: str | None = None,
     views: int = 2,
     seeds: Sequence[int] = (),
     config: str | None = None,
-    overrides: Sequence[str] = (),
-    settings: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Cell]:
     """The cells of a grid, a backbone after the other.
 
     Args:
         backbones: The rows; `A+B` makes a hybrid.
         augmentations: The columns; names of augmentations.
-        head: The head of every cell; empty: that of `config`.
+        head: The head of every cell; None: that of `config`.
         views: Views of each augmentation that has as many.
         seeds: Seeds of split and head; none: that of `config`.
         config: A configuration that gives everything else.
-        overrides: `key=value` that come before, as in `studies.experiments.plan`.
-        settings: `key=value` that come after.
+        settings: Values by their dotted keys, as in `studies.experiments.plan`.
 
     Raises:
         ConfigError: No backbone or augmentation, an empty name, one that is listed twice, or one `plan` refuses.
@@ -62,7 +61,7 @@ def plan_grid(
         if repeated:
             raise ConfigError(f"{what}: expected each once, got {repeated[0]!r} more than once")
     n_views = {name: min(views, get_augmentation(name).distinct_views) for name in augmentations}
-    of_seed = [[f"seed={seed}"] for seed in seeds] or [[]]
+    of_seed = [{"seed": seed} for seed in seeds] or [{}]
     cells = []
     for backbone, augmentation, setting in product(backbones, augmentations, of_seed):
         (one,) = plan(
@@ -71,8 +70,7 @@ def plan_grid(
             config=config,
             augmentation=augmentation,
             views=n_views[augmentation],
-            overrides=overrides,
-            settings=[*settings, *setting],
+            settings={**(settings or {}), **setting},
         )
         seed, words = one.config.seed, f"{backbone}, {augmentation} x{n_views[augmentation]}"
         named = replace(one, features=f"{words}, seed {seed}")
@@ -105,7 +103,7 @@ def run_grid(
     workspace: Workspace,
     *,
     test: bool = False,
-    jobs: int | None = None,
+    workers: int | None = None,
     plots: bool = True,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -132,7 +130,7 @@ def run_grid(
                 on_outcome(outcome)
 
         try:
-            run_all(row, workspace, test=test, jobs=jobs, plots=plots, on_outcome=tell)
+            run_all(row, workspace, test=test, workers=workers, plots=plots, on_outcome=tell)
         except RunError as error:
             if len(seen) < len(row):  # not for failed cells
                 raise

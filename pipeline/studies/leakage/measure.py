@@ -19,6 +19,7 @@ from time import perf_counter
 
 import numpy as np
 
+from hamcache.configs.defaults import LEAKAGE_REPEATS
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
@@ -32,9 +33,8 @@ from hamcache.pipeline.studies.experiments import COPIES, Experiment, all_featur
 from hamcache.pipeline.studies.leakage.gaps import Images, compare, mean_scores, scores_by_seed
 from hamcache.pipeline.studies.leakage.leaky_parts import ARMS, Draw, Parts, draw, open_images
 from hamcache.pipeline.studies.leakage.outcome import LeakageDemo, load_demo, save_demo
-from hamcache.pipeline.studies.parallel import in_processes, jobs_that_fit
+from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
-SEEDS = 5
 METRICS = ("mcc", "balanced_accuracy", "weighted_f1", "accuracy")
 _SCORING = 1  # part of the fingerprint: another way of scoring makes other demonstrations
 
@@ -46,8 +46,8 @@ def demonstrate(
     experiments: Sequence[Experiment],
     workspace: Workspace,
     *,
-    seeds: int = SEEDS,
-    jobs: int | None = None,
+    seeds: int = LEAKAGE_REPEATS,
+    workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LeakageDemo:
     """Train each head on honest and on leaky parts of a data set and compare; a finished demonstration is found.
@@ -56,7 +56,7 @@ def demonstrate(
         experiments: One a head, on the same features, which are cached (`studies.experiments.plan`).
         workspace: Holds `features/` and gets `leakage/<data set>-<digest>/`.
         seeds: Number of times that everything is drawn and trained.
-        jobs: Trainings at a time; None: one per core, limited by free memory.
+        workers: Trainings at a time; None: one per core, limited by free memory.
         on_progress: Takes the number of trainings done, and of all.
 
     Raises:
@@ -91,7 +91,7 @@ def demonstrate(
         if found.summary.get("fingerprint") == fingerprint:
             return replace(found, reused=True)
     started = perf_counter()
-    probas, failed, warnings = _train(experiments, inputs, pool, draws, jobs, on_progress)
+    probas, failed, warnings = _train(experiments, inputs, pool, draws, workers, on_progress)
     trained = perf_counter()
     worked = [experiment for experiment in experiments if experiment.head not in failed]
     heads = [experiment.head for experiment in worked]
@@ -138,7 +138,7 @@ def _train(
     inputs: Inputs,
     pool: ImageTable,
     draws: Sequence[Draw],
-    jobs: int | None,
+    workers: int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[Probas, dict[str, str], list[str]]:
     """The probabilities of all test images, the heads that failed with the reason, and warnings."""
@@ -151,7 +151,7 @@ def _train(
     ]
     width = sum(block.dim for block in blocks) * max(block.n_views for block in blocks)
     need = COPIES * 4 * max(len(task.parts["train"]) for task in tasks) * width
-    results = in_processes(partial(_fit, inputs=inputs), tasks, jobs or jobs_that_fit(need, len(tasks)))
+    results = in_processes(partial(_fit, inputs=inputs), tasks, workers or workers_that_fit(need, len(tasks)))
     probas: Probas = {}
     failed: dict[str, str] = {}
     warnings: set[str] = set()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from hamcache.pipeline.config.overrides import apply_override
-from hamcache.pipeline.config.schema import expand_short_forms
 from hamcache.pipeline.runs.records import short_name
 
 if TYPE_CHECKING:
@@ -218,32 +215,3 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return text == ""
     return True
-
-
-def with_point(content: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment's plain values with those of a point set in them; mappings are merged into what is there."""
-    changed = expand_short_forms(deepcopy(dict(content)))
-    for key, value in point.items():
-        path = key.split(".")
-        there = _value_at(changed, path)
-        both = isinstance(value, dict) and isinstance(there, dict)
-        apply_override(changed, path, merged(there, value) if both else deepcopy(value))
-        changed = expand_short_forms(changed)
-    return changed
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings key by key; anything else is replaced."""
-    made = deepcopy(dict(base))
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
-        made[key] = merged(made[key], value) if both else deepcopy(value)
-    return made
-
-
-def _value_at(content: Any, path: Sequence[str]) -> Any:
-    for part in path:
-        if not isinstance(content, dict):
-            return None
-        content = content.get(part)
-    return content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hamcache.data.nearest import unknown_name
 from hamcache.pipeline.config.messages import config_error
-from hamcache.pipeline.config.overrides import apply_override, parse_override, read_yaml
-from hamcache.pipeline.config.renamed import former, renamed
-from hamcache.pipeline.config.schema import ExperimentConfig, expand_short_forms, find_config, validate_config
+from hamcache.pipeline.config.overrides import merged, read_yaml
+from hamcache.pipeline.config.renamed import RENAMED_IN_SWEEPS, former, refuse_former, renamed
+from hamcache.pipeline.config.schema import (
+    ExperimentConfig,
+    expand_short_forms,
+    find_config,
+    validate_config,
+    with_settings,
+)
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 from hamcache.pipeline.studies.sweeps.space import (
     MOST_VALUES,
@@ -28,8 +34,6 @@ from hamcache.pipeline.studies.sweeps.space import (
     in_use,
     is_below,
     label,
-    merged,
-    with_point,
 )
 
 STRUCTURE = ("dataset", "dataset_name", "columns", "features", "split", "seed", "net.stored_side")
@@ -54,7 +58,7 @@ class SweepConfig(BaseModel):
     search: Literal["optuna", "random", "grid"] = Field(
         default="optuna", description="Optuna's TPE, random points, or all points one after the other"
     )
-    scheduler: Literal["asha", "none"] = Field(
+    stopping: Literal["asha", "none"] = Field(
         default="asha", description="asha stops trials early that are worse than most at the same epoch"
     )
     grace: int = Field(default=4, ge=1, description="asha: epochs that every trial gets")
@@ -82,7 +86,7 @@ class SweepConfig(BaseModel):
         rung = self.grace
         while rung < epoch:
             rung *= self.reduction
-        return self.scheduler == "asha" and rung == epoch
+        return self.stopping == "asha" and rung == epoch
 
     def config_at(self, point: Point) -> ExperimentConfig:
         """The experiment at one point.
@@ -90,7 +94,7 @@ class SweepConfig(BaseModel):
         Raises:
             ConfigError: The values do not fit together, or what stops a training early is not the objective.
         """
-        config = validate_config(with_point(self.experiment, point), "the sweep's experiment")
+        config = validate_config(with_settings(self.experiment, point, merge=True), "the sweep's experiment")
         watched = None if config.net is not None else config.head.params.get("objective")
         if watched not in (None, self.objective):
             raise ConfigError(
@@ -122,13 +126,14 @@ def read_sweep_yaml(path: Path) -> SweepConfig:
         raise config_error(error, SweepConfig, str(path)) from None
 
 
-def _with_keys(content: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """The settings of a sweep with the keys of its experiment, of its space and of each `when` changed."""
+def _with_keys(content: dict[str, Any], change: Callable[..., Any]) -> dict[str, Any]:
+    """The settings of a sweep with its own keys, those of its experiment, of its space and of each `when` changed."""
+    own = {key: value for key, value in content.items() if key not in ("experiment", "space")}
     space = {
         key: dimension | {"when": change(dimension.get("when", {}))}
         for key, dimension in change(content.get("space", {})).items()
     }
-    return content | {"experiment": change(content.get("experiment", {})), "space": space}
+    return change(own, RENAMED_IN_SWEEPS) | {"experiment": change(content.get("experiment", {})), "space": space}
 
 
 def sweep_names() -> list[str]:
@@ -138,13 +143,16 @@ def sweep_names() -> list[str]:
 
 
 def load_sweep_config(
-    path_or_name: str | Path, overrides: Iterable[str] = (), *, changes: dict[str, Any] | None = None
+    path_or_name: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    changes: Mapping[str, Any] | None = None,
 ) -> SweepConfig:
     """Read a sweep, set values of its experiment, and check the experiment at points all over the space.
 
     Args:
         path_or_name: A YAML file, or the name of a packaged sweep (`mlp`).
-        overrides: `key=value` of the experiment, as in `hamcache train --set`; a key that is set is not searched.
+        settings: Values of the experiment by their dotted keys; a key that is set is not searched.
         changes: Values of the sweep itself: `samples`, `search`, ...
 
     Raises:
@@ -154,14 +162,10 @@ def load_sweep_config(
     path = find_sweep_config(path_or_name)
     source = str(path_or_name)
     content = {"name": path.stem, **read_yaml(path)}
+    refuse_former(content, source, RENAMED_IN_SWEEPS)
     content |= {key: value for key, value in (changes or {}).items() if value is not None}
-    content["experiment"] = _experiment(content.get("experiment"), source)
-    fixed: dict[str, Any] = {}
-    for override in overrides:
-        key, value = parse_override(override)
-        content["experiment"] = expand_short_forms(content["experiment"])
-        apply_override(content["experiment"], key, value)
-        fixed[".".join(key)] = value
+    fixed = dict(settings or {})
+    content["experiment"] = with_settings(_experiment(content.get("experiment"), source), fixed)
     space = content.get("space")
     if isinstance(space, dict):
         content["space"] = _open_dimensions(space, fixed)
@@ -173,15 +177,14 @@ def load_sweep_config(
             except ValidationError as error:
                 raise config_error(error, Dimension, source, prefix=f"space.{key}.") from None
     objective = content["experiment"].get("objective", "mcc")
-    content["experiment"] = expand_short_forms(content["experiment"])
     content["experiment"]["objective"] = SHORT.get(objective, objective)
     try:
-        settings = SweepConfig.model_validate(content)
-        _ = settings.dimensions
+        sweep = SweepConfig.model_validate(content)
+        _ = sweep.dimensions
     except ValidationError as error:
         raise config_error(error, SweepConfig, source) from None
-    check_space(settings, source)
-    return settings
+    check_space(sweep, source)
+    return sweep
 
 
 def find_sweep_config(path_or_name: str | Path) -> Path:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hamcache.configs.defaults import COVERAGE, DATASET
 from hamcache.data.errors import DataError
 from hamcache.data.files import write_bytes, write_text
 from hamcache.data.ham10000 import CITATION, CLASS_NAMES, LICENCE, is_ham10000
 from hamcache.data.readers.imported import Terms
-from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
+from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.decode import decode_image
@@ -27,7 +28,7 @@ from hamcache.pipeline.use.export.card_figures import part_figures
 from hamcache.pipeline.use.export.model_card import model_card
 from hamcache.pipeline.use.export.onnx_file import IMAGES, PROBABILITIES, SETS, add_metadata, build_model
 from hamcache.pipeline.use.export.portable import Portable, precision_of
-from hamcache.pipeline.use.predict.predictor import COVERAGE, Predictor
+from hamcache.pipeline.use.predict.predictor import Predictor
 from hamcache.pipeline.use.share.exchange import terms_of
 
 MODEL, CARD = "model.onnx", "model_card.md"
@@ -224,7 +225,7 @@ def _metadata(predictor: Predictor, sets: PredictionSets, terms: Terms, card: st
 def _table(run: Run, workspace: Workspace) -> ImageTable | None:
     """The run's image table, if its data set is here."""
     config = run.config
-    if config.dataset == SYNTHETIC and not (workspace.datasets / SYNTHETIC).is_dir():
+    if config.dataset == DATASET and not (workspace.datasets / DATASET).is_dir():
         return None  # it would be drawn now
     try:
         return read_dataset(

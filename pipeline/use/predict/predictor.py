@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hamcache.cache.storage import Root
+from hamcache.configs.defaults import COVERAGE, NEIGHBOURS, UNLIKE
 from hamcache.data.workspace import Workspace
 from hamcache.extract.precision import has_bf16
 from hamcache.pipeline.errors import PredictionError
@@ -21,9 +22,6 @@ from hamcache.pipeline.use.predict.machine import Machine
 from hamcache.pipeline.use.predict.scoring import Scored, Scorer, scorer_of
 from hamcache.pipeline.use.predict.seen import Neighbour, TrainingImages, training_images
 
-COVERAGE = 0.9
-UNLIKE = 0.01
-NEIGHBOURS = 5
 AT_A_TIME = 1024
 """Images whose features are in memory at a time."""
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from hamcache.configs.defaults import DATASET
 from hamcache.data.errors import DataError
 from hamcache.data.ham10000 import METADATA
-from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
+from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ServingError
 from hamcache.pipeline.runs.records import Run
@@ -102,7 +103,7 @@ class Gallery:
     def _read(
         self, dataset: str, name: str | None, columns: tuple[tuple[str, str], ...]
     ) -> tuple[str, dict[str, tuple[str, str]]]:
-        if dataset == SYNTHETIC and not (self._workspace.datasets / SYNTHETIC / METADATA).is_file():
+        if dataset == DATASET and not (self._workspace.datasets / DATASET / METADATA).is_file():
             raise FileNotFoundError(dataset)  # reading it would draw it
         table = read_dataset(dataset, workspace=self._workspace, columns=dict(columns) or None, name=name)
         rows = zip(table.frame["image_id"], table.frame["path"], table.frame["label"], strict=True)

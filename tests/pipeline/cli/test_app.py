@@ -163,13 +163,11 @@ def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("data summary --dataset {here}/hm", "did you mean"),
-        ("data split --dataset {data} --policy groupd", "did you mean 'grouped'"),
         ("data split --dataset {data} --test-fraction 2", "test + validation < 1"),
         ("data synthesize {data}", "holds something else"),
         ("extract --dataset {data} --backbones random/test_resnt", "Did you mean test_resnet"),
         ("extract --dataset {data} --backbones {net}:stage", "stages"),
         ("extract --dataset {data} --backbones {net} --augmentations flp", "Did you mean 'flip'"),
-        ("extract --dataset {data} --backbones {net} --precision fp8", "auto, fp32, bf16"),
         ("extract --dataset {data} --backbones tf_efficientnet_lite0 --weights tf_efficientnet_lite0=no", "not there"),
         ("show-views --dataset {data} --image-id nobody", "nobody"),
         ("cache info abc", "hamcache cache ls"),
@@ -207,6 +205,8 @@ def test_what_cannot_be_done_is_one_message(filled: Place, line: str, words: str
         "train --column label",
         "runs --part tset",
         "compare a b --part tset",
+        "report --part train",
+        "train --features a,b",
     ],
 )
 def test_wrong_usage_ends_with_code_2(tmp_path: Path, line: str) -> None:
@@ -214,6 +214,32 @@ def test_wrong_usage_ends_with_code_2(tmp_path: Path, line: str) -> None:
     assert outcome.code == 2
     assert "Usage: hamcache" in outcome.out + outcome.err
     assert not (tmp_path / "workspace").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "data split --policy groupd",
+            "single_image_lesions or grouped, got 'groupd'; did you mean 'grouped'",
+        ),
+        ("extract --precision fp8", "expected auto, fp32 or bf16, got 'fp8'"),
+        ("sweep --config mlp --stopping ahsa", "expected asha or none, got 'ahsa'; did you mean 'asha'?"),
+        ("predict run image.jpg --out file.txt", "expected a file named *.csv or *.json, got 'file.txt'"),
+        ("sweep --resume x --stopping none", "a sweep goes on with its own settings"),
+    ],
+)
+def test_wrong_words_are_told_before_anything_heavy_is_imported(line: str, words: str, tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.argv = ['hamcache', *{line.split()}]\n"
+        "from hamcache.pipeline.cli.app import main\n"
+        "try: main()\n"
+        f"finally: print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.split())
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_folder_that_cannot_be_made_is_one_message(filled: Place, tmp_path: Path) -> None:
@@ -238,7 +264,7 @@ def test_summary_reads_a_csv_by_column_names(empty: Place, tmp_path: Path) -> No
     (tmp_path / "moles.csv").write_text("\n".join(["file,diagnosis,patient", *rows]))
     line = f"data summary --dataset {tmp_path}/moles.csv --json --column path=file --column label=diagnosis"
     assert "mixed" in empty(f"{line} --column group=patient").ok()
-    assert json.loads(empty(f"{line} --name derm").ok())["name"] == "derm"
+    assert json.loads(empty(f"{line} --dataset-name derm").ok())["name"] == "derm"
 
 
 def test_split_is_written_without_a_lesion_in_two_parts(empty: Place, tmp_path: Path) -> None:
@@ -430,7 +456,7 @@ def listed(text: str) -> list[str]:
 
 def test_runs_are_sorted_filtered_and_written_as_csv(filled: Place, tmp_path: Path) -> None:
     ids = {run.name for run in filled.runs()}
-    filled(f"runs --sort seconds --csv {tmp_path}/new/runs.csv").ok()
+    filled(f"runs --sort seconds --out {tmp_path}/new/runs.csv").ok()
     with (tmp_path / "new" / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["run"] for row in rows} == ids
@@ -453,10 +479,10 @@ def test_a_run_is_shown_by_the_beginning_of_its_id(filled: Place) -> None:
 def test_runs_are_compared_on_the_same_images(filled: Place, tmp_path: Path) -> None:
     one, two, three = (run.name for run in filled.runs())
     target = tmp_path / "pairs.csv"
-    text = filled(f"compare {one} {two} {three} --metric accuracy --resamples 200 --csv {target}").ok()
+    text = filled(f"compare {one} {two} {three} --metric accuracy --resamples 200 --out {target}").ok()
     assert "accuracy on validation" in text
     assert "9 images of 9 lesions" in text
     assert len(pd.read_csv(target)) == 3
-    filled(f"compare {one} {two} {three} --reference {two} --resamples 200 --csv {target}").ok()
+    filled(f"compare {one} {two} {three} --reference {two} --resamples 200 --out {target}").ok()
     assert set(pd.read_csv(target)["other"]) == {two}
     assert "--test" in filled(f"compare {one} {three} --part test").failed()

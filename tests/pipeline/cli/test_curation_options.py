@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hamcache.data.errors import CurationError
+from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.experiment.learning import parts_of
 from hamcache.pipeline.experiment.runner import curation_of, make_splits, run_experiment
 from hamcache.pipeline.runs.provenance import fingerprint
@@ -93,14 +94,16 @@ def test_the_zoo_and_hybrids_honour_both_files_and_find_their_runs_again(world, 
     world.extract("net_a")
     world.extract("net_b")
     exclude, merge, out, _ = files(tmp_path, world)
-    base = [f"dataset={world.csv}"]
-    both = [*base, *settings(exclude, merge)]
-    experiments = plan(subsets(["net_a", "net_b"]), ["logreg"], overrides=both)
-    outcomes = run_all(experiments, world.workspace, jobs=1)
+    base = {"dataset": str(world.csv)}
+    both = base | parse_settings(settings(exclude, merge))
+    experiments = plan(subsets(["net_a", "net_b"]), ["logreg"], settings=both)
+    outcomes = run_all(experiments, world.workspace, workers=1)
     for outcome in outcomes:
         assert outcome.run is not None and not out & set(outcome.run.predictions["image_id"])
-    assert all(outcome.reused for outcome in run_all(experiments, world.workspace, jobs=1))
-    plain = run_all(plan(["net_a"], ["logreg"], overrides=[*base, "split.policy=grouped"]), world.workspace, jobs=1)
+    assert all(outcome.reused for outcome in run_all(experiments, world.workspace, workers=1))
+    plain = run_all(
+        plan(["net_a"], ["logreg"], settings=base | {"split.policy": "grouped"}), world.workspace, workers=1
+    )
     assert not plain[0].reused
 
 

@@ -42,7 +42,7 @@ def test_a_former_key_in_what_a_user_writes_is_an_error_that_names_todays(old: s
     with pytest.raises(ConfigError, match=f"{old}. Write {old.replace('monitor', 'objective')}"):
         refuse_former({old: "mcc"}, "mine.yaml")
     with pytest.raises(ConfigError, match=r"former name head.monitor. Write head.objective"):
-        load_config(None, ["head=mlp", "head.monitor=loss"], base={"features": "A"})
+        load_config(None, {"head": "mlp", "head.monitor": "loss"}, base={"features": "A"})
 
 
 def test_digests_and_fingerprints_are_those_of_the_former_names() -> None:

@@ -12,7 +12,7 @@ from hamcache.data.splits import POLICIES, TRAIN_IMAGES
 from hamcache.heads.nets.net_params import NETS, net_params
 from hamcache.heads.views import ViewPolicy
 from hamcache.heads.zoo import HEADS, head_params
-from hamcache.pipeline.config.overrides import apply_override, parse_override
+from hamcache.pipeline.config.overrides import in_order, parse_settings, set_value
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
     SplitConfig,
@@ -29,7 +29,7 @@ MINIMAL = {"features": "A"}
 
 def problems(*overrides: str, base: dict | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_config(None, overrides, base=MINIMAL if base is None else base)
+        load_config(None, parse_settings(overrides), base=MINIMAL if base is None else base)
     return str(caught.value)
 
 
@@ -133,7 +133,9 @@ def test_features_have_to_be_named() -> None:
 def test_overrides_are_typed_as_yaml_and_applied_in_order() -> None:
     config = load_config(
         None,
-        ["seed=3", "tau=1e-1", "features=A+B", "features.blocks.1.views=4", "features.views.train=random", "seed=4"],
+        parse_settings(
+            ["seed=3", "tau=1e-1", "features=A+B", "features.blocks.1.views=4", "features.views.train=random", "seed=4"]
+        ),
         base=MINIMAL,
     )
     assert (config.seed, config.tau) == (4, 0.1)
@@ -158,7 +160,7 @@ def test_short_forms_stand_for_the_long_ones() -> None:
 
 
 def test_another_head_takes_none_of_the_first_ones_parameters() -> None:
-    config = load_config("logreg", ["head=mlp"])
+    config = load_config("logreg", {"head": "mlp"})
     assert config.head.name == "mlp" and "C" not in config.head.params
     assert "unknown key head.C" in problems("head.name=mlp", base=MINIMAL | {"head": {"name": "logreg", "C": 1}})
 
@@ -166,7 +168,7 @@ def test_another_head_takes_none_of_the_first_ones_parameters() -> None:
 def test_a_file_wins_over_the_base_and_an_override_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("seed: 2\nfeatures: A\n")
     base = {"seed": 1, "tau": 0.5}
-    config = load_config(tmp_path / "c.yaml", ["seed=3"], base=base)
+    config = load_config(tmp_path / "c.yaml", {"seed": 3}, base=base)
     assert (config.seed, config.tau) == (3, 0.5)
     assert base == {"seed": 1, "tau": 0.5}
 
@@ -174,15 +176,31 @@ def test_a_file_wins_over_the_base_and_an_override_over_the_file(tmp_path: Path)
 def test_lists_and_mappings_are_made_where_an_override_enters_them() -> None:
     content: dict = {}
     for override in ("a.b.0.c=1", "a.b.1.c=2", "a.d=[x, y]", "a.d.1=z", "e={f: null}", "e.f.g=true"):
-        apply_override(content, *parse_override(override))
+        ((key, value),) = parse_settings([override]).items()
+        set_value(content, key, value)
     assert content == {"a": {"b": [{"c": 1}, {"c": 2}], "d": ["x", "z"]}, "e": {"f": {"g": True}}}
+
+
+def test_a_setting_that_comes_again_is_set_where_it_comes_last() -> None:
+    assert list(in_order({"head": "mlp"}, {"head.lr": 1, "head": "logreg"})) == ["head.lr", "head"]
+    assert list(parse_settings(["head=mlp", "head.lr=1", "head=logreg"]).items()) == [
+        ("head.lr", 1),
+        ("head", "logreg"),
+    ]
+
+
+def test_typed_settings_are_taken_as_they_are_and_not_changed() -> None:
+    head = {"name": "mlp", "hidden": (16, 8)}
+    config = load_config(None, {"head": head, "head.lr": 0.5, "dataset": "1e3: [no YAML"}, base=MINIMAL)
+    assert (config.dataset, config.head.params["hidden"], config.head.params["lr"]) == ("1e3: [no YAML", [16, 8], 0.5)
+    assert head == {"name": "mlp", "hidden": (16, 8)}
 
 
 @given(st.recursive(st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False), st.lists, max_leaves=5))
 def test_any_value_written_as_yaml_is_set_as_it_was(value) -> None:
     text = yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
     content: dict = {}
-    apply_override(content, *parse_override(f"a.b={text}"))
+    set_value(content, "a.b", parse_settings([f"a.b={text}"])["a.b"])
     assert content == {"a": {"b": value}}
 
 
@@ -243,7 +261,7 @@ def test_every_head_of_the_zoo_resolves_and_reads_back(head: str) -> None:
 
 def test_early_stopping_watches_the_objective_unless_told_otherwise() -> None:
     def watched(*overrides: str) -> str:
-        return load_config(None, ["head=mlp", *overrides], base=MINIMAL).head.params["objective"]
+        return load_config(None, parse_settings(["head=mlp", *overrides]), base=MINIMAL).head.params["objective"]
 
     assert watched() == "mcc"
     assert watched("objective=macro_f1") == "macro_f1"

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from hamcache.configs.defaults import SETS
 from hamcache.pipeline.errors import PredictionError
-from hamcache.pipeline.evaluate.conformal import SCORES, class_scores, fewest_images, fit_sets
+from hamcache.pipeline.evaluate.conformal import class_scores, fewest_images, fit_sets
 
 COVERAGES = st.sampled_from([0.2, 0.5, 0.8, 0.9, 0.95])
 
@@ -19,7 +20,7 @@ def labelled(draw: st.DrawFn, most: int = 24) -> tuple[np.ndarray, np.ndarray]:
     return (counts + 1e-9) / (counts + 1e-9).sum(axis=1, keepdims=True), y
 
 
-@given(labelled(), COVERAGES, st.sampled_from(SCORES))
+@given(labelled(), COVERAGES, st.sampled_from(SETS))
 def test_of_n_images_each_held_out_once_at_least_the_promised_share_is_covered(data, coverage, score) -> None:
     """The law itself: whichever of n exchangeable images is the new one, on average it is covered."""
     proba, y = data
@@ -30,7 +31,7 @@ def test_of_n_images_each_held_out_once_at_least_the_promised_share_is_covered(d
     assert sum(covered) >= coverage * len(y) - 1e-9
 
 
-@given(labelled(), COVERAGES, st.sampled_from(SCORES))
+@given(labelled(), COVERAGES, st.sampled_from(SETS))
 def test_class_conditional_sets_keep_the_promise_in_every_class(data, coverage, score) -> None:
     proba, y = data
     covered = np.zeros(len(y), dtype=bool)
@@ -42,7 +43,7 @@ def test_class_conditional_sets_keep_the_promise_in_every_class(data, coverage, 
         assert covered[y == code].sum() >= coverage * (y == code).sum() - 1e-9
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("score", SETS)
 def test_coverage_is_what_was_asked_for_and_not_much_more(score: str) -> None:
     """Over many draws the coverage of new images lies between 1 - alpha and 1 - alpha + 1/(n + 1)."""
     rng = np.random.default_rng(3)
@@ -61,7 +62,7 @@ def test_coverage_is_what_was_asked_for_and_not_much_more(score: str) -> None:
     assert coverage - noise <= np.mean(hits) <= coverage + 1 / (n + 1) + noise
 
 
-@given(labelled(), st.sampled_from(SCORES), st.booleans())
+@given(labelled(), st.sampled_from(SETS), st.booleans())
 def test_more_coverage_means_larger_sets_and_the_most_probable_class_is_always_in(data, score, conditional) -> None:
     proba, y = data
     sets = [fit_sets(proba, y, coverage, score, conditional)(proba) for coverage in (0.5, 0.8, 0.99)]

@@ -15,6 +15,7 @@ from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec
 from hamcache.extract.fill import ExtractionRequest, run_extraction
 from hamcache.heads.errors import WarmStartError
+from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.errors import ConfigError
 from hamcache.pipeline.experiment.runner import run_experiment
@@ -45,12 +46,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_ham10000: Callable[...
 
 
 def cnn(folder: Path, *overrides: str) -> Any:
-    return load_config(None, overrides, base={"dataset": str(folder), "net": {"name": "simple_cnn", **SMALL}})
+    return load_config(
+        None, parse_settings(overrides), base={"dataset": str(folder), "net": {"name": "simple_cnn", **SMALL}}
+    )
 
 
 def fine(folder: Path, *overrides: str, **more: Any) -> Any:
     base = {"dataset": str(folder), "net": {"name": "finetune", **FINE, **more.pop("net", {})}, **more}
-    return load_config(None, overrides, base=base)
+    return load_config(None, parse_settings(overrides), base=base)
 
 
 def test_a_simple_cnn_makes_a_run_like_any_other(folder: Path, workspace: Workspace) -> None:
@@ -161,7 +164,7 @@ def cached(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_warm_start_begins_with_the_cached_heads_scores(folder: Path, cached: Path) -> None:
-    head = load_config(None, [], base={"dataset": str(folder), "features": "random/test_resnet"})
+    head = load_config(None, base={"dataset": str(folder), "features": "random/test_resnet"})
     linear = run_experiment(head, cached)
     lines: list[str] = []
     still = {"warm_start": "cache", "lr_tuning": 1e-12, "batch_norm": "frozen"}  # so that epoch 0 stays the best
@@ -203,7 +206,7 @@ def test_features_of_another_network_are_no_warm_start(folder: Path, cached: Pat
 )
 def test_unfit_configurations_are_told_before_anything_runs(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_config(None, overrides)
+        load_config(None, parse_settings(overrides))
 
 
 @pytest.mark.parametrize("name", ["simple_cnn", "finetune", "lpft"])

@@ -105,7 +105,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 
 @pytest.fixture(scope="module")
 def found(planted: Planted):
-    return audit(planted.table, planted.workspace, AuditSettings(candidates=200, policy="grouped", jobs=1))
+    return audit(planted.table, planted.workspace, AuditSettings(candidates=200, policy="grouped", workers=1))
 
 
 def test_planted_copies_are_found_and_nothing_else(found) -> None:
@@ -142,7 +142,7 @@ def test_proposals_remove_every_pair_that_straddles(found, planted: Planted, tmp
     curation = read_curation(planted.table, tmp_path / "exclude.csv", tmp_path / "merge_groups.csv")
     assert curation.excluded.keys() == {"i07", "crop_of_07", "same_as_11", "twin_of_12"}
     assert curation.merged == {"h1": "g05", "h2": "g07", "h3": "g11"}
-    settings = AuditSettings(candidates=200, policy="grouped", jobs=1)
+    settings = AuditSettings(candidates=200, policy="grouped", workers=1)
     again = audit(planted.table, planted.workspace, settings, curation=curation)
     assert not again.pairs["verdict"].isin(["same picture", "same lesion, likely"]).any()
     assert len(again.duplicates) == 0
@@ -178,7 +178,7 @@ def test_features_of_changed_files_are_not_compared(planted: Planted, tmp_path: 
     shutil.copytree(planted.workspace / "features", tmp_path / "workspace" / "features")
     own = Planted(tmp_path / "data" / "skins.csv", Workspace(tmp_path / "workspace"))
     with pytest.raises(Exception, match="other bytes"):
-        audit(own.table, own.workspace, AuditSettings(jobs=1))
+        audit(own.table, own.workspace, AuditSettings(workers=1))
 
 
 def test_images_that_are_gone_are_counted_and_labels_are_still_judged(planted: Planted, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_images_that_are_gone_are_counted_and_labels_are_still_judged(planted: P
     shutil.copytree(planted.workspace / "features", tmp_path / "workspace" / "features")
     own = Planted(tmp_path / "data" / "skins.csv", Workspace(tmp_path / "workspace"))
     table = own.table.subset([i for i in own.table.frame["image_id"] if i != "broken"])
-    found = audit(table, own.workspace, AuditSettings(jobs=1))
+    found = audit(table, own.workspace, AuditSettings(workers=1))
     assert len(found.pairs) == 0 and any("can't be read" in note for note in found.notes)
     assert np.isfinite(found.label_mcc) and len(found.outliers) > 0
 
@@ -202,7 +202,7 @@ def test_what_cannot_be_audited_is_refused(planted: Planted, tmp_path: Path) -> 
 
 def test_a_split_that_cannot_be_made_is_a_note(planted: Planted) -> None:
     few = planted.table.subset(["i00", "i01", "i02", "i03", "i05", "copy_of_05"])
-    found = audit(few, planted.workspace, AuditSettings(jobs=1))
+    found = audit(few, planted.workspace, AuditSettings(workers=1))
     assert any("no split" in note for note in found.notes) and not found.pairs["straddles"].any()
     assert "copy_of_05" in set(found.pairs["image_id"])
 
@@ -212,7 +212,7 @@ def test_a_split_that_cannot_be_made_is_a_note(planted: Planted) -> None:
 
 @pytest.fixture(scope="module")
 def command(planted: Planted) -> Result:
-    return planted("data audit --dataset {data} --policy grouped --candidates 200 --jobs 1")
+    return planted("data audit --dataset {data} --policy grouped --candidates 200 --workers 1")
 
 
 def test_the_command_writes_tables_sheets_and_proposals_and_says_how_to_use_them(command, planted: Planted) -> None:
@@ -236,7 +236,7 @@ def test_runs_and_splits_honour_the_proposals(command, planted: Planted, tmp_pat
     assert not {"i07", "crop_of_07"} & set(frame["image_id"])
     assert set(frame["group"][frame["image_id"].isin(["i05", "copy_of_05"])]) == {"g05"}
     line = f"--dataset {{data}} --features {NET} --augmentation dihedral --views 4 --set split.policy=grouped {both}"
-    for command_line in (f"train {line}", f"zoo --heads knn --jobs 1 {line}"):
+    for command_line in (f"train {line}", f"zoo --heads knn --workers 1 {line}"):
         done = planted(command_line)
         assert done.exit_code == 0, done.output
     for folder in (planted.workspace / "runs").iterdir():

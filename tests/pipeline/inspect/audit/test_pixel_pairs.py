@@ -125,7 +125,7 @@ def test_blocks_of_pairs_do_not_change_the_result(monkeypatch: pytest.MonkeyPatc
     pairs = np.array([[a, b] for a in range(6) for b in range(a)] * 9)
     done: list[int] = []
     monkeypatch.setattr(pixels, "_TASK", 64)
-    whole, split = align(both, pairs), align_all(both, pairs, jobs=1, on_progress=done.append)
+    whole, split = align(both, pairs), align_all(both, pairs, workers=1, on_progress=done.append)
     np.testing.assert_array_equal(whole.score, split.score)
     np.testing.assert_array_equal(whole.angle, split.angle)
     assert done == [64, 128, 135]

@@ -23,8 +23,8 @@ def grid(make_world) -> Grid:
     for backbone, skill in (("net_a", 1.5), ("net_b", 0.5)):
         world.extract(backbone, skill=skill)
         world.extract(backbone, "flip", 2, skill=skill)
-    cells = plan_grid(["net_a", "net_b"], ["none", "flip"], head="lda", overrides=[f"dataset={world.csv}"])
-    outcomes = run_all([cell.experiment for cell in cells], world.workspace, jobs=1)
+    cells = plan_grid(["net_a", "net_b"], ["none", "flip"], head="lda", settings={"dataset": str(world.csv)})
+    outcomes = run_all([cell.experiment for cell in cells], world.workspace, workers=1)
     outcomes[3] = replace(outcomes[3], run=None, error=FeaturesError("net_b <has> NaN"))
     return save_grid(cells, outcomes, world.workspace)
 

@@ -41,11 +41,12 @@ def two_nets(make_world):
 
 
 def planned(world, backbones=BACKBONES, augmentations=AUGMENTATIONS, **options):
-    return plan_grid(backbones, augmentations, overrides=[f"dataset={world.csv}"], head="lda", **options)
+    settings = {"dataset": str(world.csv), **options.pop("settings", {})}
+    return plan_grid(backbones, augmentations, settings=settings, head="lda", **options)
 
 
 def made(world, cells, **options) -> Grid:
-    outcomes = run_grid([cell.experiment for cell in cells], world.workspace, jobs=1, **options)
+    outcomes = run_grid([cell.experiment for cell in cells], world.workspace, workers=1, **options)
     return save_grid(cells, outcomes, world.workspace)
 
 
@@ -56,7 +57,7 @@ def opened(two_nets) -> Grid:
 
 
 def call(world, *words: str):
-    shared = ["--dataset", str(world.csv), "--workspace", str(world.workspace), "--jobs", "1", "--no-extract"]
+    shared = ["--dataset", str(world.csv), "--workspace", str(world.workspace), "--workers", "1", "--no-extract"]
     return CliRunner().invoke(app, ["grid", *words, *shared])
 
 
@@ -70,7 +71,7 @@ def test_every_augmentation_meets_every_backbone_and_seed_with_the_views_it_has(
         (block,) = cell.experiment.config.features.blocks
         assert (block.backbone, block.augmentation, block.views) == (cell.backbone, cell.augmentation, cell.views)
         assert cell.experiment.config.seed == cell.seed and cell.experiment.config.head.name == "lda"
-    (one,) = planned(two_nets, ["net_a"], ["none"], settings=["seed=7"])
+    (one,) = planned(two_nets, ["net_a"], ["none"], settings={"seed": 7})
     assert one.seed == 7
 
 
@@ -206,7 +207,7 @@ def test_a_failing_backbone_costs_no_other_and_is_shown(world, monkeypatch: pyte
         return run_experiment(config, *args, **options)
 
     monkeypatch.setattr("hamcache.pipeline.studies.experiments.run_experiment", run_or_fail)
-    result = call(world, "--backbones", "net_a,net_b", "--augmentations", "none,flip", "--head", "lda")
+    result = call(world, "--features", "net_a,net_b", "--augmentations", "none,flip", "--head", "lda")
     assert result.exit_code == 0, result.output
     assert "lda on net_a, none x1, seed 0: FAILED: FeaturesError: net_a has a bad day" in result.output
     assert "4 cells: 2 run, 0 found finished, 2 failed." in result.output and "incomplete" in result.output
@@ -214,7 +215,7 @@ def test_a_failing_backbone_costs_no_other_and_is_shown(world, monkeypatch: pyte
     assert list(grid.cells["run"] == "") == [True, True, False, False] == list(grid.cells["error"] != "")
     assert list(grid.matrix().isna().any(axis=1)) == [True, False] and grid.best[0] == "net_b"
     with pytest.raises(RunError, match=r"all failed.*net_a has a bad day"):
-        run_grid([c.experiment for c in planned(world, ["net_a"])], world.workspace, jobs=1)
+        run_grid([c.experiment for c in planned(world, ["net_a"])], world.workspace, workers=1)
 
 
 def test_a_second_grid_runs_nothing_and_a_larger_one_only_what_is_new(two_nets, opened: Grid, monkeypatch) -> None:
@@ -229,7 +230,7 @@ def test_a_second_grid_runs_nothing_and_a_larger_one_only_what_is_new(two_nets, 
         again = made(two_nets, planned(two_nets, seeds=[0, 1]))
     assert again.id == opened.id and len(all_runs(two_nets.workspace)) == count
     assert (opened.folder / "cells.csv").read_bytes() == before
-    words = ("--backbones", "net_a,net_b,net_a+net_b", "--augmentations", "none,flip", "--head", "lda")
+    words = ("--features", "net_a,net_b,net_a+net_b", "--augmentations", "none,flip", "--head", "lda")
     result = call(two_nets, *words, "--seeds", "0, 1", "--test")
     assert result.exit_code == 0, result.output
     assert "12 cells: 4 run, 8 found finished, 0 failed." in result.output
@@ -243,10 +244,10 @@ def test_a_killed_grid_goes_on_where_it_stopped(world) -> None:
     augmentations = ["none", "flip", "rotate", "dihedral"]
     for augmentation in augmentations:
         world.extract("net_a", augmentation, 1 if augmentation == "none" else 2)
-    words = ["grid", "--backbones", "net_a", "--augmentations", ",".join(augmentations), "--head", "mlp"]
+    words = ["grid", "--features", "net_a", "--augmentations", ",".join(augmentations), "--head", "mlp"]
     shared = ["--dataset", str(world.csv), "--workspace", str(world.workspace), "--no-extract", "--no-plots"]
     slow = ["--seeds", "0,1", "--set", "head.max_epochs=150", "--set", "head.patience=150"]
-    command = [sys.executable, "-m", "hamcache.pipeline.cli.app", *words, *shared, *slow, "--jobs", "1"]
+    command = [sys.executable, "-m", "hamcache.pipeline.cli.app", *words, *shared, *slow, "--workers", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, env={**os.environ})
     while process.poll() is None and not all_runs(world.workspace):
         time.sleep(0.05)
@@ -254,7 +255,7 @@ def test_a_killed_grid_goes_on_where_it_stopped(world) -> None:
     process.wait()
     finished = {run.id: run.provenance["finished"] for run in all_runs(world.workspace)}
     assert 0 < len(finished) < 8 and all_grids(world.workspace) == []
-    result = CliRunner().invoke(app, [*words, *shared, *slow, "--jobs", "1"])
+    result = CliRunner().invoke(app, [*words, *shared, *slow, "--workers", "1"])
     assert result.exit_code == 0, result.output
     assert f"8 cells: {8 - len(finished)} run, {len(finished)} found finished, 0 failed." in result.output
     runs = {run.id: run.provenance["finished"] for run in all_runs(world.workspace)}
@@ -285,7 +286,7 @@ def test_cells_are_compared_with_the_best_on_validation_by_a_paired_bootstrap(tw
 def test_columns_of_the_same_pictures_are_told(two_nets) -> None:
     assert same_views({"none": 1, "flip": 4, "dihedral": 8}) == []
     assert same_views({"none": 1, "flip": 1, "rotate": 1, "dihedral": 1}) == [["none", "flip", "dihedral"]]
-    words = ("--backbones", "net_a", "--augmentations", "none,flip", "--head", "lda")
+    words = ("--features", "net_a", "--augmentations", "none,flip", "--head", "lda")
     alike, apart = (call(two_nets, *words, "--views", views) for views in ("1", "2"))
     assert "Note: the first views of none and flip are the same pictures" in alike.output
     assert alike.exit_code == apart.exit_code == 0 and "Note" not in apart.output
@@ -296,7 +297,7 @@ def test_columns_of_the_same_pictures_are_told(two_nets) -> None:
 def test_what_the_cache_lacks_is_named_at_once_and_nothing_runs(world) -> None:
     world.extract("net_a")
     with pytest.raises(MissingFeaturesError, match=r"net_a \(flip\), .*net_b \(none\), net_b \(flip\)|--views 2"):
-        run_grid([c.experiment for c in planned(world)], world.workspace, jobs=1)
+        run_grid([c.experiment for c in planned(world)], world.workspace, workers=1)
     assert all_runs(world.workspace) == []
 
 
@@ -309,13 +310,13 @@ def test_backbones_are_in_memory_one_after_the_other(two_nets, monkeypatch) -> N
 
     monkeypatch.setattr("hamcache.pipeline.studies.grid.cells.run_all", watched)
     cells = planned(two_nets, ["net_b", "net_a", "net_a+net_b"])
-    outcomes = run_grid([c.experiment for c in cells], two_nets.workspace, jobs=1)
+    outcomes = run_grid([c.experiment for c in cells], two_nets.workspace, workers=1)
     assert read == [{"net_b"}, {"net_a"}, {"net_a", "net_b"}]
     assert [o.experiment for o in outcomes] == [c.experiment for c in cells]
 
 
 def test_losses_have_their_best_cell_at_the_lowest(two_nets) -> None:
-    grid = made(two_nets, planned(two_nets, settings=["objective=nll"]))
+    grid = made(two_nets, planned(two_nets, settings={"objective": "nll"}))
     assert grid.metric == "nll" and grid.matrix().loc[grid.best] == grid.matrix().min(axis=None)
     assert 0.5 < grid.settings["majority"]["validation"] < 1.2
 
@@ -364,5 +365,5 @@ def test_a_pass_extracts_no_view_that_nobody_asked_for(blocks, passes) -> None:
 
 def test_wrong_seeds_are_wrong_usage(two_nets) -> None:
     for seeds in ("x", "0,-1", "1.5", "0,,1"):
-        result = call(two_nets, "--backbones", "net_a", "--augmentations", "none", "--seeds", seeds)
+        result = call(two_nets, "--features", "net_a", "--augmentations", "none", "--seeds", seeds)
         assert result.exit_code == 2 and "whole numbers separated by commas" in result.output

@@ -1,7 +1,6 @@
 """The leakage demonstration: it finds leakage where there is some, none where there is none, and opens no test set."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,9 @@ from hamcache.pipeline.studies.leakage.measure import demonstrate as run
 from hamcache.pipeline.studies.leakage.outcome import IMAGES, LeakageDemo, all_demos, in_words, load_demo
 
 
-def demonstrate(world, heads: list[str], features: str = "net_a", seeds: int = 5, settings: Sequence[str] = ()):
-    experiments = plan([features], heads, overrides=[f"dataset={world.csv}"], settings=settings)
-    return run(experiments, world.workspace, seeds=seeds, jobs=1)
+def demonstrate(world, heads: list[str], features: str = "net_a", seeds: int = 5, settings: dict | None = None):
+    experiments = plan([features], heads, settings={"dataset": str(world.csv), **(settings or {})})
+    return run(experiments, world.workspace, seeds=seeds, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +36,11 @@ def memorable(make_world):
 
 @pytest.fixture(scope="module")
 def demo(memorable):
-    return demonstrate(memorable, ["knn", "logreg"], "lesions", seeds=4, settings=["head.class_weight=none"])
+    return demonstrate(memorable, ["knn", "logreg"], "lesions", seeds=4, settings={"head.class_weight": "none"})
 
 
 def test_who_remembers_lesions_is_flattered_exactly_where_one_was_seen_before(memorable) -> None:
-    found = demonstrate(memorable, ["knn"], "lesions", seeds=4, settings=["head.n_neighbors=1"])
+    found = demonstrate(memorable, ["knn"], "lesions", seeds=4, settings={"head.n_neighbors": 1})
     by_images = {images: found.rows(images, "accuracy").iloc[0] for images in IMAGES}
     assert by_images["sibling"]["leaky"] > 0.97  # its lesion was in train, with its label
     assert by_images["no sibling"]["gap"] == pytest.approx(0, abs=0.1)
@@ -107,7 +106,7 @@ def test_a_finished_demonstration_is_found(demo, memorable, monkeypatch: pytest.
     monkeypatch.setattr(
         "hamcache.pipeline.studies.leakage.measure.in_processes", lambda *_: pytest.fail("something was to be trained")
     )
-    options = {"seeds": 4, "settings": ["head.class_weight=none"]}
+    options = {"seeds": 4, "settings": {"head.class_weight": "none"}}
     again = demonstrate(memorable, ["knn", "logreg"], "lesions", **options)
     assert again.reused and again.folder == demo.folder and again.table.equals(demo.table)
     assert demo.id in [one.id for one in all_demos(memorable.workspace)]
@@ -148,7 +147,7 @@ def test_a_head_that_fails_is_told_and_costs_no_other(world, monkeypatch: pytest
 
 def test_the_command_shows_two_tables_and_writes_its_files(world) -> None:
     world.extract("net_a", "flip", 2, lesion=2.0)
-    words = ["leakage-demo", "--dataset", str(world.csv), "--workspace", str(world.workspace), "--jobs", "1"]
+    words = ["leakage-demo", "--dataset", str(world.csv), "--workspace", str(world.workspace), "--workers", "1"]
     words += ["--features", "net_a", "--augmentation", "flip", "--views", "2", "--heads", "knn, lda", "--seeds", "2"]
     words += ["--set", "objective=balanced_accuracy"]
     for found in ("", " (found finished, not run again)"):

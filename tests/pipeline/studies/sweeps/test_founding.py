@@ -9,6 +9,7 @@ import pytest
 from hamcache.data.ham10000 import read_table
 from hamcache.data.workspace import Workspace
 from hamcache.heads.threads import one_thread
+from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.experiment.extraction import extract_features
 from hamcache.pipeline.studies.sweeps.search import SCORE
 from hamcache.pipeline.studies.sweeps.shared import open_sweep, read_shared
@@ -45,7 +46,7 @@ def sweep(name: str) -> tuple[SweepConfig, Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_all_of_them_have_in_common(name: str) -> None:
     settings, config = sweep(name)
-    assert (settings.objective, settings.search, settings.scheduler, settings.seed) == (
+    assert (settings.objective, settings.search, settings.stopping, settings.seed) == (
         "weighted_f1",
         "optuna",
         "none",
@@ -104,7 +105,7 @@ def test_hybrids_differ_by_their_pairing_alone(name: str, pairing: str) -> None:
     ]
     assert (config.features.views.train, config.features.views.pairing) == ("random", pairing)
     assert (config.head.name, config.head.params["max_epochs"]) == ("hybrid_mlp", 12)
-    other = load_sweep_config("hybrid", [f"features.views.pairing={pairing}"])
+    other = load_sweep_config("hybrid", {"features.views.pairing": pairing})
     assert other.digest == settings.digest
 
 
@@ -131,7 +132,7 @@ def test_a_trial_of_each_runs_on_tiny_networks(name: str, founded: tuple[Path, P
     tuned = [f"net.backbone={TINY[0]}", "net.epochs_extraction=1", "net.epochs_tuning=1", "net.precision=fp32"]
     frozen = [f"features.blocks.0.backbone={TINY[0]}"]
     chosen = overrides.get(name.partition("_")[0], frozen if name.endswith("frozen") else tuned)
-    settings = load_sweep_config(name, [f"dataset={folder}", *chosen])
+    settings = load_sweep_config(name, parse_settings([f"dataset={folder}", *chosen]))
     shared = read_shared(open_sweep(settings, workspace), print)
     point = {key: (one.values() or [one.loguniform[1]])[-1] for key, one in settings.space.items()}
     reports: list[dict] = []

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from hamcache.pipeline.config.schema import with_settings
 from hamcache.pipeline.studies.sweeps.space import (
     Dimension,
     Space,
@@ -12,7 +13,6 @@ from hamcache.pipeline.studies.sweeps.space import (
     label,
     short_key,
     short_label,
-    with_point,
     words,
 )
 
@@ -100,7 +100,9 @@ def test_text_that_looks_like_another_value_keeps_apart_from_it() -> None:
 
 def test_setting_a_point_changes_nothing_else() -> None:
     before = {"head": {"name": "mlp", "lr": 1}, "features": "a+b"}
-    after = with_point(before, {"head.loss_params.gamma": 2.0, "features.views.train": "random", "split.folds": None})
+    after = with_settings(
+        before, {"head.loss_params.gamma": 2.0, "features.views.train": "random", "split.folds": None}, merge=True
+    )
     assert before == {"head": {"name": "mlp", "lr": 1}, "features": "a+b"}
     assert after["head"] == {"name": "mlp", "lr": 1, "loss_params": {"gamma": 2.0}}
     assert [block["backbone"] for block in after["features"]["blocks"]] == ["a", "b"]
@@ -109,7 +111,7 @@ def test_setting_a_point_changes_nothing_else() -> None:
 
 def test_a_point_does_not_share_its_lists_with_the_experiment() -> None:
     hidden = [64]
-    made = with_point({"head": "mlp"}, {"head.hidden": hidden})
+    made = with_settings({"head": "mlp"}, {"head.hidden": hidden}, merge=True)
     made["head"]["hidden"].append(1)
     assert hidden == [64]
 
@@ -137,6 +139,6 @@ def test_values_are_shown_in_few_letters() -> None:
 
 def test_a_choice_of_mappings_sets_what_it_has_and_leaves_the_rest() -> None:
     base = {"net": {"name": "simple_cnn", "epochs": 12, "conv": [[1, 3, 1, 0]]}}
-    made = with_point(base, {"net": {"conv": [[2, 3, 1, 0]], "fc": []}, "net.lr": 0.5})
+    made = with_settings(base, {"net": {"conv": [[2, 3, 1, 0]], "fc": []}, "net.lr": 0.5}, merge=True)
     assert made["net"] == {"name": "simple_cnn", "epochs": 12, "conv": [[2, 3, 1, 0]], "fc": [], "lr": 0.5}
     assert base["net"]["conv"] == [[1, 3, 1, 0]]

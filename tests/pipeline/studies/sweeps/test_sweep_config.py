@@ -20,7 +20,7 @@ FOCAL = {
 
 @pytest.mark.parametrize("name", sweep_names())
 def test_every_packaged_sweep_is_valid_and_reads_back_the_same(name: str, tmp_path: Path) -> None:
-    settings = load_sweep_config(name, ["seed=3"])
+    settings = load_sweep_config(name, {"seed": 3})
     (tmp_path / "sweep.yaml").write_text(settings.to_yaml())
     again = read_sweep_yaml(tmp_path / "sweep.yaml")
     assert again == settings and again.digest == settings.digest
@@ -46,6 +46,16 @@ def test_every_packaged_sweep_is_valid_and_reads_back_the_same(name: str, tmp_pa
 def test_what_is_wrong_with_a_space_is_said_before_anything_runs(space: dict, message: str, sweep_of) -> None:
     with pytest.raises(ConfigError, match=message):
         sweep_of(space, experiment=MLP)
+
+
+def test_a_sweep_of_former_names_is_read_and_keeps_its_digest(tmp_path: Path) -> None:
+    settings = load_sweep_config("mlp")
+    assert settings.digest == "8452f2f55f62b87eb16304aec0d9b552e463934a478fc0e5be3baeaedbe810d0"
+    old = settings.to_yaml().replace("stopping: asha", "scheduler: asha")
+    (tmp_path / "sweep.yaml").write_text(old)
+    assert read_sweep_yaml(tmp_path / "sweep.yaml") == settings
+    with pytest.raises(ConfigError, match=r"expected stopping, got its former name scheduler. Write stopping."):
+        load_sweep_config(tmp_path / "sweep.yaml")
 
 
 def test_a_grid_needs_values_that_can_be_counted(sweep_of) -> None:

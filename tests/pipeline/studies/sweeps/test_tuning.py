@@ -24,7 +24,7 @@ from hamcache.pipeline.studies.sweeps.ray_cluster import PREFIX, ray_cluster, sw
 from hamcache.pipeline.studies.sweeps.results import SweepError, all_sweeps, load_sweep, new_sweep
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
-from hamcache.pipeline.studies.sweeps.tuning import Recorder, _scheduler, finalize, run_sweep
+from hamcache.pipeline.studies.sweeps.tuning import Recorder, _stopping, finalize, run_sweep
 from hamcache.pipeline.studies.sweeps.watch import Watcher
 
 ROOT = Path(__file__).parents[3]
@@ -85,11 +85,11 @@ def leftovers(pid: int) -> list[str]:
 def test_interrupted_and_killed_a_sweep_loses_only_what_was_in_flight(world, sweep_of, cluster, tmp_path: Path) -> None:
     for name in ("net_a", "net_b"):
         world.extract(name)
-    settings = sweep_of(SPACE, samples=ENOUGH, scheduler="none")
+    settings = sweep_of(SPACE, samples=ENOUGH, stopping="none")
     home = tmp_path / "home"
     home.mkdir()
 
-    first = started(tmp_path / "out1.txt", world, home, "--config", str(tmp_path / "mine.yaml"), "--jobs", "1")
+    first = started(tmp_path / "out1.txt", world, home, "--config", str(tmp_path / "mine.yaml"), "--workers", "1")
     wait_for_trials(first, world, 1)
     first.send_signal(signal.SIGINT)
     assert first.wait(60) == 1 and "Trials that ended are kept" in (tmp_path / "out1.txt").read_text()
@@ -98,7 +98,7 @@ def test_interrupted_and_killed_a_sweep_loses_only_what_was_in_flight(world, swe
     after_interrupt = sweep.trials
     assert sweep.summary["state"] == "interrupted" and 1 <= len(after_interrupt) < ENOUGH
 
-    second = started(tmp_path / "out2.txt", world, home, "--resume", sweep.id, "--jobs", "1")
+    second = started(tmp_path / "out2.txt", world, home, "--resume", sweep.id, "--workers", "1")
     after_kill = wait_for_trials(second, world, len(after_interrupt) + 2)
     os.killpg(second.pid, signal.SIGKILL)
     second.wait(60)
@@ -108,7 +108,7 @@ def test_interrupted_and_killed_a_sweep_loses_only_what_was_in_flight(world, swe
     assert not list(Path(tempfile.gettempdir()).glob(f"{PREFIX}{second.pid}-*"))
 
     notes = Notes()
-    done = run_sweep(settings, world.workspace, jobs=2, ray_address=cluster, watcher=notes)
+    done = run_sweep(settings, world.workspace, workers=2, ray_address=cluster, watcher=notes)
     assert done.id == sweep.id and done.summary["state"] == "finished"
     pd.testing.assert_frame_equal(done.trials.iloc[: len(after_kill)], after_kill)
     assert sorted(done.trials["trial"]) == list(range(ENOUGH)) and not done.trials.duplicated(list(SPACE)).any()
@@ -142,7 +142,7 @@ def test_a_finished_sweep_is_found_and_its_best_is_tested_once(
     sweep_of(space, experiment=experiment, name="grid")
     words = ["sweep", "--config", str(tmp_path / "mine.yaml"), "--workspace", str(world.workspace)]
     words += ["--search", "grid", "--objective", "f1"]
-    result = CliRunner().invoke(app, [*words, "--ray-address", cluster, "--jobs", "1"])
+    result = CliRunner().invoke(app, [*words, "--ray-address", cluster, "--workers", "1"])
     assert result.exit_code == 0, result.output
     (sweep,) = all_sweeps(world.workspace)
     assert sweep.objective == "weighted_f1" and sweep.summary["exhausted"]
@@ -190,7 +190,7 @@ def test_if_all_trials_fail_so_does_the_sweep(world, sweep_of, cluster) -> None:
     experiment = {"features": "net_a", "head": {"name": "average", "heads": [{"name": "logreg", "blocks": ["nobody"]}]}}
     settings = sweep_of({"head.each": {"choice": [{"name": "lda"}, {"name": "knn"}]}}, experiment=experiment, samples=2)
     with pytest.raises(SweepError, match=r"one of 2 trials to finish, all failed; trial \d: .*nobody"):
-        run_sweep(settings, world.workspace, ray_address=cluster, jobs=1)
+        run_sweep(settings, world.workspace, ray_address=cluster, workers=1)
     (sweep,) = all_sweeps(world.workspace)
     assert sweep.summary["failed"] == 2 and sweep.summary["best"] is None
     with pytest.raises(SweepError, match="no finished trial"):
@@ -219,7 +219,7 @@ def test_a_net_is_swept_from_the_images(
     folder = make_ham10000(tmp_path / "ham")
     words = ["sweep", "--config", "cnn", "--dataset", str(folder), "--samples", "2", "--workspace", str(workspace)]
     small = ["--set", "net.image_size=[16, 24]", "--set", "net.epochs=2", "--set", "net.precision=fp32"]
-    result = CliRunner().invoke(app, [*words, *small, "--ray-address", cluster, "--jobs", "1", "--finalize"])
+    result = CliRunner().invoke(app, [*words, *small, "--ray-address", cluster, "--workers", "1", "--finalize"])
     assert result.exit_code == 0, result.output
     (sweep,) = all_sweeps(workspace)
     (run,) = all_runs(workspace)
@@ -296,14 +296,14 @@ def test_asha_knows_how_earlier_trials_stood(world, sweep_of) -> None:
         table.add(Trial(number, {"head.lr": 0.01}, "finished", score, 2, 1.0, 0.1), [(1, 0.0), (2, score)])
 
     def verdict(table: TrialTable, score: float) -> str:
-        asha, trial = _scheduler(settings, table), SimpleNamespace(trial_id="new")
+        asha, trial = _stopping(settings, table), SimpleNamespace(trial_id="new")
         asha.on_trial_add(None, trial)
         return asha.on_trial_result(None, trial, {"epoch": 2, SCORE: score})
 
     assert (verdict(table, 0.5), verdict(table, 0.65)) == ("STOP", "CONTINUE")
     table.epochs.clear()
     assert verdict(table, 0.5) == "CONTINUE"
-    assert _scheduler(SweepConfig(**(settings.model_dump() | {"scheduler": "none"})), table) is None
+    assert _stopping(SweepConfig(**(settings.model_dump() | {"stopping": "none"})), table) is None
 
 
 def test_the_yaml_in_a_sweeps_folder_is_a_configuration_again(world, sweep_of, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.names import full_name
 from hamcache.extract.precision import has_bf16
+from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.experiment.extraction import extract_features
 from hamcache.pipeline.experiment.runner import run_experiment
@@ -72,7 +73,9 @@ class Photographs:
         if name not in self._runs:
             listed = [{"backbone": b, "augmentation": a, "views": v} for b, a, v in blocks]
             content = {"dataset": str(self.folder), **({"features": {"blocks": listed}} if listed else {}), **base}
-            self._runs[name] = run_experiment(load_config(None, overrides, base=content), self.workspace, test=test)
+            self._runs[name] = run_experiment(
+                load_config(None, parse_settings(overrides), base=content), self.workspace, test=test
+            )
         return self._runs[name]
 
     def predictor(self, run: Run, **options: Any) -> Predictor:

@@ -1,0 +1,24 @@
+"""Defaults and the words that options take, for the command line and the library alike. Imports nothing."""
+
+DATASET = "synthetic"
+BACKBONE = "tf_efficientnet_lite0"
+AUGMENTATION = "none"
+VIEWS, GRID_VIEWS, SHEET_VIEWS = 1, 2, 8
+OBJECTIVE = "mcc"
+SCORES = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
+"""Metrics that tables of runs show."""
+COVERAGE = 0.9
+UNLIKE = 0.01
+NEIGHBOURS = 5
+RESAMPLES = 2000
+LEAKAGE_HEADS = ("logreg", "knn", "random_forest", "mlp")
+LEAKAGE_REPEATS = 5
+
+PARTS = ("train", "validation", "test")
+POLICIES = ("one_per_lesion", "single_image_lesions", "grouped")
+PRECISIONS = ("auto", "fp32", "bf16")
+FITS = ("crop", "squash")
+DEVICES = ("auto", "cpu", "cuda")
+SETS = ("lac", "aps")
+SEARCHES = ("optuna", "random", "grid")
+STOPPINGS = ("asha", "none")
