@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hamcache.cache.keys import FeatureKey
+from hamcache.data.unfit import unfit
 from hamcache.extract.errors import AugmentationError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -124,11 +125,8 @@ def load_augmentations(path: Path | None = None) -> dict[str, Augmentation]:
         try:
             augmentations[name] = Augmentation(name=name, **(steps or {}))
         except (ValidationError, TypeError) as error:
-            problems = (
-                "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-                if isinstance(error, ValidationError)
-                else str(error)
-            )
+            fields = Augmentation.model_fields
+            problems = unfit(error, fields) if isinstance(error, ValidationError) else str(error)
             raise AugmentationError(
                 f"Expected a well-formed recipe of {name!r}, got {problems}. See configs/augmentations.yaml."
             ) from None

@@ -147,10 +147,10 @@ class Lab:
 
     def config(
         self,
-        features: str = "",
+        features: str | None = None,
         augmentation: str = "none",
         views: int = 1,
-        head: str | Mapping[str, Any] = "",
+        head: str | Mapping[str, Any] | None = None,
         *,
         config: str | Path | None = None,
         seed: int | None = None,
@@ -164,10 +164,10 @@ class Lab:
 
     def train(
         self,
-        features: str = "",
+        features: str | None = None,
         augmentation: str = "none",
         views: int = 1,
-        head: str | Mapping[str, Any] = "",
+        head: str | Mapping[str, Any] | None = None,
         *,
         config: str | Path | None = None,
         seed: int | None = None,
@@ -178,7 +178,7 @@ class Lab:
 
         Args:
             features: A backbone, or several joined by `+`, whose features are in the cache.
-            augmentation: Whose views are read.
+            augmentation: Augmentation whose views are read.
             views: How many of each image.
             head: A head of the zoo (default: `logreg`, or the configuration's).
             config: A YAML file, or the name of a packaged configuration, that gives all that the rest doesn't.
@@ -231,7 +231,7 @@ class Lab:
 
     def sweep(
         self,
-        features: str = "",
+        features: str | None = None,
         augmentation: str = "none",
         views: int = 1,
         *,
@@ -248,7 +248,7 @@ class Lab:
 
         Args:
             features: As in `train` (default: what the sweep's configuration says, which may search them).
-            augmentation: Whose views are read.
+            augmentation: Augmentation whose views are read.
             views: How many of each image.
             config: A YAML file, or the name of a packaged sweep.
             space: What is searched, instead of the configuration's space: `{"head.lr": {"loguniform": [1e-4, 1e-2]}}`.
@@ -317,21 +317,21 @@ class Lab:
     def _chosen(
         self,
         seed: int | None,
-        features: str = "",
+        features: str | None = None,
         augmentation: str = "none",
         views: int = 1,
-        head: str | Mapping[str, Any] = "",
+        head: str | Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """What was asked for, by the fields of the configuration."""
+        """The arguments as settings, by the fields of the configuration."""
         from hamcache.pipeline.config.schema import blocks_from
 
         chosen = self._about() | ({} if seed is None else {"seed": seed})
-        if features:
+        if features is not None:
             chosen["features.blocks"] = blocks_from(features, augmentation, views)
-        return chosen | ({"head": head} if head else {})
+        return chosen | ({} if head is None else {"head": head})
 
     def _about(self) -> dict[str, Any]:
-        """What every configuration says of the data set."""
+        """The data set as settings, the same in every configuration."""
         about: dict[str, Any] = {"dataset": self.dataset}
         if self._name is not None:
             about["dataset_name"] = self._name

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hamcache.data.nearest import nearest
+from hamcache.data.unfit import unfit
 from hamcache.heads.errors import HeadParamsError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -20,14 +20,4 @@ def validated(model: type[Model], values: Mapping[str, Any], owner: str) -> Mode
     try:
         return model(**values)
     except ValidationError as error:
-        problems = [_problem(detail, list(model.model_fields)) for detail in error.errors()]
-        raise HeadParamsError(f"Unfit parameters of {owner}: {'; '.join(problems)}.") from None
-
-
-def _problem(detail: Any, valid: list[str]) -> str:
-    name = ".".join(map(str, detail["loc"]))
-    if detail["type"] != "extra_forbidden":
-        return f"{name}: {detail['msg']}, got {detail['input']!r}"
-    near = nearest(name, valid)
-    hint = "" if near is None else f", did you mean {near!r}?"
-    return f"unknown {name!r}{hint} (valid: {', '.join(valid) or 'none'})"
+        raise HeadParamsError(f"Unfit parameters of {owner}: {unfit(error, model.model_fields)}.") from None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import faulthandler
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from hamcache.pipeline.cli import (
     artefacts,
@@ -31,7 +32,31 @@ from hamcache.pipeline.cli import (
     train,
     zoo,
 )
-from hamcache.pipeline.cli.renamed_options import Commands
+from hamcache.pipeline.cli.renamed_options import name_successor
+
+ORDER = (
+    *("demo", "download", "data", "backbones", "show-views", "extract", "cache"),
+    *("train", "runs", "compare", "zoo", "hybrids", "grid", "grids", "sweep", "sweeps"),
+    *("report", "predict", "serve", "export", "leakage-demo"),
+)
+"""Commands in the order in which a newcomer needs them."""
+
+
+class Commands(TyperGroup):
+    """The group of all commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of the help."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; an error about a renamed option says its name of today."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            name_successor(error)
+            raise
+
 
 app = typer.Typer(
     name="hamcache",
@@ -61,7 +86,6 @@ def _hamcache(
     """Run every frozen image backbone once, then make every classification experiment cost seconds."""
 
 
-# In the order in which a newcomer needs them.
 app.command()(demo.demo)
 app.command()(data.download)
 app.add_typer(data.app, name="data")

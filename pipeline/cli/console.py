@@ -1,4 +1,4 @@
-"""How the command line shows things: one console, one look for tables and progress."""
+"""The look of the command line: one console, tables and progress."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def _notebook_line(what: str, total: int | None, unit: str) -> Callable[[int, in
         rate = done / max(monotonic() - started, 1e-9)
         shown = [human_bytes(n) if unit == "B" else f"{n:,}" for n in (done, total or 0)]
         speed = f"{human_bytes(round(rate))}/s" if unit == "B" else f"{rate:.1f} {unit}/s"
-        line = {"text/plain": f"{what}: {shown[0]}" + f" of {shown[1]}" * (total is not None) + f", {speed}"}
+        of_all = "" if total is None else f" of {shown[1]}"
+        line = {"text/plain": f"{what}: {shown[0]}{of_all}, {speed}"}
         if handle is None:
             handle = display(line, raw=True, display_id=True)
         else:
@@ -122,7 +123,7 @@ def _notebook_line(what: str, total: int | None, unit: str) -> Callable[[int, in
 
 
 class ConsoleReport:
-    """What a download says, on the console: see `data.fetch.reporting`."""
+    """Sentences and bars of a download, on the console: see `data.fetch.reporting`."""
 
     def say(self, sentence: str) -> None:
         """Print one line."""

@@ -24,7 +24,7 @@ def summary(
     dataset_name: options.DatasetName = None,
     workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
-    """Sizes, class distribution for all images and for one a lesion, images per lesion, missing files."""
+    """Sizes, class distribution for all images and for one image per lesion, images per lesion, missing files."""
     place = options.place(workspace)
     from hamcache.data.digests import file_digests
     from hamcache.data.summary import summarise
@@ -189,7 +189,7 @@ def download(
 
 
 def _source(given: list[str]) -> str | list[Path]:
-    """What `--source` names: a place by its name, or files."""
+    """The value of `--source`: a place by its name, or files."""
     from hamcache.data.fetch.download import SOURCES
     from hamcache.data.nearest import unknown_name
 
@@ -199,7 +199,7 @@ def _source(given: list[str]) -> str | list[Path]:
     if len(given) == 1 and given[0] in SOURCES:
         return given[0]
     if named := sorted(set(given) & set(SOURCES)):
-        raise typer.BadParameter(f"expected {named[0]} alone, or files, but got {', '.join(given)}", param_hint=hint)
+        raise typer.BadParameter(f"expected {named[0]} alone, or files, got {', '.join(given)}", param_hint=hint)
     if len(given) == 1 and not Path(given[0]).exists() and not Path(given[0]).suffix:
         raise typer.BadParameter(f"{unknown_name('source', given[0], SOURCES)}, or a file", param_hint=hint)
     return [Path(path) for path in given]

@@ -19,8 +19,7 @@ def extract(
     precision: Annotated[
         str,
         typer.Option(
-            callback=options.one_of(*PRECISIONS),
-            help="auto, fp32 or bf16; auto takes bf16 where the processor has it.",
+            callback=options.one_of(*PRECISIONS), help="auto, fp32 or bf16; auto takes bf16 where the processor has it."
         ),
     ] = "auto",
     workers: options.Workers = None,

@@ -54,12 +54,7 @@ def grid(
         seeds=_numbers(seeds),
         config=config,
         settings=options.settings(
-            set_,
-            dataset=dataset,
-            dataset_name=dataset_name,
-            column=column,
-            exclude=exclude,
-            merge_groups=merge_groups,
+            set_, dataset=dataset, dataset_name=dataset_name, column=column, exclude=exclude, merge_groups=merge_groups
         ),
     )
     for names in same_views({cell.augmentation: cell.views for cell in cells}):
@@ -69,13 +64,7 @@ def grid(
             highlight=False,
         )
     outcomes = run_behind_bar(
-        [cell.experiment for cell in cells],
-        place,
-        run_grid,
-        test=test,
-        extract=extract,
-        workers=workers,
-        plots=plots,
+        [cell.experiment for cell in cells], place, run_grid, test=test, extract=extract, workers=workers, plots=plots
     )
     made = save_grid(cells, outcomes, place)
     for part in made.parts:

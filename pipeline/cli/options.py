@@ -70,12 +70,11 @@ def out(written: str) -> Any:
 
 WORKSPACE = Path("workspace")
 WorkspacePath = Annotated[
-    Path, typer.Option("--workspace", envvar="HAMCACHE_WORKSPACE", help="Folder of all that is downloaded or made.")
+    Path, typer.Option(envvar="HAMCACHE_WORKSPACE", help="Folder of all that is downloaded or made.")
 ]
 FeaturesUrl = Annotated[
     str | None,
     typer.Option(
-        "--features-url",
         callback=_check_url,
         envvar="HAMCACHE_FEATURES",
         help="Feature stores elsewhere: a folder or an fsspec URL (s3://...).",
@@ -88,18 +87,14 @@ FeaturesUrl = Annotated[
 Dataset = Annotated[
     str | None,
     typer.Option(
-        "--dataset",
         help="A folder in Kaggle's layout, a CSV, a folder of class folders, the name of a data set in the workspace, "
-        "or 'synthetic' (default: the configuration's, or synthetic).",
+        "or 'synthetic' (default: the configuration's, or synthetic)."
     ),
 ]
-DatasetName = Annotated[
-    str | None, typer.Option("--dataset-name", help="Name of the data set (default: from its folder or file).")
-]
+DatasetName = Annotated[str | None, typer.Option(help="Name of the data set (default: from its folder or file).")]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
-        "--column",
         callback=_check_pairs,
         metavar="OURS=THEIRS",
         help="For a CSV, e.g. label=diagnosis; ours are image_id, path, label and group.",
@@ -108,27 +103,18 @@ Columns = Annotated[
 Exclude = Annotated[
     Path | None,
     typer.Option(
-        "--exclude",
-        metavar="CSV",
-        exists=True,
-        dir_okay=False,
-        help="Images to leave out: image_id, reason (see `data audit`).",
+        metavar="CSV", exists=True, dir_okay=False, help="Images to leave out: image_id, reason (see `data audit`)."
     ),
 ]
 MergeGroups = Annotated[
     Path | None,
     typer.Option(
-        "--merge-groups",
-        metavar="CSV",
-        exists=True,
-        dir_okay=False,
-        help="Groups that are one: group, into, reason (see `data audit`).",
+        metavar="CSV", exists=True, dir_okay=False, help="Groups that are one: group, into, reason (see `data audit`)."
     ),
 ]
 Policy = Annotated[
     str,
     typer.Option(
-        "--policy",
         callback=one_of(*POLICIES),
         help="Images that take part in the split, and how: one_per_lesion, single_image_lesions or grouped.",
     ),
@@ -139,56 +125,42 @@ Policy = Annotated[
 Backbones = Annotated[
     str | None,
     typer.Option(
-        "--backbones",
-        metavar="A,B",
-        help="Backbones, separated by commas: timm, torchvision/NAME, random/NAME; NAME:stages.",
+        metavar="A,B", help="Backbones, separated by commas: timm, torchvision/NAME, random/NAME; NAME:stages."
     ),
 ]
 Features = Annotated[
     str | None,
     typer.Option(
-        "--features",
         metavar="A+B",
         help="Cached backbones, joined by + for a hybrid; commas between feature sets where several are taken.",
     ),
 ]
-Augmentation = Annotated[str, typer.Option("--augmentation", help="Augmentation of the features.")]
-Augmentations = Annotated[str | None, typer.Option("--augmentations", help="Augmentations, separated by commas.")]
-Views = Annotated[
-    int, typer.Option("--views", min=1, help="Views of each augmentation, at most as many as are different.")
-]
-AugSeed = Annotated[int, typer.Option("--aug-seed", min=0, help="Seed of the augmentation draws.")]
+Augmentation = Annotated[str, typer.Option(help="Augmentation of the features.")]
+Augmentations = Annotated[str | None, typer.Option(help="Augmentations, separated by commas.")]
+Views = Annotated[int, typer.Option(min=1, help="Views of each augmentation, at most as many as are different.")]
+AugSeed = Annotated[int, typer.Option(min=0, help="Seed of the augmentation draws.")]
 Recipes = Annotated[
-    Path | None,
-    typer.Option("--recipes", exists=True, dir_okay=False, metavar="YAML", help="A file of your own augmentations."),
+    Path | None, typer.Option(exists=True, dir_okay=False, metavar="YAML", help="A file of your own augmentations.")
 ]
 Weights = Annotated[
     list[str] | None,
-    typer.Option(
-        "--weights", callback=_check_pairs, metavar="BACKBONE=FILE", help="Weights of a backbone, from a file."
-    ),
+    typer.Option(callback=_check_pairs, metavar="BACKBONE=FILE", help="Weights of a backbone, from a file."),
 ]
-Device = Annotated[str, typer.Option("--device", callback=one_of(*DEVICES), help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(callback=one_of(*DEVICES), help="auto, cpu or cuda.")]
 
 # -- experiments
 
 Config = Annotated[
     str | None,
-    typer.Option(
-        "--config", help="A YAML file, or the name of a packaged configuration, for all that the options don't say."
-    ),
+    typer.Option(help="A YAML file, or the name of a packaged configuration, for all that the options don't say."),
 ]
 Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any field of the experiment, e.g. head.lr=1e-3."),
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field of the experiment, e.g. head.lr=1e-3.")
 ]
-Head = Annotated[
-    str | None, typer.Option("--head", help="A head of the zoo (default: the configuration's, or logreg).")
-]
-Heads = Annotated[str | None, typer.Option("--heads", help="Heads, separated by commas.")]
+Head = Annotated[str | None, typer.Option(help="A head of the zoo (default: the configuration's, or logreg).")]
+Heads = Annotated[str | None, typer.Option(help="Heads, separated by commas.")]
 Seed = Annotated[
-    int | None,
-    typer.Option("--seed", min=0, help="Seed of all that is drawn: split, head, search (default: configured, or 0)."),
+    int | None, typer.Option(min=0, help="Seed of all that is drawn: split, head, search (default: configured, or 0).")
 ]
 Test = Annotated[bool, typer.Option("--test", help="Open the test set: score it, and say so in the log.")]
 Extract = Annotated[
@@ -198,33 +170,26 @@ Plots = Annotated[
     bool, typer.Option("--plots/--no-plots", help="Draw each run's pictures, a second a run (`runs plot` does later).")
 ]
 Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, help="Tasks at a time (default: one per core, limited by free memory)."),
+    int | None, typer.Option(min=1, help="Tasks at a time (default: one per core, limited by free memory).")
 ]
 
 # -- finished artefacts, and what is written
 
 Part = Annotated[
-    str | None,
-    typer.Option("--part", callback=one_of(*PARTS), help="Part whose scores count: train, validation or test."),
+    str | None, typer.Option(callback=one_of(*PARTS), help="Part whose scores count: train, validation or test.")
 ]
-Metric = Annotated[str | None, typer.Option("--metric", help="Metric that runs are ordered and compared by.")]
-Coverage = Annotated[float, typer.Option("--coverage", help="Chance that a prediction set holds the true class.")]
-Sets = Annotated[
-    str,
-    typer.Option("--sets", callback=one_of(*SETS), help="lac (smallest sets) or aps (larger for hard images)."),
-]
+Metric = Annotated[str | None, typer.Option(help="Metric that runs are ordered and compared by.")]
+Coverage = Annotated[float, typer.Option(help="Chance that a prediction set holds the true class.")]
+Sets = Annotated[str, typer.Option(callback=one_of(*SETS), help="lac (smallest sets) or aps (larger for hard images).")]
 ClassConditional = Annotated[
     bool, typer.Option("--class-conditional", help="Promise the coverage for each class, not only on average.")
 ]
-Licence = Annotated[str | None, typer.Option("--licence", help="Licence of the data (known for HAM10000).")]
-Citation = Annotated[
-    str | None, typer.Option("--citation", help="Source that users of the data must cite (known for HAM10000).")
-]
+Licence = Annotated[str | None, typer.Option(help="Licence of the data (known for HAM10000).")]
+Citation = Annotated[str | None, typer.Option(help="Source that users of the data must cite (known for HAM10000).")]
 Force = Annotated[
     bool, typer.Option("--force", help="Even if the result is there: run again, or write over the files.")
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Rows to print.")]
+Limit = Annotated[int, typer.Option(min=1, help="Rows to print.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 

@@ -34,17 +34,13 @@ def predict(
     unlike: Annotated[
         float,
         typer.Option(
-            min=0,
-            max=1,
-            help="Flag images further from the training images than all but this share of validation.",
+            min=0, max=1, help="Flag images further from the training images than all but this share of validation."
         ),
     ] = UNLIKE,
     form: Annotated[
         str | None,
         typer.Option(
-            "--format",
-            callback=options.one_of(*FORMATS),
-            help="csv or json on standard output, instead of a table.",
+            "--format", callback=options.one_of(*FORMATS), help="csv or json on standard output, instead of a table."
         ),
     ] = None,
     out: Annotated[Path | None, options.out("Write all predictions to this file, *.csv or *.json.")] = None,

@@ -67,7 +67,9 @@ def export(
             words = f"{len(chosen)} stores, {len(table):,} images"
         else:
             written = write_feature_file(chosen[0], table, file, terms, advance_to)
-            words = f"{written.n_images:,} images" + (f", {written.n_left_out:,} left out" * bool(written.n_left_out))
+            words = f"{written.n_images:,} images" + (
+                f", {written.n_left_out:,} left out" if written.n_left_out else ""
+            )
     console.print(f"Wrote {file}: {words}, {human_bytes(file.stat().st_size)}.", highlight=False)
     for store in chosen:
         if (full := store.filled()) < 1:

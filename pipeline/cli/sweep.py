@@ -124,14 +124,7 @@ def _run(
             extract_for(experiment, workspace)
     with LiveTable(settings, console) as live:
         try:
-            done = run_sweep(
-                settings,
-                workspace,
-                sweep=known,
-                workers=workers,
-                ray_address=ray_address,
-                watcher=live,
-            )
+            done = run_sweep(settings, workspace, sweep=known, workers=workers, ray_address=ray_address, watcher=live)
         except KeyboardInterrupt:
             console.print("Interrupted. Trials that ended are kept; the same command goes on from there.")
             raise typer.Exit(1) from None

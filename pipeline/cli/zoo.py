@@ -63,15 +63,7 @@ def zoo(
             merge_groups=merge_groups,
         ),
     )
-    outcomes = run_behind_bar(
-        experiments,
-        place,
-        run_all,
-        test=test,
-        extract=extract,
-        workers=workers,
-        plots=plots,
-    )
+    outcomes = run_behind_bar(experiments, place, run_all, test=test, extract=extract, workers=workers, plots=plots)
     from hamcache.pipeline.show.plots.boards import plot_zoo
     from hamcache.pipeline.studies.leaderboard import Leaderboard
 
@@ -131,15 +123,7 @@ def hybrids(
             merge_groups=merge_groups,
         ),
     )
-    outcomes = run_behind_bar(
-        experiments,
-        place,
-        run_all,
-        test=test,
-        extract=extract,
-        workers=workers,
-        plots=plots,
-    )
+    outcomes = run_behind_bar(experiments, place, run_all, test=test, extract=extract, workers=workers, plots=plots)
     import pandas as pd
 
     from hamcache.pipeline.show.plots.boards import plot_hybrids
@@ -195,14 +179,7 @@ def run_behind_bar(
                 console.print(line_of(outcome), highlight=False, markup=False)
                 advance_to(done, None)
 
-            return run(
-                experiments,
-                workspace,
-                test=test,
-                workers=workers,
-                plots=plots,
-                on_outcome=tell,
-            )
+            return run(experiments, workspace, test=test, workers=workers, plots=plots, on_outcome=tell)
     except KeyboardInterrupt:
         console.print("Interrupted. Finished work is kept; the same command goes on from there.")
         raise typer.Exit(1) from None

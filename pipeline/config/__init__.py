@@ -1,1 +1,1 @@
-"""What an experiment is: its schema, overrides, and messages on wrong input."""
+"""The configuration of an experiment: its schema, overrides, and messages on wrong input."""

@@ -61,7 +61,7 @@ def config_error(
 
 
 def expected(field: FieldInfo | None) -> str:
-    """What a field takes, in words: `a whole number >= 1`, `one of 'a', 'b'`, `a number or null`."""
+    """The values of a field in words: `a whole number >= 1`, `one of 'a', 'b'`, `a number or null`."""
     if field is None:
         return "another value"
     words = _expected_type(field.annotation)

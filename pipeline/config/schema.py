@@ -1,4 +1,4 @@
-"""What an experiment is: its schema, how it is read from YAML, and how single values are set from outside."""
+"""The configuration of an experiment: its schema, and the way from YAML and settings to a checked one."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class _Part(BaseModel):
 
 
 class SplitConfig(_Part):
-    """How images are dealt to train, validation and test (see `data.splits`)."""
+    """The split: how images are dealt to train, validation and test (see `data.splits`)."""
 
     policy: Literal["one_per_lesion", "single_image_lesions", "grouped"] = Field(
         default="one_per_lesion", description="which images take part and how they are dealt"
@@ -70,7 +70,7 @@ class BlockConfig(_Part):
 
 
 class FeaturesConfig(_Part):
-    """Which cached features the head is trained on; more than one block makes a hybrid."""
+    """The cached features that the head is trained on; more than one block makes a hybrid."""
 
     blocks: tuple[BlockConfig, ...] = Field(default=(), description="the hybrid's blocks, at least one for a head")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -103,13 +103,13 @@ class _Named(BaseModel):
 
 
 class HeadConfig(_Named):
-    """What is trained on features: a head's name and its parameters (see `heads.zoo`)."""
+    """The model that is trained on features: a head's name and its parameters (see `heads.zoo`)."""
 
     name: str = Field(default="logreg", min_length=1, description="a head of the zoo")
 
 
 class NetConfig(_Named):
-    """What is trained from images: a net's name and its parameters (see `heads.nets`)."""
+    """The model that is trained from images: a net's name and its parameters (see `heads.nets`)."""
 
     name: str = Field(min_length=1, description="a net: simple_cnn or finetune")
 
@@ -132,8 +132,8 @@ class ExperimentConfig(_Part):
     features: FeaturesConfig = Field(
         default=FeaturesConfig(), description="cached features, e.g. {blocks: [{backbone: resnet34}]}"
     )
-    head: HeadConfig = Field(default=HeadConfig(), description="what is trained on the features")
-    net: NetConfig | None = Field(default=None, description="what is trained from the images, instead of a head")
+    head: HeadConfig = Field(default=HeadConfig(), description="model that is trained on the features")
+    net: NetConfig | None = Field(default=None, description="model that is trained from the images, instead of a head")
     tau: float | Literal["auto"] | None = Field(
         default=None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
     )
@@ -167,7 +167,7 @@ class ExperimentConfig(_Part):
 
     @property
     def model_name(self) -> str:
-        """Name of what is trained: the net's, or the head's."""
+        """Name of the model: the net's, or the head's."""
         return self.net.name if self.net is not None else self.head.name
 
     def content(self) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def run_all(
         experiments: What `plan` gave.
         workspace: Holds `features/` and `runs/`.
         test: Open the test set.
-        workers: Processes at a time; None: one a core, as far as memory reaches.
+        workers: Processes at a time; None: one per core, limited by free memory.
         plots: Draw each run's pictures, in the process that makes the run.
         on_outcome: Takes each outcome as it comes.
 

@@ -61,7 +61,7 @@ def _attempt(function: Callable[[Any], Any], number: int, task: Any) -> Result:
 
 
 def workers_that_fit(bytes_each: int, tasks: int) -> int:
-    """Processes at a time: one a core, but no more than there are tasks, nor than the free memory holds.
+    """Processes at a time: one per core, but no more than there are tasks, nor than the free memory holds.
 
     Args:
         bytes_each: What one task needs.

@@ -1,4 +1,4 @@
-"""What a sweep searches: ranges and choices for any values of an experiment's configuration."""
+"""The space that a sweep searches: ranges and choices for any values of an experiment's configuration."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Dimension(BaseModel):
 
     @property
     def is_choice(self) -> bool:
-        """Whether it is a list of values and no range."""
+        """True for a list of values, false for a range."""
         return (self.choice or self.grid) is not None
 
     def values(self) -> list[Any] | None:
@@ -139,7 +139,7 @@ class Space(BaseModel):
 
     @property
     def is_countable(self) -> bool:
-        """Whether all points could be tried one after the other."""
+        """True if all points could be tried one after the other."""
         return all(dimension.values() is not None for dimension in self.dimensions.values())
 
     def only(self, *keys: str) -> Space:
@@ -149,17 +149,17 @@ class Space(BaseModel):
 
 
 def in_use(dimension: Dimension, point: Mapping[str, Any]) -> bool:
-    """Whether the values chosen so far are those a dimension waits for; a list there means any of these."""
+    """True if the values chosen so far are those a dimension waits for; a list there means any of these."""
     return all(key in point and fits(point[key], wanted) for key, wanted in dimension.when.items())
 
 
 def fits(value: Any, wanted: Any) -> bool:
-    """Whether a value is the one that is wanted, or one of those in a list."""
+    """True if a value is the one that is wanted, or one of those in a list."""
     return value == wanted or (isinstance(wanted, list) and value in wanted)
 
 
 def is_below(key: str, prefixes: Iterable[str]) -> bool:
-    """Whether a dotted key is one of these, or lies below one."""
+    """True if a dotted key is one of these, or lies below one."""
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
 
 

@@ -1,4 +1,4 @@
-"""What a sweep is: an experiment, the values of it that are open, and how they are searched."""
+"""The configuration of a sweep: an experiment, the values of it that are open, and how they are searched."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class SweepConfig(BaseModel):
 
     @property
     def digest(self) -> str:
-        """sha256 over all but the name and the number of trials: a sweep of equal digest can be gone on with."""
+        """sha256 over all but the name and the number of trials; sweeps with equal digests can be resumed."""
         content = _with_keys(self.model_dump(mode="json", by_alias=True, exclude={"name", "samples"}), former)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def is_rung(self, epoch: int) -> bool:
-        """Whether trials are compared after this epoch: grace, grace x reduction, and so on."""
+        """True if trials are compared after this epoch: grace, grace x reduction, and so on."""
         rung = self.grace
         while rung < epoch:
             rung *= self.reduction
@@ -104,7 +104,7 @@ class SweepConfig(BaseModel):
         return config
 
     def to_yaml(self) -> str:
-        """What `read_sweep_yaml` reads back to an equal sweep."""
+        """YAML that `read_sweep_yaml` reads back to an equal sweep."""
         content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         content["space"] = {
             key: {name: value for name, value in dimension.items() if value != {}}
@@ -263,7 +263,7 @@ def _decides_structure(key: str) -> bool:
 
 
 def _first_problem(settings: SweepConfig, points: Iterable[Point]) -> ConfigError | None:
-    """What is wrong with the first of these points, unless one of them is right."""
+    """The problem of the first of these points, unless one of them is right."""
     first: ConfigError | None = None
     for point in points:
         try:

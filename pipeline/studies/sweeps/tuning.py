@@ -58,13 +58,13 @@ def run_sweep(
 ) -> Sweep:
     """Run all trials of a sweep that have not been run, and return it.
 
-    A sweep of the same settings on the same data is gone on with: only trials that it lacks are run.
+    A sweep of the same settings on the same data is resumed: only trials that it lacks are run.
 
     Args:
         settings: The sweep.
         workspace: Holds `features/`, and gets `sweeps/<sweep id>/`.
         sweep: The sweep to go on with; None: the one of equal settings, or a new one.
-        workers: Trials at a time; None: one a core, as far as memory reaches (of an existing cluster: its cores).
+        workers: Trials at a time; None: one per core, limited by free memory (of an existing cluster: its cores).
         ray_address: An existing Ray cluster, whose machines see the workspace if trials train on images.
         watcher: Is told of all that happens.
 

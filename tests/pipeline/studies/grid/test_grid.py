@@ -83,8 +83,8 @@ def test_every_augmentation_meets_every_backbone_and_seed_with_the_views_it_has(
         ({"augmentations": ["flip", "flip"]}, ConfigError, "augmentations: expected each once, got 'flip'"),
         ({"seeds": [1, 1]}, ConfigError, "seeds: expected each once"),
         ({"augmentations": ["flop"]}, AugmentationError, "'flop'. Did you mean 'flip'"),
-        ({"settings": ["features=net_a"]}, ConfigError, "leave features.blocks out"),
-        ({"settings": ["head.hiden=3"]}, ConfigError, "hiden"),
+        ({"settings": {"features": "net_a"}}, ConfigError, "leave features.blocks out"),
+        ({"settings": {"head.hiden": 3}}, ConfigError, "hiden"),
     ],
 )
 def test_what_makes_no_grid_is_refused_before_anything_runs(two_nets, options, error, message) -> None:

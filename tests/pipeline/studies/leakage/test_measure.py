@@ -148,7 +148,7 @@ def test_a_head_that_fails_is_told_and_costs_no_other(world, monkeypatch: pytest
 def test_the_command_shows_two_tables_and_writes_its_files(world) -> None:
     world.extract("net_a", "flip", 2, lesion=2.0)
     words = ["leakage-demo", "--dataset", str(world.csv), "--workspace", str(world.workspace), "--workers", "1"]
-    words += ["--features", "net_a", "--augmentation", "flip", "--views", "2", "--heads", "knn, lda", "--seeds", "2"]
+    words += ["--features", "net_a", "--augmentation", "flip", "--views", "2", "--heads", "knn, lda", "--repeats", "2"]
     words += ["--set", "objective=balanced_accuracy"]
     for found in ("", " (found finished, not run again)"):
         result = CliRunner().invoke(app, words)
