@@ -10,8 +10,6 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-FITS = ("crop", "squash")
-
 
 @dataclass(frozen=True)
 class Preprocessing:

@@ -54,7 +54,7 @@ def audit(
     from hamcache.pipeline.inspect.audit.audit import audit as make_audit
 
     options.one_of(policy, POLICIES, "--policy")
-    table = options.read_table(dataset, place, column, name)
+    opened = options.open_dataset(dataset, place, column, name)
     settings = AuditSettings(
         backbones=tuple(part.strip() for part in backbones.split(",") if part.strip()),
         top=top,
@@ -65,14 +65,13 @@ def audit(
         jobs=jobs,
     )
     found = make_audit(
-        table,
+        opened,
         place,
         settings,
-        curation=read_curation(table, exclude, merge_groups),
-        source=dataset,
+        curation=read_curation(opened.table, exclude, merge_groups),
         bar=progress_bar,
     )
-    folder = place / "audit" / table.name
+    folder = place / "audit" / opened.name
     kept = write_audit(found, folder)
     pictures = draw(found, folder)
     show(found, folder, pictures, kept)

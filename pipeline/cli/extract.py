@@ -36,10 +36,11 @@ def extract(
 ) -> None:
     """Run frozen backbones over a data set, once: features of every augmentation view go into the cache."""
     place = options.place(workspace, features_url)
+    from hamcache.extract.defaults import DEVICES, FITS
     from hamcache.extract.names import split_list
-    from hamcache.extract.preprocess import FITS
     from hamcache.pipeline.cli.console import console
-    from hamcache.pipeline.experiment.extraction import DEVICES, extract_features, show_summary
+    from hamcache.pipeline.cli.extraction import extract_behind_bar, show_summary
+    from hamcache.pipeline.experiment.extraction import FeatureWords
 
     options.one_of(fit, FITS, "--fit")
     options.one_of(device, DEVICES, "--device")
@@ -48,28 +49,19 @@ def extract(
     augmentation_names = [part.strip() for part in augmentations.split(",") if part.strip()]
     if not names or not augmentation_names:
         raise typer.BadParameter("expected at least one backbone and one augmentation")
-    table = options.read_table(dataset, place, column, name)
+    opened = options.open_dataset(dataset, place, column, name, rehash=rehash)
     if retry_quarantined:
         from hamcache.cache.quarantine import Quarantine
 
-        Quarantine(options.catalogue(place).root, table.name).release()
+        Quarantine(options.catalogue(place).root, opened.name).release()
     try:
-        summary = extract_features(
-            table,
+        summary = extract_behind_bar(
+            opened,
             place,
-            names,
-            augmentation_names,
-            views,
-            precision=precision,
-            seed=aug_seed,
+            FeatureWords(names, augmentation_names, views, aug_seed, precision, fit, files, recipes),
             workers=workers,
             scheduler=scheduler or None,
             device=device,
-            weights=files,
-            fit=fit,
-            source=dataset,
-            rehash=rehash,
-            recipes_file=recipes,
         )
     except KeyboardInterrupt:
         console.print("Interrupted. What was written is valid; the same command goes on from there.")

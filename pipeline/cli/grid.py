@@ -39,18 +39,18 @@ def grid(
     """Score every augmentation with every backbone: one matrix, with intervals. What is finished is not run again."""
     place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, errors
-    from hamcache.pipeline.studies.grid.cells import plan_grid, run_grid, same_views
+    from hamcache.pipeline.show.plots.grid import plot_grid  # imports matplotlib
+    from hamcache.pipeline.studies.experiments import Template
+    from hamcache.pipeline.studies.grid.cells import plan_grid, same_views
     from hamcache.pipeline.studies.grid.matrix import HEATMAP, save_grid
 
     cells = plan_grid(
         listed(backbones),
         listed(augmentations),
-        head=head,
+        Template(config or None, options.overrides(dataset, column, None, exclude, merge_groups), set_),
+        head=head or None,
         views=views,
         seeds=_numbers(seeds),
-        config=config or None,
-        overrides=options.overrides(dataset, column, None, exclude, merge_groups),
-        settings=set_,
     )
     for names in same_views({cell.augmentation: cell.views for cell in cells}):
         errors.print(
@@ -61,13 +61,14 @@ def grid(
     outcomes = run_behind_bar(
         [cell.experiment for cell in cells],
         place,
-        run_grid,
-        test=test,
         extract=extract,
-        jobs=jobs,
         plots=plots,
+        test=test,
+        workers=jobs,
+        apart=True,
     )
     made = save_grid(cells, outcomes, place)
+    plot_grid(made, made.folder / HEATMAP)
     for part in made.parts:
         _show(made, part)
     failed = [outcome for outcome in outcomes if outcome.run is None]

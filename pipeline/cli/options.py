@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from hamcache.cache.catalogue import Catalogue
+    from hamcache.data.dataset import Dataset as OpenedDataset
     from hamcache.data.table import ImageTable
     from hamcache.data.workspace import Workspace
 
@@ -78,22 +79,29 @@ def place(workspace: Path, features_url: str | None = None) -> Workspace:
     return Workspace(workspace, features_url or None)
 
 
-def read_table(dataset: str, workspace: Workspace, columns: Sequence[str] = (), name: str = "") -> ImageTable:
-    """The image table that the shared options describe."""
-    from hamcache.data.readers.resolve import read_dataset
+def open_dataset(
+    dataset: str, workspace: Workspace, columns: Sequence[str] = (), name: str = "", *, rehash: bool = False
+) -> OpenedDataset:
+    """The data set that the shared options describe."""
+    from hamcache.data.dataset import DatasetWords
+    from hamcache.data.dataset import open_dataset as open_words
 
     announce_drawing(dataset, workspace)
-    return read_dataset(dataset, workspace=workspace, columns=pairs(columns, "--column") or None, name=name or None)
+    return open_words(DatasetWords(dataset, pairs(columns, "--column"), name or None), workspace, rehash=rehash)
+
+
+def read_table(dataset: str, workspace: Workspace, columns: Sequence[str] = (), name: str = "") -> ImageTable:
+    """The image table of the data set that the shared options describe."""
+    return open_dataset(dataset, workspace, columns, name).table
 
 
 def announce_drawing(dataset: str, workspace: Workspace) -> None:
     """Say so before the synthetic data set is drawn on its first use, which takes a while."""
-    from hamcache.data.ham10000 import METADATA
-    from hamcache.data.readers.resolve import SYNTHETIC
+    from hamcache.data.readers.resolve import SYNTHETIC, must_be_drawn
     from hamcache.pipeline.cli.console import errors
 
-    folder = workspace.datasets / SYNTHETIC
-    if dataset == SYNTHETIC and not (folder / METADATA).is_file():
+    if must_be_drawn(dataset, workspace):
+        folder = workspace.datasets / SYNTHETIC
         errors.print(f"Drawing the synthetic data set into {folder}, once ...", highlight=False)
 
 

@@ -61,11 +61,11 @@ def predict(
     form = _form(form, out)  # wrong usage is told before anything heavy is loaded
 
     from hamcache.data.files import write_text
+    from hamcache.extract.defaults import DEVICES
     from hamcache.pipeline.cli.console import console, errors, progress_bar
     from hamcache.pipeline.errors import PredictionError
     from hamcache.pipeline.evaluate import DISCLAIMER
     from hamcache.pipeline.evaluate.conformal import SCORES
-    from hamcache.pipeline.experiment.extraction import DEVICES
     from hamcache.pipeline.use.predict import prediction_tables as tables
     from hamcache.pipeline.use.predict.predictor import load_predictor
 

@@ -42,8 +42,9 @@ def train(
     """Train a head on cached features (or a net from images), score it on train and validation, and keep the run."""
     place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, progress_bar
+    from hamcache.pipeline.cli.extraction import extract_lacking
+    from hamcache.pipeline.cli.pictures import draw_pictures
     from hamcache.pipeline.config.schema import blocks_from, load_config
-    from hamcache.pipeline.experiment.extraction import extract_for
     from hamcache.pipeline.experiment.runner import run_experiment
 
     overrides = options.overrides(dataset, column, seed, exclude, merge_groups)
@@ -54,17 +55,18 @@ def train(
     experiment = load_config(config or None, [*overrides, *set_])
     options.announce_drawing(experiment.dataset, place)
     if extract:
-        extract_for(experiment, place)
+        extract_lacking(experiment, place)
     with progress_bar("training", None, "images") as advance_to:  # drawn by nets only: a head takes seconds
         run = run_experiment(
             experiment,
             place,
             test=test,
             force=force,
-            plots=plots,
             on_progress=console.print,
             on_batch=lambda p: advance_to(p.images_an_epoch * (p.epoch - 1) + p.images, p.images_an_epoch * p.epochs),
         )
+    if plots:
+        draw_pictures([run])
     show_run(run)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,26 +61,16 @@ def zoo(
     from hamcache.data.files import write_csv
     from hamcache.pipeline.cli.console import console
     from hamcache.pipeline.show.plots.boards import plot_zoo
-    from hamcache.pipeline.studies.experiments import plan, run_all
+    from hamcache.pipeline.studies.experiments import Template, plan
 
     experiments = plan(
         listed(features),
         listed(heads),
-        config=config or None,
+        Template(config or None, options.overrides(dataset, column, seed, exclude, merge_groups), set_),
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, seed, exclude, merge_groups),
-        settings=set_,
     )
-    outcomes = run_behind_bar(
-        experiments,
-        place,
-        run_all,
-        test=test,
-        extract=extract,
-        jobs=jobs,
-        plots=plots,
-    )
+    outcomes = run_behind_bar(experiments, place, extract=extract, plots=plots, test=test, workers=jobs)
     board, chance = _leaderboard(outcomes)
     target = csv or _default_csv("zoo", experiments, place)
     write_csv(target, board)
@@ -121,28 +110,19 @@ def hybrids(
     from hamcache.data.files import write_csv
     from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.show.plots.boards import plot_hybrids
-    from hamcache.pipeline.studies.experiments import head_of, plan, run_all
+    from hamcache.pipeline.studies.experiments import Template, plan
     from hamcache.pipeline.studies.hybrids import subsets, what_each_adds
 
     names = listed(backbones)
+    template = Template(config or None, options.overrides(dataset, column, seed, exclude, merge_groups), set_)
     experiments = plan(
         subsets(names),
-        [head or head_of(config or None)],
-        config=config or None,
+        [head or template.head],
+        template,
         augmentation=augmentation,
         views=views,
-        overrides=options.overrides(dataset, column, seed, exclude, merge_groups),
-        settings=set_,
     )
-    outcomes = run_behind_bar(
-        experiments,
-        place,
-        run_all,
-        test=test,
-        extract=extract,
-        jobs=jobs,
-        plots=plots,
-    )
+    outcomes = run_behind_bar(experiments, place, extract=extract, plots=plots, test=test, workers=jobs)
     board, chance = _leaderboard(outcomes)
     metric, title = experiments[0].config.objective, _title(experiments)
     runs = {outcome.experiment.features: outcome.run for outcome in outcomes if outcome.run is not None}
@@ -165,26 +145,22 @@ def hybrids(
 
 
 def run_behind_bar(
-    experiments: list[Experiment],
-    workspace: Workspace,
-    run: Callable[..., list[Outcome]],
-    *,
-    test: bool,
-    extract: bool,
-    jobs: int | None,
-    plots: bool,
+    experiments: list[Experiment], workspace: Workspace, *, extract: bool, plots: bool, **options_of_run: Any
 ) -> list[Outcome]:
-    """Extract if asked to, and let `run` (`run_all`, or one like it) run experiments behind a bar, a line each."""
+    """Run experiments behind a bar, a line each, and draw them; takes the options of `studies.experiments.run_all`."""
     from hamcache.pipeline.cli.console import console, progress_bar
-    from hamcache.pipeline.studies.experiments import all_features
+    from hamcache.pipeline.cli.pictures import draw_pictures, runs_of
+    from hamcache.pipeline.studies.experiments import run_all
+    from hamcache.pipeline.studies.opened import joined
 
     options.announce_drawing(experiments[0].config.dataset, workspace)
     done = 0
     try:
         if extract:
-            from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
+            from hamcache.pipeline.cli.extraction import extract_lacking
 
-            extract_for(all_features(experiments), workspace)
+            for config in joined([experiment.config for experiment in experiments]):
+                extract_lacking(config, workspace)
         with progress_bar("training", len(experiments), "heads") as advance_to:
 
             def tell(outcome: Outcome) -> None:
@@ -193,14 +169,10 @@ def run_behind_bar(
                 console.print(line_of(outcome), highlight=False, markup=False)
                 advance_to(done, None)
 
-            return run(
-                experiments,
-                workspace,
-                test=test,
-                jobs=jobs,
-                plots=plots,
-                on_outcome=tell,
-            )
+            outcomes = run_all(experiments, workspace, on_outcome=tell, **options_of_run)
+        if plots:
+            draw_pictures(runs_of(outcomes), options_of_run.get("workers"))
+        return outcomes
     except KeyboardInterrupt:
         console.print("Interrupted. Finished work is kept; the same command goes on from there.")
         raise typer.Exit(1) from None
@@ -269,8 +241,7 @@ def _title(experiments: list[Experiment]) -> str:
     )
     heads = sorted({one.head for one in experiments})
     what = heads[0] if len(heads) == 1 else f"{len(heads)} heads"
-    dataset = config.dataset_name or Path(config.dataset).stem
-    return f"{what}, {dataset}, {config.split.policy}, seed {config.seed}, views {', '.join(kinds)}"
+    return f"{what}, {config.dataset_words.label}, {config.split.policy}, seed {config.seed}, views {', '.join(kinds)}"
 
 
 def _default_csv(folder: str, experiments: list[Experiment], workspace: Workspace) -> Path:

@@ -14,12 +14,12 @@ Result = tuple[int, Any]
 DIED = "expected its process to finish, but it died, most often for lack of memory; use fewer views or fewer features"
 
 
-def in_processes(function: Callable[[Any], Any], tasks: Sequence[Any], jobs: int) -> Iterator[Result]:
-    """Call `function` on every task and yield `(number of the task, what it returned)` as they finish.
+def in_processes(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int) -> Iterator[Result]:
+    """Call `function` on every task and yield `(number of the task, its result)` as they finish.
 
-    What a task raised is yielded in place of a result. Each process computes with one thread, and large arrays inside
-    `function` and the tasks are memory-mapped: all processes share one copy, read-only (joblib and loky). With one job
-    everything happens in this process.
+    An exception is yielded in place of the result of the task that raised it. Each process computes with one thread,
+    and large arrays inside `function` and the tasks are memory-mapped: all processes share one copy, read-only (joblib
+    and loky). With one worker everything happens in this process.
 
     When a process dies (no memory left, a crash in a library), the tasks that are not finished run again one after the
     other: the one that dies again is the culprit, and the others have the memory for themselves.
@@ -27,15 +27,15 @@ def in_processes(function: Callable[[Any], Any], tasks: Sequence[Any], jobs: int
     Args:
         function: Importable by name or picklable, as is what it returns.
         tasks: Picklable arguments.
-        jobs: Processes at a time.
+        workers: Processes at a time.
     """
-    if jobs == 1 or len(tasks) < 2:
+    if workers == 1 or len(tasks) < 2:
         for number, task in enumerate(tasks):
             yield _attempt(function, number, task)
         return
     waiting = dict(enumerate(tasks))
     try:
-        for number, result in _pool(function, waiting, jobs):
+        for number, result in _pool(function, waiting, workers):
             del waiting[number]
             yield number, result
     except BrokenProcessPool:
@@ -46,8 +46,8 @@ def in_processes(function: Callable[[Any], Any], tasks: Sequence[Any], jobs: int
                 yield number, RunError(DIED)
 
 
-def _pool(function: Callable[[Any], Any], tasks: dict[int, Any], jobs: int) -> Iterator[Result]:
-    with warnings.catch_warnings(), joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+def _pool(function: Callable[[Any], Any], tasks: dict[int, Any], workers: int) -> Iterator[Result]:
+    with warnings.catch_warnings(), joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         warnings.filterwarnings("ignore", message="A worker stopped")  # loky renews processes that have grown
         pool = joblib.Parallel(return_as="generator_unordered", batch_size=1, max_nbytes="1M", mmap_mode="r")
         yield from pool(joblib.delayed(_attempt)(function, number, task) for number, task in list(tasks.items()))
@@ -60,12 +60,12 @@ def _attempt(function: Callable[[Any], Any], number: int, task: Any) -> Result:
         return number, error
 
 
-def jobs_that_fit(bytes_each: int, tasks: int) -> int:
-    """Processes at a time: one a core, but no more than there are tasks, nor than the free memory holds.
+def workers_that_fit(bytes_each: int, tasks: int) -> int:
+    """Processes at a time: one per core, limited by the number of tasks and by free memory.
 
     Args:
-        bytes_each: What one task needs.
-        tasks: How many there are.
+        bytes_each: Memory of one task.
+        tasks: Number of tasks.
     """
     in_memory = psutil.virtual_memory().available // max(bytes_each, 1)
     return max(1, min(joblib.cpu_count(), tasks, in_memory))

@@ -14,7 +14,7 @@ import pandas as pd
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.quarantine import Quarantine
 from hamcache.data.curation import NOTHING, Curation, curate
-from hamcache.data.digests import file_digests
+from hamcache.data.dataset import Dataset
 from hamcache.data.errors import SplitError
 from hamcache.data.files import csv_text, write_json, write_text
 from hamcache.data.splits import Split, make_split
@@ -117,12 +117,11 @@ class Audit:
 
 
 def audit(
-    table: ImageTable,
+    dataset: Dataset,
     workspace: Workspace,
     settings: AuditSettings = AuditSettings(),
     *,
     curation: Curation = NOTHING,
-    source: str = "",
     bar: Bar = silent,
 ) -> Audit:
     """Audit a data set by its cached features and its images.
@@ -130,11 +129,10 @@ def audit(
     Never more than a block of similarities is in memory; thumbnails are kept of the images of candidates (9 KB each).
 
     Args:
-        table: The images.
-        workspace: Holds `features/` and `digests/`.
+        dataset: The images.
+        workspace: Holds `features/`.
         settings: How.
         curation: What is left out and merged already: it is not found again, and the proposals begin with it.
-        source: What the user gave as `--dataset`, for the advice in errors.
         bar: Shows progress.
 
     Raises:
@@ -143,7 +141,7 @@ def audit(
     """
     clock = _Clock()
     catalogue = Catalogue(workspace.features)
-    digests = file_digests(table, workspace.digests(table.name))
+    table, digests = dataset.table, dataset.digests
     bad = Quarantine(catalogue.root, table.name).among(digests)
     notes = [f"{len(bad)} quarantined images were left out"] if bad else []
     seen = curate(table, curation)
@@ -152,7 +150,7 @@ def audit(
     groups = pd.factorize(frame["group"])[0].astype(np.int64)
     if len(np.unique(groups)) < 2:
         raise AuditError(f"expected images of two groups or more in {table.name!r}, got {len(np.unique(groups))}")
-    sources = choose_sources(catalogue, table.name, ids, settings.backbones, source)
+    sources = choose_sources(catalogue, table.name, ids, settings.backbones, dataset.words.dataset)
     with bar("reading features", sum(one.views for one in sources), "views") as advance:
         rows = describe(sources, ids, digests, lambda done: advance(done, None))
     clock.lap("read")

@@ -10,7 +10,7 @@ from hamcache.heads.threads import one_thread
 from hamcache.pipeline.inspect.audit.alignment import BLOCK, Alignment, align
 from hamcache.pipeline.inspect.audit.candidates import Candidates, Neighbourhood
 from hamcache.pipeline.inspect.audit.textures import Thumbnails
-from hamcache.pipeline.studies.parallel import in_processes, jobs_that_fit
+from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
 SAME_PICTURE, SAME_LESION, LOOK_ALIKE = "same picture", "same lesion, likely", "look-alike"
 VERDICTS = {SAME_PICTURE: 0.85, SAME_LESION: 0.4, LOOK_ALIKE: 0.3}
@@ -64,7 +64,7 @@ def align_all(
     """
     tasks = [pairs[start : start + _TASK] for start in range(0, len(pairs), _TASK)]
     results: dict[int, Alignment] = {}
-    jobs = jobs or jobs_that_fit(_BYTES, len(tasks))
+    jobs = jobs or workers_that_fit(_BYTES, len(tasks))
     for number, result in in_processes(partial(_align, thumbnails), tasks, jobs):
         if isinstance(result, Exception):
             raise result

@@ -18,10 +18,12 @@ from hamcache.data.files import write_json, write_text
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import RunError
-from hamcache.pipeline.experiment.runner import RunLog, run_experiment
+from hamcache.pipeline.experiment.run_log import RunLog
+from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.artefacts import held
 from hamcache.pipeline.runs.records import Run, load_run
-from hamcache.pipeline.studies.parallel import DIED, jobs_that_fit
+from hamcache.pipeline.studies.opened import Opened
+from hamcache.pipeline.studies.parallel import DIED, workers_that_fit
 from hamcache.pipeline.studies.sweeps.ray_cluster import ray_cluster
 from hamcache.pipeline.studies.sweeps.results import (
     FAILED,
@@ -37,7 +39,7 @@ from hamcache.pipeline.studies.sweeps.results import (
     read_sweep,
 )
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE, SweepSearch, points_source
-from hamcache.pipeline.studies.sweeps.shared import Opened, Shared, open_sweep, read_shared
+from hamcache.pipeline.studies.sweeps.shared import Shared, open_sweep, read_shared
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial import ray_trial
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
@@ -52,7 +54,7 @@ def run_sweep(
     workspace: Workspace,
     *,
     sweep: Sweep | None = None,
-    jobs: int | None = None,
+    workers: int | None = None,
     ray_address: str | None = None,
     watcher: Watcher | None = None,
 ) -> Sweep:
@@ -64,7 +66,7 @@ def run_sweep(
         settings: The sweep.
         workspace: Holds `features/`, and gets `sweeps/<sweep id>/`.
         sweep: The sweep to go on with; None: the one of equal settings, or a new one.
-        jobs: Trials at a time; None: one a core, as far as memory reaches (of an existing cluster: its cores).
+        workers: Trials at a time; None: one per core, limited by free memory (of an existing cluster: its cores).
         ray_address: An existing Ray cluster, whose machines see the workspace if trials train on images.
         watcher: Is told of all that happens.
 
@@ -96,7 +98,7 @@ def run_sweep(
             )
         if settings.samples != sweep.settings.samples:
             write_text(sweep.folder / SETTINGS, settings.to_yaml())
-        return _search(replace(sweep, settings=settings), opened, table, jobs, ray_address, watcher)
+        return _search(replace(sweep, settings=settings), opened, table, workers, ray_address, watcher)
 
 
 def finalize(sweep: Sweep, workspace: Workspace, *, watcher: Watcher | None = None) -> Run:
@@ -138,21 +140,21 @@ def _same(settings: SweepConfig, opened: Opened, workspace: Workspace) -> Sweep 
 
 
 def _search(
-    sweep: Sweep, opened: Opened, table: TrialTable, jobs: int | None, ray_address: str | None, watcher: Watcher
+    sweep: Sweep, opened: Opened, table: TrialTable, workers: int | None, ray_address: str | None, watcher: Watcher
 ) -> Sweep:
     settings, missing = sweep.settings, sweep.settings.samples - len(table.trials)
     log = RunLog(sweep.folder / LOG)
     recorder = Recorder(sweep, table, opened.fingerprint, watcher)
     recorder.summarize("running")
-    shared = read_shared(opened, watcher.said)
+    shared = read_shared(settings, opened, watcher.said)
     watcher.said(f"sweep {sweep.id}: {missing} of {settings.samples} trials to run")
-    jobs = min(jobs or jobs_that_fit(opened.bytes_a_trial, settings.samples), missing)
-    cpus = max(1, joblib.cpu_count() // jobs) if opened.configs[0].net is not None else 1
+    workers = min(workers or workers_that_fit(opened.bytes_each, settings.samples), missing)
+    cpus = max(1, joblib.cpu_count() // workers) if opened.configs[0].net is not None else 1
     log(
-        f"{missing} of {settings.samples} trials to run, {jobs} at a time, objective {settings.objective}, "
+        f"{missing} of {settings.samples} trials to run, {workers} at a time, objective {settings.objective}, "
         f"search {settings.search}, scheduler {settings.scheduler}"
     )
-    with ray_cluster(jobs * cpus, shared.bytes, ray_address) as folder:
+    with ray_cluster(workers * cpus, shared.bytes, ray_address) as folder:
         trainable = tune.with_resources(shared_trainable(shared), {"cpu": cpus})
         tuner = tune.Tuner(
             trainable,
@@ -160,12 +162,12 @@ def _search(
                 num_samples=missing,
                 search_alg=SweepSearch(points_source(settings, table.known()), table.free_numbers()),
                 scheduler=_scheduler(settings, table),
-                max_concurrent_trials=jobs if ray_address else None,
+                max_concurrent_trials=workers if ray_address else None,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(name="trials", storage_path=str(folder), callbacks=[recorder], verbose=0),
         )
-        recorder.begin(jobs)
+        recorder.begin(workers)
         try:
             tuner.fit()
         finally:
@@ -224,7 +226,7 @@ class Recorder(tune.Callback):
         self._metric = get_metric(sweep.objective)
         self._epochs: dict[int, list[tuple[int, float]]] = {}
         self._sessions: list[dict[str, Any]] = list(sweep.summary.get("sessions", []))
-        self._jobs: int | None = sweep.summary.get("jobs")
+        self._workers: int | None = sweep.summary.get("jobs")
         self._began: float | None = None
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._trials = 0
@@ -232,9 +234,9 @@ class Recorder(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray's copy of it is not used
 
-    def begin(self, jobs: int) -> None:
+    def begin(self, workers: int) -> None:
         """The clock starts: all is read, and Ray is there."""
-        self._began, self._jobs = perf_counter(), jobs
+        self._began, self._workers = perf_counter(), workers
         self._watcher.began(self._table.trials, self._sweep.settings.samples)
 
     def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
@@ -305,7 +307,7 @@ class Recorder(tune.Callback):
             **{name: sum(one.state == name for one in trials) for name in (FINISHED, STOPPED, FAILED)},
             "exhausted": exhausted,
             "best": None if best is None else {"trial": best.number, self._sweep.objective: best.score},
-            "jobs": self._jobs,
+            "jobs": self._workers,
             "sessions": sessions,
             "seconds": round(seconds, 2),
             "seconds_a_trial": round(seconds / ran, 3) if ran else None,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.errors import DataError
 from hamcache.data.files import write_bytes, write_text
 from hamcache.data.ham10000 import CITATION, CLASS_NAMES, LICENCE, is_ham10000
 from hamcache.data.readers.imported import Terms
-from hamcache.data.readers.resolve import SYNTHETIC, read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.decode import decode_image
@@ -159,8 +159,9 @@ def check_images(run: Run, workspace: Workspace, count: int) -> tuple[list[Image
     """Images to compare with: validation images, evenly spaced; where they are not here, pictures of smooth noise."""
     ids = list(run.part("validation")["image_id"])
     wanted = ids[:: max(1, len(ids) // count)][:count]
-    table = _table(run, workspace)
-    paths = {} if table is None else dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
+    dataset = _dataset(run, workspace)
+    rows = [] if dataset is None else dataset.table.frame[["image_id", "path"]].to_numpy().tolist()
+    paths = dict(rows)
     images = []
     for image_id in wanted:
         try:
@@ -221,24 +222,22 @@ def _metadata(predictor: Predictor, sets: PredictionSets, terms: Terms, card: st
     }
 
 
-def _table(run: Run, workspace: Workspace) -> ImageTable | None:
-    """The run's image table, if its data set is here."""
-    config = run.config
-    if config.dataset == SYNTHETIC and not (workspace.datasets / SYNTHETIC).is_dir():
-        return None  # it would be drawn now
+def _dataset(run: Run, workspace: Workspace) -> Dataset | None:
+    """The run's data set, if it is here."""
+    words = run.config.dataset_words
+    if words.must_be_drawn(workspace):
+        return None
     try:
-        return read_dataset(
-            config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name
-        )
+        return open_dataset(words, workspace)
     except (DataError, OSError):
         return None
 
 
 def _terms(run: Run, workspace: Workspace, given: Terms) -> Terms:
     """Licence and citation of the data: those given, else what is known of it."""
-    table = _table(run, workspace)
-    if table is not None:
-        return terms_of(table, run.config.dataset, given.licence, given.citation)
+    dataset = _dataset(run, workspace)
+    if dataset is not None:
+        return terms_of(dataset, given)
     known = ImageTable("", run.predictions, run.classes)
     found = Terms(LICENCE, CITATION) if is_ham10000(known) else Terms()
     return Terms(given.licence or found.licence, given.citation or found.citation)

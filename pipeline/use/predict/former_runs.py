@@ -8,8 +8,8 @@ from hamcache.cache.errors import CorruptStoreError
 from hamcache.cache.keys import FeatureKey, safe_name
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
+from hamcache.extract.defaults import FITS
 from hamcache.extract.names import split_kind
-from hamcache.extract.preprocess import FITS
 from hamcache.pipeline.config.schema import BlockConfig
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.machine import Machine

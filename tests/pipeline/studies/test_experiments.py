@@ -17,9 +17,9 @@ from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ConfigError, RunError
 from hamcache.pipeline.evaluate.intervals import holm, paired_bootstrap
 from hamcache.pipeline.runs.records import all_runs
-from hamcache.pipeline.studies.experiments import plan, run_all, zoo_leaderboard
+from hamcache.pipeline.studies.experiments import Template, plan, run_all, zoo_leaderboard
 from hamcache.pipeline.studies.hybrids import subsets, what_each_adds
-from hamcache.pipeline.studies.parallel import in_processes, jobs_that_fit
+from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def two_nets(make_world):
     return world
 
 
-def planned(world, features, heads=(), **options):
-    return plan(features, heads, overrides=[f"dataset={world.csv}"], **options)
+def planned(world, features, heads=(), config=None, settings=(), **options):
+    return plan(features, heads, Template(config, [f"dataset={world.csv}"], settings), **options)
 
 
 def call(world, *words: str):
@@ -61,7 +61,7 @@ def test_every_head_of_the_zoo_stands_in_the_leaderboard(two_nets, tmp_path: Pat
 
 def test_a_finished_head_is_found_and_not_trained_again(two_nets, monkeypatch: pytest.MonkeyPatch) -> None:
     experiments = planned(two_nets, ["net_a", "net_b"], ["logreg", "nearest_centroid"])
-    first = run_all(experiments, two_nets.workspace, jobs=1)
+    first = run_all(experiments, two_nets.workspace, workers=1)
     count = len(all_runs(two_nets.workspace))
     monkeypatch.setattr(
         "hamcache.pipeline.studies.experiments.in_processes", lambda *_: pytest.fail("something was to be trained")
@@ -69,7 +69,7 @@ def test_a_finished_head_is_found_and_not_trained_again(two_nets, monkeypatch: p
     monkeypatch.setattr(
         "hamcache.pipeline.experiment.feature_blocks.read_checked", lambda *_: pytest.fail("features were read")
     )
-    again = run_all(experiments, two_nets.workspace, jobs=1)
+    again = run_all(experiments, two_nets.workspace, workers=1)
     assert [o.run.id for o in again] == [o.run.id for o in first] and all(o.reused for o in again)
     assert len(all_runs(two_nets.workspace)) == count
 
@@ -80,14 +80,14 @@ def test_heads_in_processes_score_what_they_score_here(world, tmp_path: Path) ->
     options = {"augmentation": "flip", "views": 2}
     experiments = planned(world, ["net_a", "net_a+net_b"], ["lda", "knn"], **options)
     seen = []
-    outcomes = run_all(experiments, world.workspace, jobs=2, on_outcome=seen.append)
+    outcomes = run_all(experiments, world.workspace, workers=2, on_outcome=seen.append)
     assert [o.experiment for o in outcomes] == experiments and len(seen) == 4
     for outcome in outcomes:
         head, config = outcome.experiment.head, outcome.run.config
         assert (config.head.name, outcome.run.provenance["summary"]["head"]) == (head, head)
         assert [block.views for block in config.features.blocks] == [2] * len(config.features.blocks)
     elsewhere = Workspace(tmp_path / "elsewhere", world.workspace.features)
-    again = run_all(experiments, elsewhere, jobs=1)
+    again = run_all(experiments, elsewhere, workers=1)
     for here, there in zip(again, outcomes, strict=True):
         assert not here.reused
         np.testing.assert_allclose(
@@ -104,13 +104,13 @@ def test_a_failing_head_is_shown_and_costs_no_other(two_nets, tmp_path: Path) ->
     assert "average on net_a+net_b: FAILED: UnknownNameError: Unknown block 'nobody'" in result.output
     assert list(pd.read_csv(tmp_path / "board.csv")["head"].dropna()) == ["logreg"]
     with pytest.raises(RunError, match=r"at least one of 1 .* average on net_a\+net_b: .*nobody"):
-        run_all(planned(two_nets, ["net_a+net_b"], ["average"], config=str(config)), two_nets.workspace, jobs=1)
+        run_all(planned(two_nets, ["net_a+net_b"], ["average"], config=str(config)), two_nets.workspace, workers=1)
 
 
 def test_the_test_set_is_opened_only_when_asked_and_does_not_choose_the_order(two_nets) -> None:
     experiments = planned(two_nets, ["net_a", "net_b"], ["logreg"], settings=["head.C=0.5"])
-    closed = run_all(experiments, two_nets.workspace, jobs=1)
-    opened = run_all(experiments, two_nets.workspace, jobs=1, test=True)
+    closed = run_all(experiments, two_nets.workspace, workers=1)
+    opened = run_all(experiments, two_nets.workspace, workers=1, test=True)
     assert not any("test" in o.run.metrics for o in closed) and not any(o.reused for o in opened)
     board = zoo_leaderboard([o.run for o in opened], ["mcc", "accuracy"], resamples=100)
     assert list(board["mcc"][:2]) == sorted(board["mcc"][:2], reverse=True)
@@ -150,7 +150,7 @@ def test_wrong_names_are_refused_before_anything_runs(two_nets) -> None:
         planned(two_nets, ["net_a"], ["logreg"], settings=["head.CC=1"])
     count = len(all_runs(two_nets.workspace))
     with pytest.raises(MissingFeaturesError, match=r"extract --dataset .* --backbones net_x,net_y --aug.* --views 1"):
-        run_all(planned(two_nets, ["net_a", "net_x", "net_a+net_y"], ["lda"]), two_nets.workspace, jobs=1)
+        run_all(planned(two_nets, ["net_a", "net_x", "net_a+net_y"], ["lda"]), two_nets.workspace, workers=1)
     assert len(all_runs(two_nets.workspace)) == count
 
 
@@ -194,7 +194,7 @@ def test_hybrids_say_what_each_backbone_adds(world, tmp_path: Path) -> None:
 
 
 def test_without_the_full_hybrid_there_is_nothing_to_leave_out(two_nets) -> None:
-    (outcome,) = run_all(planned(two_nets, ["net_a"], ["lda"]), two_nets.workspace, jobs=1)
+    (outcome,) = run_all(planned(two_nets, ["net_a"], ["lda"]), two_nets.workspace, workers=1)
     assert what_each_adds({"net_a": outcome.run}, ["net_a", "net_b"]).empty
 
 
@@ -226,8 +226,8 @@ def test_a_task_that_fails_or_dies_costs_no_other(tasks: list[int]) -> None:
 
 
 def test_jobs_are_as_many_as_memory_holds() -> None:
-    assert jobs_that_fit(1, 1) == 1 and jobs_that_fit(1 << 60, 8) == 1
-    assert 1 <= jobs_that_fit(1, 1000) <= (os.cpu_count() or 1)
+    assert workers_that_fit(1, 1) == 1 and workers_that_fit(1 << 60, 8) == 1
+    assert 1 <= workers_that_fit(1, 1000) <= (os.cpu_count() or 1)
 
 
 def test_the_commands_cost_the_help_nothing() -> None:
