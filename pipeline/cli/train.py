@@ -65,8 +65,8 @@ def train(
             on_progress=console.print,
             on_batch=lambda p: advance_to(p.images_an_epoch * (p.epoch - 1) + p.images, p.images_an_epoch * p.epochs),
         )
-    if plots:
-        draw_pictures([run])
+    if plots and (count := draw_pictures([run])):
+        console.print(f"{count} plots drawn")
     show_run(run)
 
 

@@ -315,7 +315,7 @@ def test_backbones_are_in_memory_one_after_the_other(two_nets, monkeypatch) -> N
         return in_processes(function, configs, workers)
 
     monkeypatch.setattr("hamcache.pipeline.studies.experiments.in_processes", watched)
-    cells = planned(two_nets, ["net_b", "net_a", "net_a+net_b"], settings=["head.shrinkage=0.5"])
+    cells = planned(two_nets, ["net_b", "net_a", "net_a+net_b"], seeds=[9])
     outcomes = run_all([c.experiment for c in cells], two_nets.workspace, workers=1, apart=True)
     assert read == [{"net_b"}, {"net_a"}, {"net_a", "net_b"}]
     assert [o.experiment for o in outcomes] == [c.experiment for c in cells]

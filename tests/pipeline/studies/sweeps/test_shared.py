@@ -116,6 +116,7 @@ def test_features_that_are_not_finite_are_refused_before_any_trial(world, sweep_
         "hamcache.pipeline.experiment.feature_blocks.read_checked",
         lambda store, ids, *_: np.full((len(ids), 1, 8), np.nan, np.float32),
     )
-    opened = open_sweep(sweep_of(LR, experiment={"features": "net_a", "head": "mlp"}), world.workspace)
+    settings = sweep_of(LR, experiment={"features": "net_a", "head": "mlp"})
+    opened = open_sweep(settings, world.workspace)
     with pytest.raises(FeaturesError, match="finite"):
-        read_shared(opened, print)
+        read_shared(settings, opened, print)
