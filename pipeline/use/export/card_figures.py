@@ -6,7 +6,7 @@ import numpy as np
 
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.evaluate.conformal import PredictionSets
-from hamcache.pipeline.evaluate.intervals import LEVEL, RESAMPLES, Interval, bootstrap, group_weights
+from hamcache.pipeline.evaluate.intervals import RESAMPLES, Interval, bootstrap, group_weights, interval
 from hamcache.pipeline.use.predict.predictor import Predictor
 
 COVERAGES = (0.8, 0.9, 0.95)
@@ -111,6 +111,5 @@ def set_figures(
 
 
 def _share(answers: np.ndarray, groups: np.ndarray, resamples: int) -> Interval:
-    drawn = np.concatenate([w @ answers / w.sum(axis=1) for w in group_weights(groups, resamples, seed=0)])
-    low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Interval(float(answers.mean()), float(low), float(high), LEVEL, resamples, len(np.unique(groups)))
+    drawn = [weights @ answers / weights.sum(axis=1) for weights in group_weights(groups, resamples, seed=0)]
+    return interval(np.concatenate([[answers.mean()], *drawn]), len(np.unique(groups)))
