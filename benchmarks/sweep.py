@@ -1,4 +1,4 @@
-"""What a trial of a sweep costs beyond its own training, beside naive trials.
+"""Cost of a sweep's trial beyond its own training, beside naive trials.
 
 The same points are trained for the same epochs, as many at a time, by Ray Tune: by workers that are used again and take
 the features from the object store (what hamcache does), and by naive trials, each in a process of its own that imports

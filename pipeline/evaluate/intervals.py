@@ -1,4 +1,4 @@
-"""How far a score can be trusted: bootstrap over lesions, paired comparison, Holm's correction.
+"""Intervals of scores: bootstrap over lesions, paired comparison, Holm's correction.
 
 Photographs of one lesion are not independent, so lesions are resampled, not images (a cluster bootstrap, Field and
 Welsh 2007): each resample draws as many lesions as there are, with replacement, and an image counts as often as its

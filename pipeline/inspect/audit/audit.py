@@ -54,7 +54,7 @@ def silent(what: str, total: int | None, unit: str) -> Iterator[Callable[[int, i
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """How an audit is made.
+    """Choices of an audit.
 
     Attributes:
         backbones: Whose features are compared; none: of every backbone that has plain features of all images.
@@ -77,7 +77,7 @@ class AuditSettings:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What an audit found; see `inspect.audit.findings` for the tables.
+    """Findings of an audit; see `inspect.audit.findings` for the tables.
 
     Attributes:
         table: The images that were looked at.
@@ -151,7 +151,7 @@ def audit(
     if len(np.unique(groups)) < 2:
         raise AuditError(f"expected images of two groups or more in {table.name!r}, got {len(np.unique(groups))}")
     sources = choose_sources(catalogue, table.name, ids, settings.backbones, dataset.words.dataset)
-    with bar("reading features", sum(one.views for one in sources), "views") as advance:
+    with bar("reading features", sum(source.views for source in sources), "views") as advance:
         rows = describe(sources, ids, digests, lambda done: advance(done, None))
     clock.lap("read")
     with bar("comparing", len(rows), "images") as advance:
@@ -200,7 +200,7 @@ def audit(
         counts=findings.counts(pairs, duplicates, labels, outliers, exclusions, merges),
         label_mcc=errors.mcc,
         notes=notes,
-        sources=[one.words for one in sources],
+        sources=[source.words for source in sources],
         seconds=clock.seconds,
         settings=settings,
         split="" if split is None else split.fingerprint,

@@ -16,7 +16,7 @@ KINDS = (("lac", False), ("lac", True), ("aps", False))
 
 @dataclass(frozen=True, eq=False)
 class PartFigures:
-    """What a run is worth on one part, by the calibrated probabilities.
+    """Worth of a run on one part, by the calibrated probabilities.
 
     Attributes:
         part: `validation` or `test`.
@@ -26,7 +26,7 @@ class PartFigures:
         scores: Name -> score and interval: all of `METRICS`, and `sensitivity_<class>`, `specificity_<class>`.
         baseline: Name -> score of the predictor that knows only the class frequencies of train.
         raw_ece: Expected calibration error without calibration.
-        sets: What sets keep of their promise, see `set_figures`.
+        sets: The same of prediction sets, see `set_figures`.
     """
 
     part: str
@@ -41,7 +41,7 @@ class PartFigures:
 
 @dataclass(frozen=True, eq=False)
 class SetFigures:
-    """How often sets hold the true class, and how large they are.
+    """Share of sets that hold the true class, and their size.
 
     Attributes:
         sets: The sets.
@@ -96,7 +96,7 @@ def set_figures(
     classes: tuple[str, ...],
     resamples: int = RESAMPLES,
 ) -> SetFigures:
-    """What `sets` keep of their promise on images with probabilities `[n, C]`, codes `[n]` and lesions `[n]`."""
+    """Figures of `sets` on images with probabilities `[n, C]`, codes `[n]` and lesions `[n]`."""
     inside = sets(proba)
     covered = inside[np.arange(len(y)), y]
     return SetFigures(
