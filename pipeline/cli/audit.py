@@ -50,8 +50,9 @@ def audit(
     from hamcache.data.curation import read_curation
     from hamcache.data.splits import POLICIES
     from hamcache.pipeline.cli.console import progress_bar
-    from hamcache.pipeline.inspect.audit.audit import AuditSettings, write_audit
+    from hamcache.pipeline.inspect.audit.audit import AuditSettings
     from hamcache.pipeline.inspect.audit.audit import audit as make_audit
+    from hamcache.pipeline.inspect.audit.audit_files import write_audit
 
     options.one_of(policy, POLICIES, "--policy")
     opened = options.open_dataset(dataset, place, column, name)
@@ -96,7 +97,7 @@ def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> 
     from functools import partial
 
     from hamcache.pipeline.cli.console import console, show_table
-    from hamcache.pipeline.inspect.audit.audit import EXCLUDE, MERGE_GROUPS
+    from hamcache.pipeline.inspect.audit.audit_files import EXCLUDE, MERGE_GROUPS
     from hamcache.pipeline.inspect.audit.findings import records
 
     say = partial(console.print, highlight=False, soft_wrap=True)

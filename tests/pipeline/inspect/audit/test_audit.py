@@ -26,7 +26,8 @@ from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import AuditError
 from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.inspect.audit import audit as run
-from hamcache.pipeline.inspect.audit.audit import AuditSettings, audit, write_audit
+from hamcache.pipeline.inspect.audit.audit import AuditSettings, audit
+from hamcache.pipeline.inspect.audit.audit_files import write_audit
 from hamcache.pipeline.show.plots import audit as sheets
 
 NET = "random/test_resnet.r160_in1k"
