@@ -1,4 +1,4 @@
-"""What extraction costs, as multiples of its floor: the forward passes alone on batches that are ready in memory.
+"""Cost of extraction, as multiples of its floor: the forward passes alone on batches that are ready in memory.
 
 Compared, in turn, in one process: the floor; `extract` with threads (what hamcache does); `extract` on a cluster of as
 many processes, its start not counted; and what a plain script does (one backbone and view at a time, decoding each

@@ -1,4 +1,4 @@
-"""What the MLP head's training costs over a hand-written torch loop.
+"""Cost of the MLP head's training over a hand-written torch loop.
 
 Both fit the same network to the same 6000 x 2560 features with the same batch size, in turn in one process; printed is
 the ratio of the median times, and each round's own ratio. `OMP_NUM_THREADS=1 python benchmarks/mlp_loop.py`
@@ -19,7 +19,7 @@ CLASSES = tuple("abcdefg")
 
 
 def raw_loop(X: np.ndarray, y: np.ndarray, hidden: int, epochs: int, batch_size: int) -> None:
-    """What one would write by hand: standardise, shuffle, slice, step."""
+    """The loop as written by hand: standardise, shuffle, slice, step."""
     features = torch.from_numpy(((X - X.mean(0)) / X.std(0)).astype(np.float32))
     codes = torch.from_numpy(y)
     network = MLP([X.shape[1]], len(CLASSES), [hidden], dropout=0.5)

@@ -1,4 +1,4 @@
-"""What a trial of a sweep costs beyond its own training, beside naive trials.
+"""Cost of a sweep's trial beyond its own training, beside naive trials.
 
 The same points are trained for the same epochs, as many at a time, by Ray Tune: by workers that are used again and take
 the features from the object store (what hamcache does), and by naive trials, each in a process of its own that imports
@@ -30,7 +30,7 @@ from hamcache.extract.augmentations import get_augmentation
 from hamcache.pipeline.cli.console import show_table
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.experiment.learning import parts_of
-from hamcache.pipeline.experiment.runner import make_splits
+from hamcache.pipeline.experiment.preparation import make_splits
 from hamcache.pipeline.studies.sweeps.ray_cluster import ray_cluster
 from hamcache.pipeline.studies.sweeps.results import FAILED, STOPPED, load_sweep
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE, Known, SweepSearch

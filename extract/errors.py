@@ -35,5 +35,9 @@ class PrecisionError(ExtractError, ValueError):
     """The asked-for arithmetic is not one of `auto`, `fp32`, `bf16`, or this processor lacks it."""
 
 
+class DeviceError(ExtractError, ValueError):
+    """The device asked for is unknown, or this machine has none."""
+
+
 class ExtractionFailedError(ExtractError, RuntimeError):
     """No image at all could be turned into features."""

@@ -1,4 +1,4 @@
-"""The arithmetic of the forward pass: float32, or bfloat16 where the processor has it."""
+"""Device and arithmetic of the forward pass: float32, or bfloat16 where the processor has it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from hamcache.configs.defaults import PRECISIONS
-from hamcache.extract.errors import PrecisionError
+from hamcache.configs.defaults import DEVICES, PRECISIONS
+from hamcache.extract.errors import DeviceError, PrecisionError
 
 
 def has_bf16(device: str = "cpu") -> bool:
@@ -16,6 +16,22 @@ def has_bf16(device: str = "cpu") -> bool:
         return torch.cuda.get_device_capability()[0] >= 8
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def resolve_device(device: str) -> str:
+    """`auto` as `cuda` where there is a GPU, else `cpu`; the other two as they are.
+
+    Raises:
+        DeviceError: an unknown name, or `cuda` without a GPU that PyTorch can use.
+    """
+    if device not in DEVICES:
+        raise DeviceError(f"Expected the device to be one of {', '.join(DEVICES)}, got {device!r}.")
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise DeviceError("Expected a GPU for device cuda, got a machine where PyTorch finds none. Use --device auto.")
+    if device == "auto":
+        return "cuda" if there else "cpu"
+    return device
 
 
 def resolve_precision(precision: str, device: str = "cpu") -> str:

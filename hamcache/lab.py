@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from hamcache.cache.store import FeatureStore
+    from hamcache.data.dataset import Dataset, DatasetWords
     from hamcache.data.splits import Split
     from hamcache.data.summary import Summary
     from hamcache.data.table import ImageTable
@@ -49,6 +50,7 @@ class Lab:
         columns: For a CSV: `image_id`, `path`, `label`, `group` -> what the file calls them, where that differs.
         name: Name of the data set (default: from its folder or file).
         features_url: Where the feature stores lie, if not in the workspace (a folder or an fsspec URL).
+        plots: Draw the pictures of each run, which takes about a second; `hamcache runs plot` does it later.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class Lab:
         columns: Mapping[str, str] | None = None,
         name: str | None = None,
         features_url: str | None = None,
+        plots: bool = True,
     ) -> None:
         self.dataset = str(dataset)
         path = Path(workspace) if workspace is not None else find_workspace()
         self.workspace = Workspace(path, features_url)
+        self.plots = plots
         self._columns, self._name = dict(columns or {}), name
 
     def __repr__(self) -> str:
@@ -73,17 +77,16 @@ class Lab:
     @cached_property
     def table(self) -> ImageTable:
         """The image table; its `frame` has one row an image: `image_id, path, label, group` and what else is known."""
-        from hamcache.data.readers.resolve import read_dataset
         from hamcache.pipeline.cli.options import announce_drawing
 
         announce_drawing(self.dataset, self.workspace)
-        return read_dataset(self.dataset, workspace=self.workspace, columns=self._columns or None, name=self._name)
+        return self._words.table(self.workspace)
 
     def summary(self) -> Summary:
         """Counts by class, images per lesion, missing files, identical files in different lesions."""
         from hamcache.data.summary import summarise
 
-        return summarise(self.table, self._digests())
+        return summarise(self.table, self._opened().digests)
 
     def split(self, policy: str = "one_per_lesion", *, seed: int = 0, **settings: Any) -> Split:
         """Train, validation and test, no lesion in two of them; takes what `data.splits.make_split` takes."""
@@ -112,14 +115,17 @@ class Lab:
             backbones: Names, as a list or separated by commas.
             augmentation: What views are drawn of.
             views: How many of each image.
-            options: Further arguments of `experiment.extraction.extract_features` (precision, seed, device, ...).
+            options: Further fields of `experiment.extraction.FeatureWords` (precision, seed, ...), and options of
+                `extract_features` (workers, scheduler, device).
         """
         from hamcache.extract.names import split_list
-        from hamcache.pipeline.experiment.extraction import extract_features
+        from hamcache.pipeline.cli.extraction import extract_behind_bar
+        from hamcache.pipeline.experiment.extraction import FeatureWords
 
         names = split_list(backbones) if isinstance(backbones, str) else list(backbones)
-        known: dict[str, Any] = {"source": self.dataset}
-        return extract_features(self.table, self.workspace, names, [augmentation], views, **known, **options)
+        running = {name: options.pop(name) for name in ("workers", "scheduler", "device") if name in options}
+        words = FeatureWords(names, [augmentation], views, **options)
+        return extract_behind_bar(self._opened(), self.workspace, words, **running)
 
     def stores(self) -> list[FeatureStore]:
         """The feature stores of this data set."""
@@ -139,7 +145,7 @@ class Lab:
 
         ids = list(self.table.frame["image_id"]) if image_ids is None else list(image_ids)
         config = self.config(backbone, augmentation, views)
-        inputs = open_inputs(config, self.workspace, table=self.table)
+        inputs = open_inputs(config, self.workspace, dataset=self._opened())
         (block,) = inputs.load(config.features, ids)
         return block.arrays(ids).views
 
@@ -186,11 +192,12 @@ class Lab:
             settings: Any fields of the configuration: `{"head.lr": 1e-3, "split.policy": "grouped"}`.
             options: Further arguments of `experiment.runner.run_experiment` (`test=True` opens the test set).
         """
+        from hamcache.pipeline.experiment.inputs import open_inputs
         from hamcache.pipeline.experiment.runner import run_experiment
 
         experiment = self.config(features, augmentation, views, head, config=config, seed=seed, settings=settings)
-        known = {"table": self.table}
-        return run_experiment(experiment, self.workspace, **{**known, **options})
+        inputs = open_inputs(experiment, self.workspace, dataset=self._opened())
+        return self._drawn(run_experiment(experiment, self.workspace, **{"inputs": inputs, **options}))
 
     def zoo(
         self,
@@ -202,10 +209,19 @@ class Lab:
         config: str | None = None,
         seed: int | None = None,
         settings: Mapping[str, Any] | None = None,
-        test: bool = False,
-        workers: int | None = None,
+        **options: Any,
     ) -> list[Run]:
         """Train every head (default: all there are) on every set of features, in parallel.
+
+        Args:
+            features: Sets of features, each as in `train`.
+            heads: Names of heads.
+            augmentation: Augmentation whose views are read.
+            views: How many of each image.
+            config: A YAML file, or the name of a packaged configuration, that gives all that the rest doesn't.
+            seed: Seed of the split and of the heads.
+            settings: Any fields of the configuration, for every head.
+            options: Further arguments of `studies.experiments.run_all` (`test`, `workers`, ...).
 
         Returns:
             The runs: all heads on the first set of features, then on the next.
@@ -213,21 +229,18 @@ class Lab:
         Raises:
             Exception: What the first experiment that failed raised, after all have run; the finished ones are kept.
         """
-        from hamcache.pipeline.studies.experiments import plan, run_all
+        from hamcache.pipeline.cli.pictures import draw_pictures, runs_of
+        from hamcache.pipeline.studies.experiments import Template, plan, run_all
 
-        experiments = plan(
-            features,
-            heads,
-            config=config,
-            augmentation=augmentation,
-            views=views,
-            settings={**self._chosen(seed), **(settings or {})},
-        )
-        outcomes = run_all(experiments, self.workspace, test=test, workers=workers)
+        template = Template(config, {**self._chosen(seed), **(settings or {})})
+        experiments = plan(features, heads, template, augmentation=augmentation, views=views)
+        outcomes = run_all(experiments, self.workspace, **options)
+        if self.plots:
+            draw_pictures(runs_of(outcomes), options.get("workers"))
         for outcome in outcomes:
             if outcome.error is not None:
                 raise outcome.error
-        return [outcome.run for outcome in outcomes if outcome.run is not None]
+        return runs_of(outcomes)
 
     def sweep(
         self,
@@ -269,7 +282,7 @@ class Lab:
         """Train a sweep's best trial again as a run, and score it on the test set: once, at the very end."""
         from hamcache.pipeline.studies.sweeps.tuning import finalize
 
-        return finalize(sweep, self.workspace)
+        return self._drawn(finalize(sweep, self.workspace))
 
     # -- results
 
@@ -311,6 +324,13 @@ class Lab:
         base = None if reference is None else self._loaded([reference])[0].id
         return compare_runs(self._loaded(runs), metric, part, reference=base)
 
+    def _drawn(self, run: Run) -> Run:
+        from hamcache.pipeline.cli.pictures import draw_pictures
+
+        if self.plots:
+            draw_pictures([run])
+        return run
+
     def _loaded(self, runs: Sequence[Run | str]) -> list[Run]:
         return [self.run(run) if isinstance(run, str) else run for run in runs]
 
@@ -331,7 +351,7 @@ class Lab:
         return chosen | ({} if head is None else {"head": head})
 
     def _about(self) -> dict[str, Any]:
-        """The data set as settings, the same in every configuration."""
+        """What every configuration says of the data set."""
         about: dict[str, Any] = {"dataset": self.dataset}
         if self._name is not None:
             about["dataset_name"] = self._name
@@ -339,10 +359,17 @@ class Lab:
             about["columns"] = self._columns
         return about
 
-    def _digests(self) -> dict[str, str]:
-        from hamcache.data.digests import file_digests
+    @property
+    def _words(self) -> DatasetWords:
+        from hamcache.data.dataset import DatasetWords
 
-        return file_digests(self.table, self.workspace.digests(self.table.name))
+        return DatasetWords(self.dataset, self._columns, self._name)
+
+    def _opened(self) -> Dataset:
+        """The data set, its files digested anew: they may have changed since the last call."""
+        from hamcache.data.dataset import Dataset
+
+        return Dataset(self._words, self.table, self.workspace.digests(self.table.name))
 
 
 def find_workspace() -> Path:

@@ -1,4 +1,4 @@
-"""Finds out what kind of data set was named, and reads its image table."""
+"""The image table of whatever names a data set: a folder, a file or a word."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ def read_dataset(
     columns: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> ImageTable:
-    """Reads the image table of a data set.
+    """Read the image table of a data set.
 
     dataset: a folder in HAM10000's Kaggle layout, a CSV file, a folder of class folders, one that
         `hamcache cache import` made, the name of a folder in `workspace`/datasets (such as "ham10000", once it was
@@ -63,8 +63,13 @@ def read_dataset(
     return read_class_folders(path, name)
 
 
+def must_be_drawn(dataset: str, workspace: Workspace) -> bool:
+    """True for the synthetic data set, where reading it would draw it first, which takes a while."""
+    return dataset == DATASET and not (workspace.datasets / DATASET / ham10000.METADATA).is_file()
+
+
 def read_class_folders(folder: Path, name: str | None = None) -> ImageTable:
-    """Reads a folder that has one folder of images per class.
+    """Read a folder that has one folder of images per class.
 
     The label is the name of the first folder, below which images may lie at any depth; the image_id is the path
     inside `folder` without its suffix; each image is a group of its own. Where several images show one subject,
@@ -105,7 +110,7 @@ def _synthetic(workspace: Workspace) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The lock keeps two commands that start together from drawing into one folder.
     with FileLock(folder.with_suffix(".lock")):
-        if not (folder / ham10000.METADATA).is_file():  # it is written last
+        if must_be_drawn(DATASET, workspace):  # its table is written last
             from hamcache.data.synthetic.collection import synthesize
 
             synthesize(folder)

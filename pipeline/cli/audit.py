@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hamcache.configs.defaults import DATASET, POLICIES
+from hamcache.configs.defaults import POLICIES
 from hamcache.pipeline.cli import options
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ def audit(
     place = options.place(workspace, features_url)
     from hamcache.data.curation import read_curation
     from hamcache.pipeline.cli.console import progress_bar
-    from hamcache.pipeline.inspect.audit.audit import AuditSettings, write_audit
+    from hamcache.pipeline.inspect.audit.audit import AuditSettings
     from hamcache.pipeline.inspect.audit.audit import audit as make_audit
+    from hamcache.pipeline.inspect.audit.audit_files import write_audit
 
-    table = options.read_table(dataset, place, column, dataset_name)
+    opened = options.open_dataset(dataset, place, column, dataset_name)
     settings = AuditSettings(
         backbones=tuple(name for name in options.listed(backbones) if name),
         top=top,
@@ -61,14 +62,13 @@ def audit(
         workers=workers,
     )
     found = make_audit(
-        table,
+        opened,
         place,
         settings,
-        curation=read_curation(table, exclude, merge_groups),
-        source=dataset or DATASET,
+        curation=read_curation(opened.table, exclude, merge_groups),
         bar=progress_bar,
     )
-    folder = place / "audit" / table.name
+    folder = place / "audit" / opened.name
     kept = write_audit(found, folder)
     pictures = draw(found, folder)
     show(found, folder, pictures, kept)
@@ -93,7 +93,7 @@ def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> 
     from functools import partial
 
     from hamcache.pipeline.cli.console import console, show_table
-    from hamcache.pipeline.inspect.audit.audit import EXCLUDE, MERGE_GROUPS
+    from hamcache.pipeline.inspect.audit.audit_files import EXCLUDE, MERGE_GROUPS
     from hamcache.pipeline.inspect.audit.findings import records
 
     say = partial(console.print, highlight=False, soft_wrap=True)

@@ -26,12 +26,11 @@ def summary(
 ) -> None:
     """Sizes, class distribution for all images and for one image per lesion, images per lesion, missing files."""
     place = options.place(workspace)
-    from hamcache.data.digests import file_digests
     from hamcache.data.summary import summarise
     from hamcache.pipeline.cli.console import console, show_table
 
-    table = options.read_table(dataset, place, column, dataset_name)
-    found = summarise(table, file_digests(table, place.digests(table.name)))
+    opened = options.open_dataset(dataset, place, column, dataset_name)
+    found = summarise(opened.table, opened.digests)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2))
         return

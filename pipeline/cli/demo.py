@@ -17,8 +17,11 @@ def demo(workspace: options.WorkspacePath = options.WORKSPACE) -> None:
     place = options.place(workspace)
     from hamcache.data.synthetic.collection import synthesize
     from hamcache.pipeline.cli.console import console, progress_bar, show_table
+    from hamcache.pipeline.cli.extraction import extract_behind_bar, show_summary
+    from hamcache.pipeline.cli.pictures import draw_pictures
     from hamcache.pipeline.config.schema import blocks_from, validate_config
-    from hamcache.pipeline.experiment.extraction import extract_features, show_summary
+    from hamcache.pipeline.experiment.extraction import FeatureWords
+    from hamcache.pipeline.experiment.inputs import open_inputs
     from hamcache.pipeline.experiment.runner import run_experiment
 
     started = time.perf_counter()
@@ -27,12 +30,12 @@ def demo(workspace: options.WorkspacePath = options.WORKSPACE) -> None:
     if not (folder / "HAM10000_metadata.csv").exists():
         with progress_bar("drawing", None, "images") as advance_to:
             synthesize(folder, lesions=LESIONS, progress=advance_to)
-    table = options.read_table(str(folder), place)
-    console.print(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {folder}")
+    dataset = options.open_dataset(str(folder), place)
+    console.print(f"{len(dataset.table):,} images of {dataset.table.frame['group'].nunique():,} lesions in {folder}")
 
     console.rule("2. Every frozen backbone runs once", align="left")
-    first = extract_features(table, place, BACKBONES, [AUGMENTATION], VIEWS, source=str(folder))
-    show_summary(first)
+    wanted = FeatureWords(BACKBONES, [AUGMENTATION], VIEWS)
+    show_summary(extract_behind_bar(dataset, place, wanted))
 
     console.rule("3. Heads train on cached features", align="left")
     rows = []
@@ -47,12 +50,13 @@ def demo(workspace: options.WorkspacePath = options.WORKSPACE) -> None:
                     "head": head,
                 }
             )
-            run = run_experiment(config, place, table=table)
+            run = run_experiment(config, place, inputs=open_inputs(config, place, dataset=dataset))
             runs.append(run)
             scores, seconds = run.metrics["validation"], run.provenance["seconds"]["total"]
             rows.append(
                 (features, head, scores["mcc"], scores["weighted_f1"], scores["balanced_accuracy"], float(seconds))
             )
+    draw_pictures(runs)
     chance = runs[0].baseline("validation")
     rows.append(("majority class", "", chance["mcc"], chance["weighted_f1"], chance["balanced_accuracy"], 0.0))
     show_table(
@@ -63,7 +67,7 @@ def demo(workspace: options.WorkspacePath = options.WORKSPACE) -> None:
     )
 
     console.rule("4. The same extraction again", align="left")
-    again = extract_features(table, place, BACKBONES, [AUGMENTATION], VIEWS, source=str(folder))
+    again = extract_behind_bar(dataset, place, wanted)
     show_summary(again)
     console.print(f"Decoded {again.n_decoded} images: everything was in the cache.")
     console.print(f"Done in {time.perf_counter() - started:.0f} s. Runs: `hamcache runs --workspace {place}`")

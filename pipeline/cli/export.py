@@ -47,7 +47,7 @@ def export(
         raise ExportError(f"Exporting needs further packages ({error}): pip install 'hamcache[export]'.") from error
     from hamcache.data.readers.imported import Terms
     from hamcache.pipeline.runs.records import load_run
-    from hamcache.pipeline.use.export.bundle import export_run, targets
+    from hamcache.pipeline.use.export.bundle import ExportSettings, export_run, targets
 
     targets(load_run(run, place), place, out, force=force)  # told before networks are loaded
     predictor = load_predictor(
@@ -61,11 +61,7 @@ def export(
         predictor,
         place,
         out,
-        coverage=coverage,
-        score=sets,
-        class_conditional=class_conditional,
-        terms=Terms(licence or "", citation or ""),
-        checked=checked,
+        ExportSettings(coverage, sets, class_conditional, Terms(licence or "", citation or ""), checked),
         force=force,
         say=lambda line: console.print(line, highlight=False),
     )

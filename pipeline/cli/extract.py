@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hamcache.configs.defaults import AUGMENTATION, BACKBONE, DATASET, FITS, PRECISIONS, SHEET_VIEWS, VIEWS
+from hamcache.configs.defaults import AUGMENTATION, BACKBONE, FITS, PRECISIONS, SHEET_VIEWS, VIEWS
 from hamcache.pipeline.cli import options
 
 
@@ -51,30 +51,22 @@ def extract(
     augmentation_names = [name for name in options.listed(augmentations) if name]
     if not names or not augmentation_names:
         raise typer.BadParameter("expected at least one backbone and one augmentation")
-    table = options.read_table(dataset, place, column, dataset_name)
+    opened = options.open_dataset(dataset, place, column, dataset_name, rehash=rehash)
     if retry_quarantined:
         from hamcache.cache.quarantine import Quarantine
 
-        Quarantine(options.catalogue(place).root, table.name).release()
-    from hamcache.pipeline.experiment.extraction import extract_features, show_summary  # imports torch
+        Quarantine(options.catalogue(place).root, opened.name).release()
+    from hamcache.pipeline.cli.extraction import extract_behind_bar, show_summary
+    from hamcache.pipeline.experiment.extraction import FeatureWords  # imports torch
 
     try:
-        summary = extract_features(
-            table,
+        summary = extract_behind_bar(
+            opened,
             place,
-            names,
-            augmentation_names,
-            views,
-            precision=precision,
-            seed=aug_seed,
+            FeatureWords(names, augmentation_names, views, aug_seed, precision, fit, files, recipes),
             workers=workers,
             scheduler=scheduler,
             device=device,
-            weights=files,
-            fit=fit,
-            source=dataset or DATASET,
-            rehash=rehash,
-            recipes_file=recipes,
         )
     except KeyboardInterrupt:
         console.print("Interrupted. What was written is valid; the same command goes on from there.")

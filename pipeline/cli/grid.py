@@ -43,19 +43,20 @@ def grid(
     """
     place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, errors
-    from hamcache.pipeline.studies.grid.cells import plan_grid, run_grid, same_views
+    from hamcache.pipeline.studies.experiments import Template
+    from hamcache.pipeline.studies.grid.cells import plan_grid, same_views
     from hamcache.pipeline.studies.grid.matrix import HEATMAP, save_grid
 
+    settings = options.settings(
+        set_, dataset=dataset, dataset_name=dataset_name, column=column, exclude=exclude, merge_groups=merge_groups
+    )
     cells = plan_grid(
         options.listed(features),
         options.listed(augmentations),
+        Template(config, settings),
         head=head,
         views=views,
         seeds=_numbers(seeds),
-        config=config,
-        settings=options.settings(
-            set_, dataset=dataset, dataset_name=dataset_name, column=column, exclude=exclude, merge_groups=merge_groups
-        ),
     )
     for names in same_views({cell.augmentation: cell.views for cell in cells}):
         errors.print(
@@ -64,9 +65,18 @@ def grid(
             highlight=False,
         )
     outcomes = run_behind_bar(
-        [cell.experiment for cell in cells], place, run_grid, test=test, extract=extract, workers=workers, plots=plots
+        [cell.experiment for cell in cells],
+        place,
+        extract=extract,
+        plots=plots,
+        test=test,
+        workers=workers,
+        apart=True,
     )
     made = save_grid(cells, outcomes, place)
+    from hamcache.pipeline.show.plots.grid import plot_grid  # imports matplotlib
+
+    plot_grid(made, made.folder / HEATMAP)
     for part in made.parts:
         _show(made, part)
     failed = [outcome for outcome in outcomes if outcome.run is None]

@@ -41,21 +41,21 @@ def leakage_demo(
     """
     place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, progress_bar
-    from hamcache.pipeline.studies.experiments import all_features, plan
+    from hamcache.pipeline.studies.experiments import Template, plan
     from hamcache.pipeline.studies.leakage.measure import demonstrate
 
     experiments = plan(
         options.listed(features) or [BACKBONE],
         options.listed(heads) or LEAKAGE_HEADS,
+        Template(settings=options.settings(set_, dataset=dataset, dataset_name=dataset_name, column=column)),
         augmentation=augmentation,
         views=views,
-        settings=options.settings(set_, dataset=dataset, dataset_name=dataset_name, column=column),
     )
     options.announce_drawing(experiments[0].config.dataset, place)
     if extract:
-        from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
+        from hamcache.pipeline.cli.extraction import extract_lacking
 
-        extract_for(all_features(experiments), place)
+        extract_lacking(experiments[0].config, place)
     with progress_bar("training", None, "heads") as advance_to:
         try:
             demo = demonstrate(experiments, place, seeds=repeats, workers=workers, on_progress=advance_to)

@@ -24,6 +24,7 @@ from hamcache.configs.defaults import (
 
 if TYPE_CHECKING:
     from hamcache.cache.catalogue import Catalogue
+    from hamcache.data.dataset import Dataset as OpenedDataset
     from hamcache.data.table import ImageTable
     from hamcache.data.workspace import Workspace
 
@@ -203,24 +204,37 @@ def place(path: Path, features_url: str | None = None) -> Workspace:
     return Workspace(path, features_url or None)
 
 
-def read_table(
-    dataset: str | None, workspace: Workspace, columns: Sequence[str] | None = None, name: str | None = None
-) -> ImageTable:
-    """The image table that the shared options describe."""
-    from hamcache.data.readers.resolve import read_dataset
+def open_dataset(
+    dataset: str | None,
+    workspace: Workspace,
+    columns: Sequence[str] | None = None,
+    name: str | None = None,
+    *,
+    rehash: bool = False,
+) -> OpenedDataset:
+    """The data set that the shared options describe."""
+    from hamcache.data.dataset import DatasetWords
+    from hamcache.data.dataset import open_dataset as open_words
 
     dataset = dataset or DATASET
     announce_drawing(dataset, workspace)
-    return read_dataset(dataset, workspace=workspace, columns=pairs(columns) or None, name=name)
+    return open_words(DatasetWords(dataset, pairs(columns), name), workspace, rehash=rehash)
+
+
+def read_table(
+    dataset: str | None, workspace: Workspace, columns: Sequence[str] | None = None, name: str | None = None
+) -> ImageTable:
+    """The image table of the data set that the shared options describe."""
+    return open_dataset(dataset, workspace, columns, name).table
 
 
 def announce_drawing(dataset: str, workspace: Workspace) -> None:
     """Say so before the synthetic data set is drawn on its first use, which takes a while."""
-    from hamcache.data.ham10000 import METADATA
+    from hamcache.data.readers.resolve import must_be_drawn
     from hamcache.pipeline.cli.console import errors
 
-    folder = workspace.datasets / DATASET
-    if dataset == DATASET and not (folder / METADATA).is_file():
+    if must_be_drawn(dataset, workspace):
+        folder = workspace.datasets / DATASET
         errors.print(f"Drawing the synthetic data set into {folder}, once ...", highlight=False)
 
 

@@ -47,8 +47,10 @@ def export(
     or `pandas.read_parquet(FILE)` (one row an image and view).
     """
     place = options.place(workspace, features_url)
+    from hamcache.data.dataset import DatasetWords
+    from hamcache.data.readers.imported import Terms
     from hamcache.pipeline.cli.console import console, human_bytes, progress_bar
-    from hamcache.pipeline.use.share.exchange import chosen_stores, export_features, source_of, table_of, terms_of
+    from hamcache.pipeline.use.share.exchange import chosen_stores, dataset_of, export_features, source_of, terms_of
     from hamcache.pipeline.use.share.feature_files import write_feature_file
 
     if form != "archive" and file.suffix != f".{form}":
@@ -58,9 +60,8 @@ def export(
     chosen = chosen_stores(options.catalogue(place), stores)
     if form != "archive" and len(chosen) > 1:
         raise typer.BadParameter(f"expected one store for {form}, but these are {len(chosen)}", param_hint="STORE")
-    source = dataset or source_of(chosen)
-    table = table_of(chosen, source, place, options.pairs(column))
-    terms = terms_of(table, source, licence or "", citation or "")
+    opened = dataset_of(chosen, DatasetWords(dataset or source_of(chosen), options.pairs(column)), place)
+    table, terms = opened.table, terms_of(opened, Terms(licence or "", citation or ""))
     with progress_bar("exporting", None, "chunks" if form == "archive" else "images") as advance_to:
         if form == "archive":
             export_features(chosen, table, file, terms, advance_to)

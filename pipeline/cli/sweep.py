@@ -117,11 +117,11 @@ def _run(
 
     options.announce_drawing(str(settings.experiment.get("dataset", DATASET)), workspace)
     if extract:
-        from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
-        from hamcache.pipeline.studies.sweeps.shared import joined
+        from hamcache.pipeline.cli.extraction import extract_lacking
+        from hamcache.pipeline.studies.opened import joined
 
         for experiment in joined(list(structures(settings))):
-            extract_for(experiment, workspace)
+            extract_lacking(experiment, workspace)
     with LiveTable(settings, console) as live:
         try:
             done = run_sweep(settings, workspace, sweep=known, workers=workers, ray_address=ray_address, watcher=live)
@@ -132,9 +132,12 @@ def _run(
     written = _drawn(done)
     console.print(f"Sweep: {done.folder} ({', '.join(path.name for path in written)})", highlight=False)
     if finalize:
+        from hamcache.pipeline.cli.pictures import draw_pictures
         from hamcache.pipeline.cli.train import show_run
 
-        show_run(finalize_sweep(done, workspace, watcher=LiveTable(settings, console)))
+        run = finalize_sweep(done, workspace, watcher=LiveTable(settings, console))
+        draw_pictures([run])
+        show_run(run)
 
 
 def _drawn(sweep: Sweep) -> list[Path]:

@@ -45,23 +45,24 @@ def train(
         head=head,
     )
     experiment = load_config(config, settings)
+    from hamcache.pipeline.cli.extraction import extract_lacking
+    from hamcache.pipeline.cli.pictures import draw_pictures
     from hamcache.pipeline.experiment.runner import run_experiment
 
     options.announce_drawing(experiment.dataset, place)
     if extract:
-        from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
-
-        extract_for(experiment, place)
+        extract_lacking(experiment, place)
     with progress_bar("training", None, "images") as advance_to:  # drawn by nets only: a head takes seconds
         run = run_experiment(
             experiment,
             place,
             test=test,
             force=force,
-            plots=plots,
             on_progress=console.print,
             on_batch=lambda p: advance_to(p.images_an_epoch * (p.epoch - 1) + p.images, p.images_an_epoch * p.epochs),
         )
+    if plots and (count := draw_pictures([run])):
+        console.print(f"{count} plots drawn")
     show_run(run)
 
 

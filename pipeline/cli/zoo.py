@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,25 +44,25 @@ def zoo(
     place = options.place(workspace, features_url)
     from hamcache.data.files import write_csv
     from hamcache.pipeline.cli.console import console
-    from hamcache.pipeline.studies.experiments import plan, run_all
+    from hamcache.pipeline.studies.experiments import Template, plan
 
+    settings = options.settings(
+        set_,
+        dataset=dataset,
+        dataset_name=dataset_name,
+        column=column,
+        seed=seed,
+        exclude=exclude,
+        merge_groups=merge_groups,
+    )
     experiments = plan(
         options.listed(features),
         options.listed(heads),
-        config=config,
+        Template(config, settings),
         augmentation=augmentation,
         views=views,
-        settings=options.settings(
-            set_,
-            dataset=dataset,
-            dataset_name=dataset_name,
-            column=column,
-            seed=seed,
-            exclude=exclude,
-            merge_groups=merge_groups,
-        ),
     )
-    outcomes = run_behind_bar(experiments, place, run_all, test=test, extract=extract, workers=workers, plots=plots)
+    outcomes = run_behind_bar(experiments, place, extract=extract, plots=plots, test=test, workers=workers)
     from hamcache.pipeline.show.plots.boards import plot_zoo
     from hamcache.pipeline.studies.leaderboard import Leaderboard
 
@@ -103,27 +102,22 @@ def hybrids(
     place = options.place(workspace, features_url)
     from hamcache.data.files import write_csv
     from hamcache.pipeline.cli.console import console, plain_rows, show_table
-    from hamcache.pipeline.studies.experiments import head_of, plan, run_all
+    from hamcache.pipeline.studies.experiments import Template, plan
     from hamcache.pipeline.studies.hybrids import subsets, what_each_adds
 
     names = options.listed(backbones)
-    experiments = plan(
-        subsets(names),
-        [head or head_of(config)],
-        config=config,
-        augmentation=augmentation,
-        views=views,
-        settings=options.settings(
-            set_,
-            dataset=dataset,
-            dataset_name=dataset_name,
-            column=column,
-            seed=seed,
-            exclude=exclude,
-            merge_groups=merge_groups,
-        ),
+    settings = options.settings(
+        set_,
+        dataset=dataset,
+        dataset_name=dataset_name,
+        column=column,
+        seed=seed,
+        exclude=exclude,
+        merge_groups=merge_groups,
     )
-    outcomes = run_behind_bar(experiments, place, run_all, test=test, extract=extract, workers=workers, plots=plots)
+    template = Template(config, settings)
+    experiments = plan(subsets(names), [head or template.head], template, augmentation=augmentation, views=views)
+    outcomes = run_behind_bar(experiments, place, extract=extract, plots=plots, test=test, workers=workers)
     import pandas as pd
 
     from hamcache.pipeline.show.plots.boards import plot_hybrids
@@ -151,26 +145,22 @@ def hybrids(
 
 
 def run_behind_bar(
-    experiments: list[Experiment],
-    workspace: Workspace,
-    run: Callable[..., list[Outcome]],
-    *,
-    test: bool,
-    extract: bool,
-    workers: int | None,
-    plots: bool,
+    experiments: list[Experiment], workspace: Workspace, *, extract: bool, plots: bool, **options_of_run: Any
 ) -> list[Outcome]:
-    """Extract if asked to, and let `run` (`run_all`, or one like it) run experiments behind a bar, a line each."""
+    """Run experiments behind a bar, a line each, and draw them; takes the options of `studies.experiments.run_all`."""
     from hamcache.pipeline.cli.console import console, progress_bar
-    from hamcache.pipeline.studies.experiments import all_features
+    from hamcache.pipeline.cli.pictures import draw_pictures, runs_of
+    from hamcache.pipeline.studies.experiments import run_all
+    from hamcache.pipeline.studies.opened import joined
 
     options.announce_drawing(experiments[0].config.dataset, workspace)
     done = 0
     try:
         if extract:
-            from hamcache.pipeline.experiment.extraction import extract_for  # imports timm
+            from hamcache.pipeline.cli.extraction import extract_lacking
 
-            extract_for(all_features(experiments), workspace)
+            for config in joined([experiment.config for experiment in experiments]):
+                extract_lacking(config, workspace)
         with progress_bar("training", len(experiments), "heads") as advance_to:
 
             def tell(outcome: Outcome) -> None:
@@ -179,7 +169,10 @@ def run_behind_bar(
                 console.print(line_of(outcome), highlight=False, markup=False)
                 advance_to(done, None)
 
-            return run(experiments, workspace, test=test, workers=workers, plots=plots, on_outcome=tell)
+            outcomes = run_all(experiments, workspace, on_outcome=tell, **options_of_run)
+        if plots:
+            draw_pictures(runs_of(outcomes), options_of_run.get("workers"))
+        return outcomes
     except KeyboardInterrupt:
         console.print("Interrupted. Finished work is kept; the same command goes on from there.")
         raise typer.Exit(1) from None

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hamcache.data.dataset import DatasetWords
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
 from hamcache.heads.metrics import METRICS
@@ -164,6 +165,11 @@ class ExperimentConfig(_Part):
         if objective not in METRICS:
             raise ValueError(unknown_name("metric", objective, METRICS))
         return objective
+
+    @property
+    def dataset_words(self) -> DatasetWords:
+        """The words that name the data set."""
+        return DatasetWords(self.dataset, self.columns, self.dataset_name)
 
     @property
     def model_name(self) -> str:

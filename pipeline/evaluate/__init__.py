@@ -1,3 +1,3 @@
-"""How far scores can be trusted: intervals, paired comparison, calibration, conformal sets."""
+"""Trust in scores: intervals, paired comparison, calibration, conformal sets."""
 
 DISCLAIMER = "A tool for research, not a medical device: no output of it is a diagnosis."

@@ -45,11 +45,11 @@ def fit_temperature(proba: np.ndarray, y: np.ndarray, groups: np.ndarray | None 
         y: int64 `[n]` codes.
         groups: `[n]` lesions, kept together when the error after scaling is measured (default: each image on its own).
     """
-    own = np.arange(len(y)) if groups is None else np.asarray(groups)
+    lesions = np.arange(len(y)) if groups is None else np.asarray(groups)
     after = np.array(proba, dtype=np.float64)
-    n_folds = min(CHECK_FOLDS, len(np.unique(own)))
+    n_folds = min(CHECK_FOLDS, len(np.unique(lesions)))
     if n_folds > 1:
-        for rest, fold in GroupKFold(n_folds).split(proba, y, own):
+        for rest, fold in GroupKFold(n_folds).split(proba, y, lesions):
             after[fold] = _scaled(proba[fold], _best(proba[rest], y[rest]))
     ece = METRICS["ece"]
     return Temperature(_best(proba, y), len(y), ece(y, np.asarray(proba)), ece(y, after))

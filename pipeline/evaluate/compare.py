@@ -7,9 +7,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from hamcache.data.errors import some_of
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import ComparisonError, RunError
-from hamcache.pipeline.evaluate.intervals import LEVEL, RESAMPLES, bootstrap, difference, holm, resampled_scores
+from hamcache.pipeline.evaluate.intervals import PERCENTILES, RESAMPLES, bootstrap, difference, holm, resampled_scores
 from hamcache.pipeline.runs.records import Run
 
 
@@ -42,8 +43,6 @@ def compare_runs(
     *,
     reference: str | None = None,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
 ) -> Comparison:
     """Compare runs by a paired bootstrap over lesions, with Holm's correction for the number of pairs.
 
@@ -53,17 +52,17 @@ def compare_runs(
         part: Part of the split; None takes the test set where every run has opened it, else validation.
         reference: Id of the run that all others are compared with; None compares all pairs.
         resamples: Resamples of the bootstrap.
-        level: Coverage of the intervals.
-        seed: Seed of the resamples.
 
     Raises:
         ComparisonError: The runs were not scored on the same images, labels, lesions and classes; says in what they
             differ.
     """
     if len(runs) < 2 or len({run.id for run in runs}) < len(runs):
-        raise ComparisonError(f"expected two or more different runs, got {', '.join(run.id for run in runs) or 'none'}")
+        raise ComparisonError(
+            f"Expected two or more different runs, got {', '.join(run.id for run in runs) or 'none'}."
+        )
     if reference is not None and reference not in {run.id for run in runs}:
-        raise ComparisonError(f"expected the reference among the runs compared, got {reference!r}")
+        raise ComparisonError(f"Expected the reference among the runs compared, got {reference!r}.")
     if part is None:
         part = "test" if all("test" in run.metrics for run in runs) else "validation"
     first = runs[0]
@@ -71,20 +70,17 @@ def compare_runs(
         check_same_images(first, run, part)
     y, groups = first.labels(part), first.part(part)["group"].to_numpy(dtype=object)
     probas = [run.probabilities(part) for run in runs]
-    values = resampled_scores(y, probas, groups, metric, classes=first.classes, resamples=resamples, seed=seed)
+    values = resampled_scores(y, probas, groups, metric, classes=first.classes, resamples=resamples)
     n_groups = len(set(groups))
-    tail = 50 * (1 - level)
-    lows, highs = np.nanpercentile(values[:, 1:], [tail, 100 - tail], axis=1)
+    lows, highs = np.nanpercentile(values[:, 1:], PERCENTILES, axis=1)
     scores = pd.DataFrame({**_about(runs), metric: values[:, 0], "low": lows, "high": highs})
-    ascending = not get_metric(metric, first.classes).higher_is_better
     rows = []
     for i, j in _pairs(runs, reference):
-        gap = difference(values[i], values[j], n_groups, level)
+        gap = difference(values[i], values[j], n_groups)
         rows.append((runs[i].id, runs[j].id, gap.value, gap.low, gap.high, gap.p_value))
     pairs = pd.DataFrame(rows, columns=["run", "other", "difference", "low", "high", "p"])
     pairs["p_holm"] = holm(list(pairs["p"]))
-    scores = scores.sort_values(metric, ascending=ascending, ignore_index=True)
-    return Comparison(metric, part, scores, pairs, len(y), n_groups)
+    return Comparison(metric, part, _best_first(scores, metric, first), pairs, len(y), n_groups)
 
 
 def leaderboard(
@@ -93,8 +89,6 @@ def leaderboard(
     part: str = "validation",
     *,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """One row a run, best by the first metric first, with that metric's interval; the majority baseline comes last.
 
@@ -107,18 +101,15 @@ def leaderboard(
         return pd.DataFrame(columns=["run", "head", "features", *metrics, "low", "high", "seconds"])
     rows = []
     for run in runs:
-        y, proba = run.labels(part), run.probabilities(part)
         groups = run.part(part)["group"].to_numpy(dtype=object)
-        drawn = bootstrap(
-            y, proba, groups, metrics[:1], classes=run.classes, resamples=resamples, level=level, seed=seed
-        )[0]
+        (drawn,) = bootstrap(
+            run.labels(part), run.probabilities(part), groups, metrics[:1], classes=run.classes, resamples=resamples
+        )
         rows.append(
             {name: run.metrics[part].get(name, np.nan) for name in metrics}
             | {"low": drawn.low, "high": drawn.high, "seconds": run.provenance["seconds"]["fit"]}
         )
-    table = pd.DataFrame({**_about(runs), **pd.DataFrame(rows)})
-    ascending = not get_metric(metrics[0], runs[0].classes).higher_is_better
-    table = table.sort_values(metrics[0], ascending=ascending, ignore_index=True)
+    table = _best_first(pd.DataFrame({**_about(runs), **pd.DataFrame(rows)}), metrics[0], runs[0])
     chance = runs[0].baseline(part)
     last = {"run": "majority baseline", "head": "", "features": "", **{m: chance.get(m, np.nan) for m in metrics}}
     return pd.concat([table, pd.DataFrame([last])], ignore_index=True)
@@ -132,34 +123,35 @@ def check_same_images(a: Run, b: Run, part: str) -> None:
     """
     if a.classes != b.classes:
         differing = set(a.classes) ^ set(b.classes)
-        what = f"only one has {_some(sorted(differing))}" if differing else "they stand in another order"
-        raise ComparisonError(f"{_names(a, b)} have different classes: {what}; train both on the same data set")
+        reason = f"only one has {some_of(sorted(differing), 3)}" if differing else "they stand in another order"
+        raise ComparisonError(
+            f"{_names(a, b)} the same classes, got different ones: {reason}. Train both on the same data set."
+        )
     try:
         ours, theirs = (run.part(part).set_index("image_id") for run in (a, b))
     except RunError as error:
-        raise ComparisonError(f"{_names(a, b)} cannot be compared on the {part} set: {error}") from error
-    only_a, only_b = sorted(set(ours.index) - set(theirs.index)), sorted(set(theirs.index) - set(ours.index))
-    if only_a or only_b:
-        found = [
-            f"{len(only)} of {len(rows)} images are only in {run.id} ({_some(only)})"
-            for run, rows, only in ((a, ours, only_a), (b, theirs, only_b))
-            if only
-        ]
+        raise ComparisonError(f"{_names(a, b)} the {part} set: {error}") from error
+    sides = [(a, ours, sorted(set(ours.index) - set(theirs.index)))]
+    sides += [(b, theirs, sorted(set(theirs.index) - set(ours.index)))]
+    lacking = [
+        f"{len(ids)} of {len(rows)} images are only in {run.id} ({some_of(ids, 3)})" for run, rows, ids in sides if ids
+    ]
+    if lacking:
         raise ComparisonError(
-            f"{_names(a, b)} have different {part} sets: {'; '.join(found)}. "
-            f"{_why(a, b)}Train both with the same data set, split policy and seed."
+            f"{_names(a, b)} the same {part} set, got different ones: {'; '.join(lacking)}. "
+            f"{_reason(a, b)}Train both with the same data set, split policy and seed."
         )
     for column, word in (("label", "labels"), ("group", "lesions")):
-        differ = ours.index[ours[column] != theirs[column].reindex(ours.index)]
-        if len(differ):
+        differing_ids = list(ours.index[ours[column] != theirs[column].reindex(ours.index)])
+        if differing_ids:
             raise ComparisonError(
-                f"{_names(a, b)} have different {word} for {len(differ)} of {len(ours)} {part} images "
-                f"({_some(list(differ))}): the data set was changed in between; train both again"
+                f"{_names(a, b)} the same {word}, got different {word} for {len(differing_ids)} of {len(ours)} {part} "
+                f"images ({some_of(differing_ids, 3)}): the data set was changed in between. Train both again."
             )
 
 
-def _why(a: Run, b: Run) -> str:
-    """What in the two configurations explains different images, as far as it can be told."""
+def _reason(a: Run, b: Run) -> str:
+    """Differences of the two configurations that explain different images, as far as they can be told."""
     ours, theirs = a.provenance.get("summary", {}), b.provenance.get("summary", {})
     fields = [
         f"{name} {ours.get(name)} and {theirs.get(name)}"
@@ -185,9 +177,10 @@ def _about(runs: Sequence[Run]) -> dict[str, list[str]]:
     }
 
 
+def _best_first(table: pd.DataFrame, metric: str, run: Run) -> pd.DataFrame:
+    ascending = not get_metric(metric, run.classes).higher_is_better
+    return table.sort_values(metric, ascending=ascending, ignore_index=True)
+
+
 def _names(a: Run, b: Run) -> str:
-    return f"runs {a.id} and {b.id}"
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return f"Expected runs {a.id} and {b.id} to have"

@@ -25,7 +25,7 @@ SLACK = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class PredictionSets:
-    """Makes sets of classes of probabilities.
+    """Sets of classes, made from probabilities.
 
     Attributes:
         coverage: The chance promised.
@@ -43,7 +43,7 @@ class PredictionSets:
     images: np.ndarray
 
     def __call__(self, proba: np.ndarray) -> np.ndarray:
-        """bool `[n, C]`: which classes are in the set of each image. The most probable one always is."""
+        """bool `[n, C]`: True for the classes in the set of each image; the most probable one always is."""
         proba = np.asarray(proba, dtype=np.float64)
         inside = class_scores(proba, self.score) <= self.thresholds + SLACK
         inside[np.arange(len(proba)), proba.argmax(axis=1)] = True
@@ -74,7 +74,7 @@ def fit_sets(
         PredictionError: A coverage or a score that does not exist.
     """
     if not 0 < coverage < 1:
-        raise PredictionError(f"Expected a coverage between 0 and 1, for example 0.9, but got {coverage:g}.")
+        raise PredictionError(f"Expected a coverage between 0 and 1, for example 0.9, got {coverage:g}.")
     if score not in SETS:
         raise PredictionError(unknown_name("score of prediction sets", score, SETS))
     scores = class_scores(np.asarray(proba, dtype=np.float64), score)
@@ -87,7 +87,7 @@ def fit_sets(
 
 
 def class_scores(proba: np.ndarray, score: str) -> np.ndarray:
-    """How badly each class fits, float64 `[n, C]` of probabilities `[n, C]`: between 0 and 1, larger is worse."""
+    """Misfit of each class, float64 `[n, C]` of probabilities `[n, C]`: between 0 and 1, larger is worse."""
     if score == "lac":
         return 1.0 - proba
     order = np.argsort(-proba, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""How far a score can be trusted: bootstrap over lesions, paired comparison, Holm's correction.
+"""Intervals of scores: bootstrap over lesions, paired comparison, Holm's correction.
 
 Photographs of one lesion are not independent, so lesions are resampled, not images (a cluster bootstrap, Field and
 Welsh 2007): each resample draws as many lesions as there are, with replacement, and an image counts as often as its
@@ -17,21 +17,24 @@ from hamcache.heads.metrics import Metric, get_metric
 from hamcache.heads.scored import Scored, scored
 
 LEVEL = 0.95
+PERCENTILES = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
+"""Ends of an interval."""
 _CELLS = 1_000_000  # weights made at a time: 8 MB, which stay in the processor's cache better than all at once
 
 MetricLike = str | Callable[[np.ndarray, np.ndarray], float]
 """A metric's name, or any function of (codes, probabilities); the latter is called once a resample, which is slow."""
+Groups = Sequence[object] | np.ndarray
+"""The lesion of each image."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its percentile bootstrap interval.
+    """A score and its 95 % percentile bootstrap interval.
 
     Attributes:
         value: The score of all images.
         low: Lower end of the interval.
         high: Upper end of the interval.
-        level: Coverage asked for, e.g. 0.95.
         resamples: Resamples used; those in which the metric is undefined are left out.
         groups: Number of lesions that were resampled.
     """
@@ -39,7 +42,6 @@ class Interval:
     value: float
     low: float
     high: float
-    level: float
     resamples: int
     groups: int
 
@@ -62,12 +64,11 @@ class Difference(Interval):
 def bootstrap(
     y_true: np.ndarray,
     proba: np.ndarray,
-    groups: Sequence[object] | np.ndarray,
+    groups: Groups,
     metrics: Sequence[MetricLike] = ("mcc",),
     *,
     classes: Sequence[str] = (),
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> list[Interval]:
     """Percentile intervals of several metrics of one set of images, all from the same resamples.
@@ -78,49 +79,36 @@ def bootstrap(
         groups: `[n]` lesion of each image.
         metrics: Names (also `sensitivity_<class>` and the like, given `classes`) or functions.
         classes: Class names in code order, for per-class metrics.
-        resamples: How many resamples are drawn.
-        level: Coverage of the intervals.
+        resamples: Number of resamples drawn.
         seed: Seed of the resamples.
     """
-    values = _resampled(y_true, [proba], groups, metrics, classes, resamples, seed)
+    values = _resampled([(y_true, proba, groups)], metrics, classes, resamples, seed)
     n_groups = len(np.unique(np.asarray(groups)))
-    return [interval(of_metric[0], n_groups, level) for of_metric in values]
+    return [interval(of_metric[0], n_groups) for of_metric in values]
 
 
 def paired_bootstrap(
     y_true: np.ndarray,
     proba_a: np.ndarray,
     proba_b: np.ndarray,
-    groups: Sequence[object] | np.ndarray,
+    groups: Groups,
     metric: MetricLike = "mcc",
     *,
-    classes: Sequence[str] = (),
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> Difference:
     """The difference `a - b` of a metric of two sets of probabilities for the same images, resampled together.
 
     Pairing takes out what both share (hard and easy lesions), so the interval is that of the difference itself.
     """
-    (values,) = _resampled(y_true, [proba_a, proba_b], groups, [metric], classes, resamples, seed)
-    return difference(values[0], values[1], len(np.unique(np.asarray(groups))), level)
-
-
-def difference(a: np.ndarray, b: np.ndarray, groups: int, level: float = LEVEL) -> Difference:
-    """Compare two rows of values on the same resamples (`[1 + R]`, the first is that of all images)."""
-    gaps = a - b
-    low, high, used = _percentiles(gaps[1:], level)
-    drawn = gaps[1:][~np.isnan(gaps[1:])]
-    one_side = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p_value = min(1.0, 2 * (1 + one_side) / (1 + used))
-    return Difference(float(gaps[0]), low, high, level, used, groups, float(p_value))
+    a, b = resampled_scores(y_true, [proba_a, proba_b], groups, metric, resamples=resamples, seed=seed)
+    return difference(a, b, len(np.unique(np.asarray(groups))))
 
 
 def resampled_scores(
     y_true: np.ndarray,
     probas: Sequence[np.ndarray],
-    groups: Sequence[object] | np.ndarray,
+    groups: Groups,
     metric: MetricLike,
     *,
     classes: Sequence[str] = (),
@@ -128,11 +116,12 @@ def resampled_scores(
     seed: int = 0,
 ) -> np.ndarray:
     """float64 `[len(probas), 1 + resamples]`: the metric of all images, then of each resample, the same for all."""
-    return _resampled(y_true, probas, groups, [metric], classes, resamples, seed)[0]
+    sets = [(y_true, proba, groups) for proba in probas]
+    return _resampled(sets, [metric], classes, resamples, seed)[0]
 
 
 def resampled_together(
-    sets: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    sets: Sequence[tuple[np.ndarray, np.ndarray, Groups]],
     metric: MetricLike,
     *,
     classes: Sequence[str] = (),
@@ -149,28 +138,28 @@ def resampled_together(
         sets: Codes `[n]`, probabilities `[n, C]` and lesions `[n]` of each.
         metric: A metric's name or function.
         classes: Class names in code order, for per-class metrics.
-        resamples: How many resamples are drawn.
+        resamples: Number of resamples drawn.
         seed: Seed of the resamples.
 
     Returns:
         float64 `[len(sets), 1 + resamples]`: the metric of all images, then of each resample; NaN where undefined.
     """
-    chosen = get_metric(metric, classes) if isinstance(metric, str) else _from_function(metric)
-    every = [scored(y, proba) for y, proba, _ in sets]
-    lesions = np.unique(np.concatenate([groups for _, _, groups in sets]))
-    codes = [np.searchsorted(lesions, groups) for _, _, groups in sets]
-    values = [[chosen.compute(one)] for one in every]
-    with np.errstate(invalid="ignore"):  # a resample may leave nothing of a small set
-        for counts in group_weights(lesions, resamples, seed):
-            for drawn, one, code in zip(values, every, codes, strict=True):
-                drawn.append(chosen.compute(Scored(one.y, one.proba, counts[:, code])))
-    return np.stack([np.concatenate(drawn) for drawn in values])
+    return _resampled(sets, [metric], classes, resamples, seed)[0]
 
 
-def interval(values: np.ndarray, groups: int, level: float = LEVEL) -> Interval:
+def interval(values: np.ndarray, groups: int) -> Interval:
     """The percentile interval of one row `[1 + R]`: the score of all images, then of the resamples."""
-    low, high, used = _percentiles(values[1:], level)
-    return Interval(float(values[0]), low, high, level, used, groups)
+    drawn = values[1:][~np.isnan(values[1:])]
+    low, high = np.percentile(drawn, PERCENTILES) if len(drawn) else (np.nan, np.nan)
+    return Interval(float(values[0]), float(low), float(high), len(drawn), groups)
+
+
+def difference(a: np.ndarray, b: np.ndarray, groups: int) -> Difference:
+    """Compare two rows of values on the same resamples (`[1 + R]`, the first is that of all images)."""
+    gap = interval(a - b, groups)
+    drawn = (a - b)[1:]
+    one_side = min((drawn <= 0).sum(), (drawn >= 0).sum())  # NaN is on neither side
+    return Difference(**vars(gap), p_value=float(min(1.0, 2 * (1 + one_side) / (1 + gap.resamples))))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -185,40 +174,46 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 def group_weights(groups: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Image weights of the resamples, a few rows at a time: float64 `[rows, n]`, counts of each image's lesion."""
-    _, codes = np.unique(np.asarray(groups), return_inverse=True)
-    n_groups, rng = int(codes.max()) + 1, np.random.default_rng(seed)
-    rows = max(1, _CELLS // max(len(codes), n_groups))
-    for start in range(0, resamples, rows):
-        size = min(rows, resamples - start)
-        drawn = rng.integers(0, n_groups, size=(size, n_groups)) + n_groups * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups)
+    lesions, codes = np.unique(np.asarray(groups), return_inverse=True)
+    for counts in _lesion_counts(len(lesions), len(codes), resamples, seed):
         yield counts[:, codes].astype(np.float64)
 
 
+def _lesion_counts(lesions: int, images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Number of times each lesion is drawn: int64 `[rows, lesions]`, as many rows as suit that many images."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CELLS // max(images, lesions))
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        drawn = rng.integers(0, lesions, size=(size, lesions)) + lesions * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * lesions).reshape(size, lesions)
+
+
 def _resampled(
-    y_true: np.ndarray,
-    probas: Sequence[np.ndarray],
-    groups: Sequence[object] | np.ndarray,
+    sets: Sequence[tuple[np.ndarray, np.ndarray, Groups]],
     metrics: Sequence[MetricLike],
     classes: Sequence[str],
     resamples: int,
     seed: int,
 ) -> list[np.ndarray]:
-    """One array `[len(probas), 1 + resamples]` a metric; column 0 is the score of all images."""
-    sets = [scored(y_true, proba) for proba in probas]
-    codes = np.asarray(groups)
-    if codes.shape != (len(sets[0].y),):
-        raise MetricError(f"expected the lesion of each of {len(sets[0].y)} images, got shape {codes.shape}")
+    """One array `[len(sets), 1 + resamples]` a metric; column 0 is the score of all images."""
+    images, groups = [scored(y, proba) for y, proba, _ in sets], [np.asarray(of_set) for _, _, of_set in sets]
+    for whole, of_set in zip(images, groups, strict=True):
+        if of_set.shape != whole.y.shape:
+            raise MetricError(f"Expected the lesion of each of {len(whole.y)} images, got shape {of_set.shape}.")
     if resamples < 1:
-        raise MetricError(f"expected 1 resample or more, got {resamples}")
+        raise MetricError(f"Expected 1 resample or more, got {resamples}.")
     chosen = [get_metric(m, classes) if isinstance(m, str) else _from_function(m) for m in metrics]
-    values = [[[metric.compute(one)] for one in sets] for metric in chosen]
-    for weights in group_weights(codes, resamples, seed):
-        for i, one in enumerate(sets):
-            drawn = Scored(one.y, one.proba, weights)
-            for m, metric in enumerate(chosen):
-                values[m][i].append(metric.compute(drawn))
-    return [np.stack([np.concatenate(parts) for parts in of_metric]) for of_metric in values]
+    lesions = np.unique(np.concatenate(groups))
+    codes = [np.searchsorted(lesions, of_set) for of_set in groups]
+    values = [[[metric.compute(whole)] for whole in images] for metric in chosen]
+    with np.errstate(invalid="ignore"):  # a resample may leave nothing of a small set
+        for counts in _lesion_counts(len(lesions), max(map(len, codes)), resamples, seed):
+            for i, (whole, code) in enumerate(zip(images, codes, strict=True)):
+                drawn = Scored(whole.y, whole.proba, counts[:, code].astype(np.float64))
+                for m, metric in enumerate(chosen):
+                    values[m][i].append(metric.compute(drawn))
+    return [np.stack([np.concatenate(rows) for rows in of_metric]) for of_metric in values]
 
 
 def _from_function(function: Callable[[np.ndarray, np.ndarray], float]) -> Metric:
@@ -229,12 +224,3 @@ def _from_function(function: Callable[[np.ndarray, np.ndarray], float]) -> Metri
         return np.array([function(s.y[row], s.proba[row]) for row in rows], dtype=np.float64)
 
     return Metric(getattr(function, "__name__", "metric"), True, "", compute)
-
-
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float, int]:
-    drawn = values[~np.isnan(values)]
-    if len(drawn) == 0:
-        return float("nan"), float("nan"), 0
-    tail = 50 * (1 - level)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
-    return float(low), float(high), len(drawn)

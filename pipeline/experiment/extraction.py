@@ -1,132 +1,99 @@
 """The extract stage for commands, runner and notebooks: from names and a workspace to a filled cache."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hamcache.configs.defaults import DEVICES
-from hamcache.data.digests import file_digests
-from hamcache.data.readers.resolve import read_dataset
-from hamcache.data.table import ImageTable
+from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
-from hamcache.extract.fill import ExtractionRequest, ExtractionSummary, run_extraction
+from hamcache.extract.fill import ExtractionRequest, ExtractionSummary, Progress, run_extraction
 from hamcache.extract.names import full_name, split_kind
-from hamcache.pipeline.cli.console import console, progress_bar, show_table
 from hamcache.pipeline.config.schema import ExperimentConfig, FeaturesConfig
-from hamcache.pipeline.errors import PipelineError
 from hamcache.pipeline.experiment.inputs import stores_needed
 
-
-class DeviceError(PipelineError, ValueError):
-    """The device asked for is unknown, or this machine has none."""
+OnProgress = Callable[[Progress], None]
 
 
-def extract_features(
-    table: ImageTable,
-    workspace: Workspace,
-    backbones: Sequence[str],
-    augmentations: Sequence[str] = ("none",),
-    views: int = 1,
-    *,
-    precision: str = "auto",
-    seed: int = 0,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    device: str = "auto",
-    weights: Mapping[str, str] | None = None,
-    fit: str = "crop",
-    source: str | None = None,
-    rehash: bool = False,
-    recipes_file: Path | None = None,
-    show_progress: bool = True,
-) -> ExtractionSummary:
-    """Fill the cache, with a progress bar; what is already there is not computed again.
+@dataclass(frozen=True)
+class FeatureWords:
+    """The words that name features, on the command line and in a configuration.
 
-    Args:
-        table: the images.
-        workspace: holds `features/` and `digests/`.
+    Attributes:
         backbones: names; `NAME:stages` for features of another kind (see `extract.feature_kinds`).
         augmentations: names.
         views: views of each augmentation.
-        precision: `auto`, `fp32` or `bf16`.
         seed: seed of the draws.
+        precision: `auto`, `fp32` or `bf16`.
+        fit: `crop` or `squash` (see `extract.preprocess`).
+        weights: file of weights for some backbones, by name.
+        recipes_file: recipes other than those in `configs/augmentations.yaml`.
+    """
+
+    backbones: Sequence[str]
+    augmentations: Sequence[str] = ("none",)
+    views: int = 1
+    seed: int = 0
+    precision: str = "auto"
+    fit: str = "crop"
+    weights: Mapping[str, str] = field(default_factory=dict)
+    recipes_file: Path | None = None
+
+
+def extract_features(
+    dataset: Dataset,
+    workspace: Workspace,
+    features: FeatureWords,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    device: str = "auto",
+    on_progress: OnProgress | None = None,
+) -> ExtractionSummary:
+    """Fill the cache; what is already there is not computed again.
+
+    Args:
+        dataset: the images.
+        workspace: holds `features/`.
+        features: what the cache is to hold.
         workers, scheduler: see `extract.scheduler.dask_client`.
         device: `auto` takes a GPU where there is one.
-        weights: file of weights for some backbones, by name.
-        fit: `crop` or `squash` (see `extract.preprocess`).
-        source: what the user calls the data set, for advice in errors.
-        rehash: read all files again instead of trusting their size and time of change.
-        recipes_file: recipes other than those in `configs/augmentations.yaml`.
-        show_progress: whether to draw a bar.
+        on_progress: called after each task.
     """
     from hamcache.extract.backbones import BackboneSpec
-    from hamcache.extract.precision import resolve_precision
+    from hamcache.extract.precision import resolve_device, resolve_precision
 
-    drawn = [get_augmentation(name, recipes_file) for name in augmentations]
+    augmentations = [get_augmentation(name, features.recipes_file) for name in features.augmentations]
     device = resolve_device(device)
-    resolved = resolve_precision(precision, device)
-    files = {full_name(name): path for name, path in (weights or {}).items()}
-    wanted = dict.fromkeys(split_kind(name) for name in backbones)
-    specs = [(BackboneSpec(n, weights=files.get(n), fit=fit, precision=resolved), kind) for n, kind in wanted]
-    digests = file_digests(table, workspace.digests(table.name), rehash=rehash)
-    request = ExtractionRequest(table, digests, specs, drawn, views, seed, device, source)
-    with progress_bar("extracting", None, "images") as advance_to:
-        return run_extraction(
-            request,
-            workspace.features,
-            workers=workers,
-            scheduler=scheduler,
-            on_progress=(lambda p: advance_to(p.done, p.total)) if show_progress else None,
-        )
+    precision = resolve_precision(features.precision, device)
+    files = {full_name(name): path for name, path in features.weights.items()}
+    named = dict.fromkeys(split_kind(name) for name in features.backbones)
+    specs = [(BackboneSpec(n, weights=files.get(n), fit=features.fit, precision=precision), k) for n, k in named]
+    request = ExtractionRequest(
+        dataset.table,
+        dataset.digests,
+        specs,
+        augmentations,
+        features.views,
+        features.seed,
+        device,
+        dataset.words.dataset,
+    )
+    return run_extraction(request, workspace.features, workers=workers, scheduler=scheduler, on_progress=on_progress)
 
 
-def resolve_device(device: str) -> str:
-    """`auto` as `cuda` where there is a GPU, else `cpu`; the other two as they are.
-
-    Raises:
-        DeviceError: an unknown name, or `cuda` without a GPU that PyTorch can use.
-    """
-    import torch
-
-    if device not in DEVICES:
-        raise DeviceError(f"Expected the device to be one of {', '.join(DEVICES)}, but got {device!r}.")
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
-        raise DeviceError("Device cuda was asked for, but PyTorch finds no GPU here. Use --device auto.")
-    return ("cuda" if there else "cpu") if device == "auto" else device
+def extract_for(
+    config: ExperimentConfig, workspace: Workspace, on_progress: OnProgress | None = None
+) -> list[ExtractionSummary]:
+    """Extract what the cache lacks of the features that an experiment reads; one summary for each pass."""
+    dataset = open_dataset(config.dataset_words, workspace)
+    return [
+        extract_features(dataset, workspace, words, on_progress=on_progress) for words in passes_for(config.features)
+    ]
 
 
-def show_summary(summary: ExtractionSummary) -> None:
-    """Print what an extraction did."""
-    console.print(str(summary))
-    if summary.quarantined:
-        rows = [(bad.image_id, bad.reason) for bad in summary.quarantined[:20]]
-        more = len(summary.quarantined) - len(rows)
-        show_table("Quarantined images", ("image", "reason"), rows, caption=f"and {more:,} more" if more else "")
-
-
-def extract_for(config: ExperimentConfig, workspace: Workspace) -> None:
-    """Extract whatever the cache lacks of the features that an experiment reads, in as few passes as possible."""
-    table = read_dataset(config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name)
-    for backbones, augmentations, views in passes_for(config.features):
-        show_summary(
-            extract_features(
-                table,
-                workspace,
-                backbones,
-                augmentations,
-                views,
-                precision=config.features.precision,
-                seed=config.features.aug_seed,
-                source=config.dataset,
-            )
-        )
-
-
-def passes_for(features: FeaturesConfig) -> list[tuple[list[str], list[str], int]]:
-    """What to extract for some features: backbones, augmentations and views of each pass over the images.
+def passes_for(features: FeaturesConfig) -> list[FeatureWords]:
+    """The features that each pass over the images extracts, in as few passes as possible.
 
     A pass decodes each image once, so augmentations of the same backbones and views share one; those that have no
     more views than they are asked for (`none` has one) join a pass of more.
@@ -142,4 +109,7 @@ def passes_for(features: FeaturesConfig) -> list[tuple[list[str], list[str], int
         has_no_more = get_augmentation(augmentation).distinct_views <= views
         in_pass = most[tuple(names)] if has_no_more else views
         passes.setdefault((tuple(names), in_pass), []).append(augmentation)
-    return [(list(names), augmentations, views) for (names, views), augmentations in passes.items()]
+    return [
+        FeatureWords(list(names), augmentations, views, features.aug_seed, features.precision)
+        for (names, views), augmentations in passes.items()
+    ]

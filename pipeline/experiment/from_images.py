@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,63 +57,72 @@ def open_images(
     return replace(inputs, left_out=left_out | images.bad, images=images)
 
 
-def fit_net(
-    config: ExperimentConfig,
-    inputs: Inputs,
-    parts: Mapping[str, Part],
-    *,
-    log: Log,
-    callbacks: Sequence[Any] = (),
-    predict: Sequence[str] | None = None,
-    checkpoints: Path | None = None,
-    on_batch: Callable[[Progress], None] | None = None,
-) -> Fitted:
-    """Train a network on images; one that was killed goes on after its last finished epoch.
+@dataclass(frozen=True)
+class FitNet:
+    """Trains networks on images; a training that was killed goes on after its last finished epoch.
 
-    Args:
-        config: The net, its parameters, and for a warm start the features and the head.
-        inputs: What `open_images` gave.
-        parts: `train`, `validation`, and `test` where it is opened.
-        log: Takes one line at a time.
-        callbacks: skorch callbacks.
-        predict: The parts to predict; None: all that are given.
+    Attributes:
         checkpoints: The experiment's own folder for checkpoints; each fold gets one of its own in it.
         on_batch: Takes the progress after each batch.
-
-    Raises:
-        WarmStartError: The cached features, or the head on them, do not belong to this network.
-        CheckpointError: The checkpoint is damaged, or another network's.
     """
-    assert config.net is not None and inputs.images is not None
-    clock = Laps()
-    params = _params(config)
-    net = NetClassifier(config.net.name, params, inputs.table.classes, config.seed)
-    network = net.build()
-    log(
-        f"training {config.net.name} ({_words(network)}) on {len(parts['train'])} images, "
-        f"{net.device}, {network.precision}"
-    )
-    _warn_of_small_images(network, params, log)
-    clock.lap("load")
-    start = _warm_start(config, inputs, parts, network, log) if isinstance(params, FinetuneParams) else None
-    net.fit(
-        inputs.images,
-        parts["train"].ids,
-        parts["train"].y,
-        validation=(parts["validation"].ids, parts["validation"].y),
-        metric=METRICS[config.objective],
-        network=network,
-        last_layer=start,
-        folder=None if checkpoints is None else checkpoints / _fold_name(parts["train"]),
-        log=log,
-        on_progress=on_batch,
-        callbacks=callbacks,
-    )
-    clock.lap("fit")
-    wanted = parts if predict is None else predict
-    proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
-    clock.lap("predict")
-    return Fitted(net, proba, net.history_, net.prior_, clock.seconds)
+
+    checkpoints: Path | None = None
+    on_batch: Callable[[Progress], None] | None = None
+
+    def __call__(
+        self,
+        config: ExperimentConfig,
+        inputs: Inputs,
+        parts: Mapping[str, Part],
+        *,
+        log: Log,
+        callbacks: Sequence[Any] = (),
+        predict: Sequence[str] | None = None,
+    ) -> Fitted:
+        """Train the network of a configuration and predict its parts, as `learning.fit_head` does for a head.
+
+        Args:
+            config: The net, its parameters, and for a warm start the features and the head.
+            inputs: What `open_images` gave.
+            parts: `train`, `validation`, and `test` where it is opened.
+            log: Takes one line at a time.
+            callbacks: skorch callbacks.
+            predict: The parts to predict; None: all that are given.
+
+        Raises:
+            WarmStartError: The cached features, or the head on them, do not belong to this network.
+            CheckpointError: The checkpoint is damaged, or another network's.
+        """
+        assert config.net is not None and inputs.images is not None
+        clock = Laps()
+        params = _params(config)
+        net = NetClassifier(config.net.name, params, inputs.table.classes, config.seed)
+        network = net.build()
+        log(
+            f"training {config.net.name} ({_words(network)}) on {len(parts['train'])} images, "
+            f"{net.device}, {network.precision}"
+        )
+        _warn_of_small_images(network, params, log)
+        clock.lap("load")
+        start = _warm_start(config, inputs, parts, network, log) if isinstance(params, FinetuneParams) else None
+        net.fit(
+            inputs.images,
+            parts["train"].ids,
+            parts["train"].y,
+            validation=(parts["validation"].ids, parts["validation"].y),
+            metric=METRICS[config.objective],
+            network=network,
+            last_layer=start,
+            folder=None if self.checkpoints is None else self.checkpoints / _fold_name(parts["train"]),
+            log=log,
+            on_progress=self.on_batch,
+            callbacks=callbacks,
+        )
+        clock.lap("fit")
+        wanted = parts if predict is None else predict
+        proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
+        clock.lap("predict")
+        return Fitted(net, proba, net.history_, net.prior_, clock.seconds)
 
 
 def _params(config: ExperimentConfig) -> NetParams:

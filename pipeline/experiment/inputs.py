@@ -14,8 +14,7 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError, extract_command
 from hamcache.cache.quarantine import Quarantine
 from hamcache.cache.store import FeatureStore
-from hamcache.data.digests import file_digests
-from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import Augmentation, get_augmentation
@@ -33,21 +32,29 @@ PLAIN = "none"
 
 @dataclass(eq=False)
 class Inputs:
-    """What experiments on the same features share: pass it to `run_experiment` to read the cache once for many runs.
+    """Data set and features that experiments share: with them `run_experiment` reads the cache once for many runs.
 
     Attributes:
-        table: The image table, whole.
+        dataset: The data set, with the digests of its files as they are now.
         left_out: Quarantined images and the reason of each.
-        digests: sha256 of each image's file as it is now, `missing` where there is none.
         blocks: The blocks that were opened, by what was asked for (see `blocks_of`).
         images: The decoded images, for a net.
     """
 
-    table: ImageTable
+    dataset: Dataset
     left_out: dict[str, str]
-    digests: dict[str, str]
     blocks: dict[str, FeatureBlock] = field(default_factory=dict)
     images: "DecodedImages | None" = None
+
+    @property
+    def table(self) -> ImageTable:
+        """The image table, whole."""
+        return self.dataset.table
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """sha256 of each image's file, `missing` where there is none."""
+        return self.dataset.digests
 
     def blocks_of(self, features: FeaturesConfig) -> list[FeatureBlock]:
         """The blocks of a configuration, opened before.
@@ -80,7 +87,7 @@ def open_inputs(
     config: ExperimentConfig,
     workspace: Workspace,
     *,
-    table: ImageTable | None = None,
+    dataset: Dataset | None = None,
     inputs: Inputs | None = None,
 ) -> Inputs:
     """Read the table, leave out what is quarantined, and find the stores of a configuration; reads no features yet.
@@ -88,7 +95,7 @@ def open_inputs(
     Args:
         config: Names the data set and the blocks.
         workspace: Holds `features/` and `digests/`.
-        table: The image table, if it was read before.
+        dataset: The data set, if it was opened before.
         inputs: Inputs of the same data set, to which this configuration's blocks are added.
 
     Raises:
@@ -96,11 +103,10 @@ def open_inputs(
     """
     catalogue = Catalogue(workspace.features)
     if inputs is None:
-        table = table if table is not None else _read_table(config, workspace)
-        digests = file_digests(table, workspace.digests(table.name))
-        bad = Quarantine(catalogue.root, table.name).among(digests)
-        inputs = Inputs(table, {image_id: image.reason for image_id, image in bad.items()}, digests)
-    finder = _Finder(catalogue, inputs.table.name, config)
+        dataset = dataset or open_dataset(config.dataset_words, workspace)
+        bad = Quarantine(catalogue.root, dataset.name).among(dataset.digests)
+        inputs = Inputs(dataset, {image_id: image.reason for image_id, image in bad.items()})
+    finder = _Finder(catalogue, inputs.dataset.name, config)
     for block in config.features.blocks:
         name = _name(block, config.features)
         if name not in inputs.blocks and (found := finder.block(block)) is not None:
@@ -109,12 +115,8 @@ def open_inputs(
     return inputs
 
 
-def _read_table(config: ExperimentConfig, workspace: Workspace) -> ImageTable:
-    return read_dataset(config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name)
-
-
 def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
-    """What the blocks of a configuration read: (backbone, augmentation, views) of each store."""
+    """Stores that the blocks of a configuration read: (backbone, augmentation, views) of each store."""
     needed = []
     for block in features.blocks:
         n_views, needs_none = _needs(block, features.views, get_augmentation(block.augmentation))
@@ -126,7 +128,7 @@ def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
 
 
 def _needs(block: BlockConfig, policy: ViewPolicy, augmentation: Augmentation) -> tuple[int, bool]:
-    """How many views a block reads of its own store (maybe 0), and whether it needs the store of plain images."""
+    """The number of views a block reads of its own store (maybe 0), and whether it needs the store of plain images."""
     needs_none = policy.needs_plain and not augmentation.starts_plain
     if policy.train == policy.predict == "plain" and needs_none:
         return 0, True

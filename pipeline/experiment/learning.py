@@ -1,7 +1,7 @@
 """Fit what a configuration asks for on one split, and predict its parts.
 
 `fit_head` trains a head on cached features. For a network from images there is another function of the same form
-(`FitModel`), chosen in `experiment.runner`: it takes the same parts and returns the same `Fitted`.
+(`FitModel`), chosen in `experiment.fitting`: it takes the same parts and returns the same `Fitted`.
 """
 
 import warnings

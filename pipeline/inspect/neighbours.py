@@ -1,6 +1,6 @@
 """The most similar rows of one set of features to those of another, exactly, a block at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ class JointSpace:
         """The space of some blocks `[n, dim]`, whose rows are the same images."""
         deviations = [block.std(axis=0) for block in blocks]
         least = float(np.finfo(np.float32).tiny)
-        scales = [np.maximum(one, max(0.1 * float(one.mean()), least)) for one in deviations]
+        scales = [np.maximum(column, max(0.1 * float(column.mean()), least)) for column in deviations]
         return cls(tuple(block.mean(axis=0) for block in blocks), tuple(scales))
 
     def standardised(self, blocks: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -75,6 +75,7 @@ def nearest(
     query_groups: np.ndarray | None = None,
     base_groups: np.ndarray | None = None,
     block: int = 2048,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Nearest:
     """The `k` rows of `base` with the largest cosine similarity to each query.
 
@@ -83,54 +84,51 @@ def nearest(
     Args:
         queries: `[n, dim]`.
         base: `[m, dim]`.
-        k: How many neighbours, at least 1.
+        k: Number of neighbours, at least 1.
         query_groups: int `[n]`, with `base_groups`: rows of the same group are not neighbours.
         base_groups: int `[m]`.
         block: Rows compared at a time.
+        on_progress: Called with the number of queries done.
 
     Raises:
         NeighboursError: The two do not fit together.
     """
     if queries.ndim != 2 or base.ndim != 2 or queries.shape[1] != base.shape[1]:
-        raise NeighboursError(f"Expected two tables of features of one width, but got {queries.shape}, {base.shape}.")
+        raise NeighboursError(f"Expected two tables of features of one width, got {queries.shape}, {base.shape}.")
     if k < 1:
-        raise NeighboursError(f"Expected at least 1 neighbour to be asked for, but got {k}.")
+        raise NeighboursError(f"Expected at least 1 neighbour to be asked for, got {k}.")
     if (query_groups is None) != (base_groups is None):
-        raise NeighboursError("Expected the groups of queries and base, or neither, but got those of one of the two.")
+        raise NeighboursError("Expected the groups of queries and base, or neither, got those of one of the two.")
     base = unit_rows(base)
-    found = []
-    for start in range(0, len(queries), block):
-        some = slice(start, start + block)
-        own = None if query_groups is None else query_groups[some]
-        found.append(_nearest(unit_rows(queries[some]), base, k, own, base_groups, block))
-    empty = Nearest(np.empty((0, k), np.float32), np.empty((0, k), np.int64))
-    return Nearest(
-        np.concatenate([empty.similarity, *(one.similarity for one in found)]),
-        np.concatenate([empty.index, *(one.index for one in found)]),
-    )
-
-
-def _nearest(
-    queries: np.ndarray,
-    base: np.ndarray,
-    k: int,
-    query_groups: np.ndarray | None,
-    base_groups: np.ndarray | None,
-    block: int,
-) -> Nearest:
-    """The best of one block of queries, kept up to date while the base passes by."""
-    rows = np.arange(len(queries))[:, None]
     similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
     index = np.full((len(queries), k), -1, dtype=np.int64)
-    for start in range(0, len(base), block):
-        cosines = queries @ base[start : start + block].T
-        if query_groups is not None and base_groups is not None:
-            cosines[query_groups[:, None] == base_groups[None, start : start + block]] = -np.inf
-        some = min(k, cosines.shape[1])
-        columns = np.argpartition(-cosines, some - 1, axis=1)[:, :some]
-        both = np.concatenate([similarity, cosines[rows, columns]], axis=1)
-        places = np.concatenate([index, columns + start], axis=1)
-        best = np.lexsort((places, -both), axis=1)[:, :k]
-        similarity, index = both[rows, best], places[rows, best]
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
+        groups = None if query_groups is None or base_groups is None else (query_groups[rows], base_groups)
+        _keep_nearest(unit_rows(queries[rows]), base, groups, block, (similarity[rows], index[rows]))
+        if on_progress:
+            on_progress(min(start + block, len(queries)))
     index[np.isneginf(similarity)] = -1
     return Nearest(similarity, index)
+
+
+def _keep_nearest(
+    queries: np.ndarray,
+    base: np.ndarray,
+    groups: tuple[np.ndarray, np.ndarray] | None,
+    block: int,
+    best: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Replace similarities and places, in place, by better ones while the base passes by."""
+    similarity, index = best
+    rows, k = np.arange(len(queries))[:, None], similarity.shape[1]
+    for start in range(0, len(base), block):
+        cosines = queries @ base[start : start + block].T
+        if groups is not None:
+            cosines[groups[0][:, None] == groups[1][None, start : start + block]] = -np.inf
+        most = min(k, cosines.shape[1])
+        columns = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
+        both = np.concatenate([similarity, cosines[rows, columns]], axis=1)
+        places = np.concatenate([index, columns + start], axis=1)
+        order = np.lexsort((places, -both), axis=1)[:, :k]
+        similarity[:], index[:] = both[rows, order], places[rows, order]

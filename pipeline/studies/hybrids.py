@@ -36,7 +36,6 @@ def what_each_adds(
     part: str = "validation",
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Leave one out: the score of the full hybrid less that of the hybrid without one backbone.
 
@@ -49,7 +48,6 @@ def what_each_adds(
         metric: What is compared.
         part: Part of the split.
         resamples: Resamples of the bootstrap.
-        seed: Seed of the resamples.
 
     Returns:
         One row a backbone: `backbone, without, part, score, score_without, adds, low, high, p, p_holm`, the last
@@ -67,7 +65,6 @@ def what_each_adds(
         part,
         reference=full.id,
         resamples=resamples,
-        seed=seed,
     )
     scores = dict(zip(found.scores["run"], found.scores[metric], strict=True))
     rows = []

@@ -79,8 +79,7 @@ class Leaderboard:
 
     @property
     def _dataset(self) -> str:
-        config = self.outcomes[0].experiment.config
-        return config.dataset_name or Path(config.dataset).stem
+        return self.outcomes[0].experiment.config.dataset_words.label
 
 
 def zoo_leaderboard(runs: Sequence[Run], metrics: Sequence[str], resamples: int = RESAMPLES) -> pd.DataFrame:

@@ -15,11 +15,11 @@ DIED = "expected its process to finish, but it died, most often for lack of memo
 
 
 def in_processes(function: Callable[[Any], Any], tasks: Sequence[Any], workers: int) -> Iterator[Result]:
-    """Call `function` on every task and yield `(number of the task, what it returned)` as they finish.
+    """Call `function` on every task and yield `(number of the task, its result)` as they finish.
 
-    What a task raised is yielded in place of a result. Each process computes with one thread, and large arrays inside
-    `function` and the tasks are memory-mapped: all processes share one copy, read-only (joblib and loky). With one job
-    everything happens in this process.
+    An exception is yielded in place of the result of the task that raised it. Each process computes with one thread,
+    and large arrays inside `function` and the tasks are memory-mapped: all processes share one copy, read-only (joblib
+    and loky). With one worker everything happens in this process.
 
     When a process dies (no memory left, a crash in a library), the tasks that are not finished run again one after the
     other: the one that dies again is the culprit, and the others have the memory for themselves.
@@ -61,11 +61,11 @@ def _attempt(function: Callable[[Any], Any], number: int, task: Any) -> Result:
 
 
 def workers_that_fit(bytes_each: int, tasks: int) -> int:
-    """Processes at a time: one per core, but no more than there are tasks, nor than the free memory holds.
+    """Processes at a time: one per core, limited by the number of tasks and by free memory.
 
     Args:
-        bytes_each: What one task needs.
-        tasks: How many there are.
+        bytes_each: Memory of one task.
+        tasks: Number of tasks.
     """
     in_memory = psutil.virtual_memory().available // max(bytes_each, 1)
     return max(1, min(joblib.cpu_count(), tasks, in_memory))

@@ -18,9 +18,9 @@ from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
+from hamcache.pipeline.cli.pictures import draw_pictures
 from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import ExperimentConfig, load_config
-from hamcache.pipeline.experiment.runner import draw
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, load_sweep_config
 
 CLASSES = ("bkl", "mel", "nv")
@@ -127,14 +127,14 @@ def make_world(tmp_path_factory: pytest.TempPathFactory, dataset_csv: Path) -> C
 @pytest.fixture(scope="package", autouse=True)
 def _no_plots() -> Iterator[None]:
     """Runs are drawn for tests that ask for `plots` only: it would take longer than the runs of these small worlds."""
-    with mock.patch("hamcache.pipeline.experiment.runner.draw", lambda *_: None):
+    with mock.patch("hamcache.pipeline.cli.pictures.draw_pictures", lambda *_: None):
         yield
 
 
 @pytest.fixture
 def plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets runs be drawn, as they are by default."""
-    monkeypatch.setattr("hamcache.pipeline.experiment.runner.draw", draw)
+    monkeypatch.setattr("hamcache.pipeline.cli.pictures.draw_pictures", draw_pictures)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whether two small images show the same: find how the one lies on the other, and compare the details that overlap.
+"""Alignment of small images: find how one lies on the other, and compare the details that overlap.
 
 First a search over rotations, mirrorings and magnifications, with all shifts at once (cross-correlation by FFT), then a
 refinement of the best ones as affine maps (Lucas and Kanade 1981, in the Gauss-Newton form), then the mean local
@@ -6,6 +6,7 @@ correlation of fine details. Two similar things can be brought to overlap, but t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -28,7 +29,7 @@ _NEIGHBOURHOOD = 4.0  # pixels of the local correlation
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """How the second image of each pair lies on the first.
+    """Place of the second image of each pair on the first.
 
     Attributes:
         score: float32 `[n]`: mean local correlation of the details that overlap: near 1 for copies, 0.4 and more where
@@ -56,10 +57,14 @@ def align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
         thumbnails: The images.
         pairs: int `[n, 2]`: numbers of thumbnails.
     """
-    done = [_align(thumbnails, pairs[start : start + BLOCK]) for start in range(0, len(pairs), BLOCK)]
+    return joined([_align(thumbnails, pairs[start : start + BLOCK]) for start in range(0, len(pairs), BLOCK)])
+
+
+def joined(alignments: Sequence[Alignment]) -> Alignment:
+    """Alignments of pairs that stand one after the other; of none where there are none."""
     names = [field.name for field in fields(Alignment)]
     empty = {name: np.empty(0, bool if name == "mirrored" else np.float32) for name in names}
-    return Alignment(**{name: np.concatenate([empty[name], *(getattr(one, name) for one in done)]) for name in names})
+    return Alignment(**{name: np.concatenate([empty[name], *(getattr(a, name) for a in alignments)]) for name in names})
 
 
 def _align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
@@ -94,15 +99,15 @@ def _align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
 
 def _starts() -> torch.Tensor:
     """Turns and magnifications of the search, float32 `[starts, 2, 2]`; mirrored copies are turned by eighths only."""
-    found = []
+    maps = []
     for scale in _SCALES:
         for turn in range(_TURNS):
             angle = 2 * math.pi * turn / _TURNS
             c, s = scale * math.cos(angle), scale * math.sin(angle)
-            found.append([[c, -s], [s, c]])
+            maps.append([[c, -s], [s, c]])
             if turn % 2 == 0 and 0.7 < scale < 1.4:
-                found.append([[-c, -s], [-s, c]])
-    return torch.tensor(found)
+                maps.append([[-c, -s], [-s, c]])
+    return torch.tensor(maps)
 
 
 def _search(a: Textures, b: Textures) -> torch.Tensor:

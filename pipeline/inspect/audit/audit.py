@@ -1,11 +1,8 @@
 """The audit of a data set: images that look the same, labels that are likely wrong, images unlike the rest."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -14,9 +11,8 @@ import pandas as pd
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.quarantine import Quarantine
 from hamcache.data.curation import NOTHING, Curation, curate
-from hamcache.data.digests import file_digests
+from hamcache.data.dataset import Dataset
 from hamcache.data.errors import SplitError
-from hamcache.data.files import csv_text, write_json, write_text
 from hamcache.data.splits import Split, make_split
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
@@ -36,9 +32,7 @@ from hamcache.pipeline.inspect.audit.pixel_pairs import (
     least_scores,
 )
 from hamcache.pipeline.inspect.audit.textures import read_thumbnails
-from hamcache.pipeline.runs.provenance import versions
 
-EXCLUDE, MERGE_GROUPS = "exclude.csv", "merge_groups.csv"
 _KNOWN = 300  # pairs of one group, and of two, that the search is measured with
 _OUTLIERS = 48
 _MOST_CANDIDATES = 50_000
@@ -54,7 +48,7 @@ def silent(what: str, total: int | None, unit: str) -> Iterator[Callable[[int, i
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """How an audit is made.
+    """Choices of an audit.
 
     Attributes:
         backbones: Whose features are compared; none: of every backbone that has plain features of all images.
@@ -77,7 +71,7 @@ class AuditSettings:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What an audit found; see `inspect.audit.findings` for the tables.
+    """Findings of an audit; see `inspect.audit.findings` for the tables.
 
     Attributes:
         table: The images that were looked at.
@@ -117,12 +111,11 @@ class Audit:
 
 
 def audit(
-    table: ImageTable,
+    dataset: Dataset,
     workspace: Workspace,
     settings: AuditSettings = AuditSettings(),
     *,
     curation: Curation = NOTHING,
-    source: str = "",
     bar: Bar = silent,
 ) -> Audit:
     """Audit a data set by its cached features and its images.
@@ -130,11 +123,10 @@ def audit(
     Never more than a block of similarities is in memory; thumbnails are kept of the images of candidates (9 KB each).
 
     Args:
-        table: The images.
-        workspace: Holds `features/` and `digests/`.
+        dataset: The images.
+        workspace: Holds `features/`.
         settings: How.
         curation: What is left out and merged already: it is not found again, and the proposals begin with it.
-        source: What the user gave as `--dataset`, for the advice in errors.
         bar: Shows progress.
 
     Raises:
@@ -143,7 +135,7 @@ def audit(
     """
     clock = _Clock()
     catalogue = Catalogue(workspace.features)
-    digests = file_digests(table, workspace.digests(table.name))
+    table, digests = dataset.table, dataset.digests
     bad = Quarantine(catalogue.root, table.name).among(digests)
     notes = [f"{len(bad)} quarantined images were left out"] if bad else []
     seen = curate(table, curation)
@@ -152,8 +144,8 @@ def audit(
     groups = pd.factorize(frame["group"])[0].astype(np.int64)
     if len(np.unique(groups)) < 2:
         raise AuditError(f"expected images of two groups or more in {table.name!r}, got {len(np.unique(groups))}")
-    sources = choose_sources(catalogue, table.name, ids, settings.backbones, source)
-    with bar("reading features", sum(one.views for one in sources), "views") as advance:
+    sources = choose_sources(catalogue, table.name, ids, settings.backbones, dataset.words.dataset)
+    with bar("reading features", sum(source.views for source in sources), "views") as advance:
         rows = describe(sources, ids, digests, lambda done: advance(done, None))
     clock.lap("read")
     with bar("comparing", len(rows), "images") as advance:
@@ -202,7 +194,7 @@ def audit(
         counts=findings.counts(pairs, duplicates, labels, outliers, exclusions, merges),
         label_mcc=errors.mcc,
         notes=notes,
-        sources=[one.words for one in sources],
+        sources=[source.words for source in sources],
         seconds=clock.seconds,
         settings=settings,
         split="" if split is None else split.fingerprint,
@@ -243,72 +235,3 @@ def _split(table: ImageTable, settings: AuditSettings, curation: Curation, notes
     except SplitError as error:
         notes.append(f"there is no split that pairs could straddle: {error}")
         return None
-
-
-def write_audit(found: Audit, folder: Path) -> list[Path]:
-    """Write the tables, the proposals and a summary.
-
-    Proposals of an earlier audit that were edited since are kept beside, as `exclude.edited-1.csv` and so on.
-
-    Returns:
-        Files that were kept so.
-    """
-    tables = {
-        "pairs.csv": found.pairs,
-        "labels.csv": found.labels,
-        "outliers.csv": found.outliers,
-        "duplicates.csv": found.duplicates,
-        EXCLUDE: found.exclusions,
-        MERGE_GROUPS: found.merges,
-    }
-    texts = {name: csv_text(table) for name, table in tables.items()}
-    kept = _keep_edited(folder, texts)
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    summary = {
-        "dataset": found.table.name,
-        "images": len(found.table),
-        "groups": int(found.table.frame["group"].nunique()),
-        "table": found.table.fingerprint,
-        "features": found.sources,
-        "settings": asdict(found.settings),
-        "split": found.split,
-        "candidates": found.candidates,
-        "least_cosine": round(found.least_cosine, 4),
-        "least_score": {verdict: round(score, 4) for verdict, score in found.least_score.items()},
-        "calibration": {k: None if v != v else round(v, 4) for k, v in asdict(found.calibration).items()},
-        "counts": found.counts,
-        "label_mcc": None if found.label_mcc != found.label_mcc else round(found.label_mcc, 4),
-        "notes": found.notes,
-        "seconds": found.seconds,
-        "versions": versions(),
-        "written": {name: _sha256(texts[name]) for name in (EXCLUDE, MERGE_GROUPS)},
-    }
-    write_json(folder / "summary.json", summary)
-    return kept
-
-
-def _keep_edited(folder: Path, texts: dict[str, str]) -> list[Path]:
-    """Give another name to proposals that a person has edited."""
-    try:
-        written = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["written"]
-    except (OSError, ValueError, KeyError, TypeError):
-        written = {}
-    kept = []
-    for name in (EXCLUDE, MERGE_GROUPS):
-        path = folder / name
-        if not path.is_file():
-            continue
-        here = hashlib.sha256(path.read_bytes()).hexdigest()
-        if here in (written.get(name), _sha256(texts[name])):
-            continue
-        number = 1
-        while (beside := path.with_name(f"{path.stem}.edited-{number}.csv")).exists():
-            number += 1
-        path.rename(beside)
-        kept.append(beside)
-    return kept
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

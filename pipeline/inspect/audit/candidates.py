@@ -8,8 +8,6 @@ import numpy as np
 from hamcache.pipeline.inspect.audit.descriptors import searchable
 from hamcache.pipeline.inspect.neighbours import Nearest, nearest
 
-_ROWS = 4096  # queries between two calls of on_progress
-
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
@@ -35,12 +33,12 @@ class Neighbourhood:
 
     Attributes:
         rows: float32 `[n, dim]`, of length 1.
-        found: The neighbours, by cosines of these rows.
+        nearest: The neighbours, by cosines of these rows.
         level: float32 `[n]`: mean cosine of an image's neighbours.
     """
 
     rows: np.ndarray
-    found: Nearest
+    nearest: Nearest
     level: np.ndarray
 
     def cosine(self, pairs: np.ndarray) -> np.ndarray:
@@ -48,7 +46,7 @@ class Neighbourhood:
         return paired_cosines(self.rows, pairs[:, 0], pairs[:, 1])
 
     def margin(self, pairs: np.ndarray) -> np.ndarray:
-        """How much closer each pair is than its two images are to their neighbours on average, float32 `[n]`.
+        """Cosine of each pair less what its two images have with their neighbours on average, float32 `[n]`.
 
         Some images are close to many others (blurred ones, dark ones) and say nothing by it. This is half of the
         cross-domain similarity local scaling of Conneau and others (ICLR 2018).
@@ -56,8 +54,8 @@ class Neighbourhood:
         return self.cosine(pairs) - (self.level[pairs[:, 0]] + self.level[pairs[:, 1]]) / 2
 
     def would_find(self, pairs: np.ndarray) -> np.ndarray:
-        """Whether the images of each pair would be neighbours, were they of two groups: bool `[n]`."""
-        last = self.found.similarity.min(axis=1)
+        """bool `[n]`: True where the images of a pair would be neighbours, were they of two groups."""
+        last = self.nearest.similarity.min(axis=1)
         cosine = self.cosine(pairs)
         return (cosine > last[pairs[:, 0]]) | (cosine > last[pairs[:, 1]])
 
@@ -70,31 +68,27 @@ def find_neighbours(
     Args:
         rows: float32 `[n, dim]`, of length 1.
         groups: int `[n]`.
-        top: How many.
+        top: Number of neighbours.
         seed: Of the sample that `searchable` takes.
         on_progress: Called with the number of images done.
     """
     base = searchable(rows, seed)
-    reduced = base is not rows
-    found = []
-    for start in range(0, len(rows), _ROWS):
-        some = np.arange(start, min(start + _ROWS, len(rows)))
-        near = nearest(base[some], base, 2 * top if reduced else top, query_groups=groups[some], base_groups=groups)
-        found.append(_compared_again(rows, some, near, top) if reduced else near)
-        if on_progress:
-            on_progress(int(some[-1]) + 1)
-    near = Nearest(np.concatenate([f.similarity for f in found]), np.concatenate([f.index for f in found]))
+    is_reduced = base is not rows
+    near = nearest(
+        base, base, 2 * top if is_reduced else top, query_groups=groups, base_groups=groups, on_progress=on_progress
+    )
+    if is_reduced:
+        near = _compared_again(rows, near, top)
     there = near.index >= 0
     total = np.where(there, near.similarity, 0).sum(axis=1)
     return Neighbourhood(rows, near, (total / np.maximum(there.sum(axis=1), 1)).astype(np.float32))
 
 
-def _compared_again(rows: np.ndarray, queries: np.ndarray, near: Nearest, top: int) -> Nearest:
-    """The best `top` of some neighbours by the cosines of all columns."""
+def _compared_again(rows: np.ndarray, near: Nearest, top: int) -> Nearest:
+    """The best `top` of each image's neighbours by the cosines of all columns."""
     cosine = np.full(near.index.shape, -np.inf, np.float32)
-    for place in range(near.index.shape[1]):
-        there = near.index[:, place] >= 0
-        cosine[there, place] = paired_cosines(rows, queries[there], near.index[there, place])
+    there = np.nonzero(near.index >= 0)
+    cosine[there] = paired_cosines(rows, there[0], near.index[there])
     order = np.lexsort((near.index, -cosine), axis=1)[:, :top]
     return Nearest(np.take_along_axis(cosine, order, axis=1), np.take_along_axis(near.index, order, axis=1))
 
@@ -103,8 +97,8 @@ def paired_cosines(rows: np.ndarray, first: np.ndarray, second: np.ndarray, bloc
     """Products of rows of length 1, float32 `[n]`, a block at a time."""
     out = np.empty(len(first), np.float32)
     for start in range(0, len(first), block):
-        some = slice(start, start + block)
-        out[some] = np.einsum("ij,ij->i", rows[first[some]], rows[second[some]])
+        part = slice(start, start + block)
+        out[part] = np.einsum("ij,ij->i", rows[first[part]], rows[second[part]])
     return out
 
 
@@ -113,12 +107,12 @@ def choose_candidates(near: Neighbourhood, most: int, least_cosine: float) -> Ca
 
     Args:
         near: The neighbours of each image.
-        most: How many pairs at most.
+        most: Number of pairs at most.
         least_cosine: Pairs that are less similar are none.
     """
-    images = np.repeat(np.arange(len(near.rows)), near.found.index.shape[1])
-    others = near.found.index.ravel()
-    there = (others >= 0) & (near.found.similarity.ravel() >= least_cosine)
+    images = np.repeat(np.arange(len(near.rows)), near.nearest.index.shape[1])
+    others = near.nearest.index.ravel()
+    there = (others >= 0) & (near.nearest.similarity.ravel() >= least_cosine)
     pairs = np.unique(np.sort(np.stack([images[there], others[there]], axis=1), axis=1), axis=0).reshape(-1, 2)
     margin = near.margin(pairs)
     best = np.argsort(-margin, kind="stable")[:most]

@@ -82,7 +82,7 @@ def _ranked(stores: Iterable[FeatureStore]) -> list[tuple[int, FeatureStore]]:
     """Stores with numbers of views that are a group of symmetries, in the order in which they are to be tried."""
     most = {store: min(store.n_views, Augmentation.of(store.key).distinct_views) for store in stores}
     usable = [(views, store) for store in most for views in _GROUPS if views <= most[store]]
-    return sorted(usable, key=lambda one: (-one[0], one[1].key.precision != "fp32", one[1].key.digest))
+    return sorted(usable, key=lambda pair: (-pair[0], pair[1].key.precision != "fp32", pair[1].key.digest))
 
 
 def describe(
@@ -102,12 +102,12 @@ def describe(
     Raises:
         StaleFeaturesError: An image's file has changed since its features were made.
     """
-    rows = np.zeros((len(image_ids), sum(one.store.dim for one in sources)), np.float32)
+    rows = np.zeros((len(image_ids), sum(source.store.dim for source in sources)), np.float32)
     start = done = 0
-    for one in sources:
-        part = rows[:, start : start + one.store.dim]
-        for view in range(one.views):
-            features = read_checked(one.store, image_ids, [view], digests)[:, 0]
+    for source in sources:
+        part = rows[:, start : start + source.store.dim]
+        for view in range(source.views):
+            features = read_checked(source.store, image_ids, [view], digests)[:, 0]
             if view == 0:
                 mean, deviation = features.mean(axis=0), features.std(axis=0)
                 scale = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, 1 / np.maximum(deviation, 1e-12), 0)
@@ -116,7 +116,7 @@ def describe(
             if on_progress:
                 on_progress(done)
         part[:] = unit_rows(part)
-        start += one.store.dim
+        start += source.store.dim
     rows /= np.float32(np.sqrt(len(sources)))
     return rows
 

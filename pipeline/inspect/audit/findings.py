@@ -1,4 +1,4 @@
-"""What an audit found, as tables, and what it proposes to do about it."""
+"""Tables of an audit's findings, and proposals of what to do about them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -156,7 +156,7 @@ def propose_exclusions(
         for number, image_id in enumerate(ids):
             if conflict or number > 0:
                 other = ids[0] if number else ids[1]
-                reasons.setdefault(image_id, f"same bytes as {other}{', which has another label' * conflict}")
+                reasons.setdefault(image_id, f"same bytes as {other}{', which has another label' if conflict else ''}")
     for pair in records(pairs[pairs["verdict"].isin(CONFIRMED) & pairs["conflict"]]):
         for group, label, other, other_label in (
             (pair["group"], pair["label"], pair["other"], pair["other_label"]),

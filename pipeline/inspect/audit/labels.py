@@ -27,7 +27,7 @@ class LabelErrors:
         suggested: int64 `[n]`: codes of the other classes.
         given_probability: float64 `[n]`: probability of the label that is given.
         suggested_probability: float64 `[n]`.
-        judged: How many images were judged: those whose class has two groups or more.
+        judged: Number of images that were judged: those whose class has two groups or more.
         mcc: Matthews correlation of the predictions; the lower it is, the more of these are the head's errors.
     """
 
@@ -67,12 +67,12 @@ def find_label_errors(
         return LabelErrors(empty.astype(np.int64), empty.astype(np.int64), empty, empty, 0, float("nan"))
     names = [classes[code] for code in present]
     probabilities = out_of_fold(rows[judged], codes, groups[judged], names, seed, on_progress)
-    found, suggested = confident_errors(codes, probabilities)
+    wrong, suggested = confident_errors(codes, probabilities)
     return LabelErrors(
-        rows=judged[found],
+        rows=judged[wrong],
         suggested=present[suggested],
-        given_probability=probabilities[found, codes[found]],
-        suggested_probability=probabilities[found, suggested],
+        given_probability=probabilities[wrong, codes[wrong]],
+        suggested_probability=probabilities[wrong, suggested],
         judged=len(judged),
         mcc=METRICS["mcc"](codes, probabilities),
     )
@@ -125,12 +125,12 @@ def confident_errors(y: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarr
         Rows int64 `[m]`, and the code of the other class of each.
     """
     n, count = probabilities.shape
-    own = probabilities[np.arange(n), y]
-    thresholds = np.bincount(y, weights=own, minlength=count) / np.bincount(y, minlength=count)
+    given = probabilities[np.arange(n), y]
+    thresholds = np.bincount(y, weights=given, minlength=count) / np.bincount(y, minlength=count)
     confident = np.where(probabilities >= thresholds, probabilities, -1.0)
     suggested = confident.argmax(axis=1)
     # Where the given label is the more probable one after all, it is no error.
-    rows = np.flatnonzero((confident.max(axis=1) > own) & (suggested != y))
-    margin = own[rows] - probabilities[rows, suggested[rows]]
+    rows = np.flatnonzero((confident.max(axis=1) > given) & (suggested != y))
+    margin = given[rows] - probabilities[rows, suggested[rows]]
     rows = rows[np.argsort(margin, kind="stable")]
     return rows, suggested[rows]

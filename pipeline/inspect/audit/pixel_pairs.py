@@ -1,13 +1,13 @@
-"""What the pixels say of pairs: verdicts, and how far they can be trusted on this data set."""
+"""Verdicts on pairs by their pixels, and a measure of how far they can be trusted on this data set."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from hamcache.heads.threads import one_thread
-from hamcache.pipeline.inspect.audit.alignment import BLOCK, Alignment, align
+from hamcache.pipeline.inspect.audit.alignment import BLOCK, Alignment, align, joined
 from hamcache.pipeline.inspect.audit.candidates import Candidates, Neighbourhood
 from hamcache.pipeline.inspect.audit.textures import Thumbnails
 from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
@@ -39,16 +39,16 @@ def least_scores(strangers: np.ndarray) -> dict[str, float]:
 
 
 def strangers_score(strangers: np.ndarray) -> float:
-    """What at most one of a hundred random pairs exceeds: in a small data set some of them may be copies."""
+    """Score that at most one of a hundred random pairs exceeds: in a small data set some of them may be copies."""
     return float(np.quantile(strangers, 0.99, method="lower")) if len(strangers) else 0.0
 
 
 def verdicts(score: np.ndarray, least: Mapping[str, float] = VERDICTS) -> np.ndarray:
     """The verdict of each score, "" below all of them; object `[n]`."""
-    found = np.full(len(score), "", dtype=object)
+    names = np.full(len(score), "", dtype=object)
     for verdict in reversed(VERDICTS):
-        found[score >= least[verdict]] = verdict
-    return found
+        names[score >= least[verdict]] = verdict
+    return names
 
 
 def align_all(
@@ -74,8 +74,7 @@ def align_all(
         results[number] = result
         if on_progress:
             on_progress(sum(map(len, results.values())))
-    done = [results[number] for number in sorted(results)] or [align(thumbnails, pairs)]
-    return Alignment(**{f.name: np.concatenate([getattr(one, f.name) for one in done]) for f in fields(Alignment)})
+    return joined([results[number] for number in sorted(results)])
 
 
 def _align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
@@ -85,14 +84,14 @@ def _align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the search does on pairs whose answer is known: images of one group, and random images of two.
+    """Success of the search on pairs whose answer is known: images of one group, and random images of two.
 
     Attributes:
         same_pairs: Pairs of one group that were looked at.
         same_confirmed: Share of them whose pixels say so.
         same_found: Share of these that the search would have come upon, were they of two groups.
         strangers: Random pairs of two groups that were looked at.
-        strangers_score: What at most one of a hundred of them exceeds.
+        strangers_score: Score that at most one of a hundred of them exceeds.
     """
 
     same_pairs: int
@@ -124,7 +123,7 @@ def known_pairs(groups: np.ndarray, most: int, seed: int) -> tuple[np.ndarray, n
 def calibrate(
     same: np.ndarray, confirmed: np.ndarray, strangers: np.ndarray, near: Neighbourhood, candidates: Candidates
 ) -> Calibration:
-    """How far the search that gave these candidates can be trusted.
+    """Measure the search that gave these candidates.
 
     Args:
         same: Pairs of one group, int `[n, 2]`.
@@ -134,18 +133,18 @@ def calibrate(
         candidates: What was chosen.
     """
     pairs = same[confirmed]
-    found = near.would_find(pairs)
-    found &= near.margin(pairs) >= candidates.margin.min(initial=np.inf)
-    found &= near.cosine(pairs) >= candidates.cosine.min(initial=np.inf)
+    is_found = near.would_find(pairs)
+    is_found &= near.margin(pairs) >= candidates.margin.min(initial=np.inf)
+    is_found &= near.cosine(pairs) >= candidates.cosine.min(initial=np.inf)
     return Calibration(
         same_pairs=len(same),
         same_confirmed=float(confirmed.mean()) if len(same) else float("nan"),
-        same_found=float(found.mean()) if len(pairs) else float("nan"),
+        same_found=float(is_found.mean()) if len(pairs) else float("nan"),
         strangers=len(strangers),
         strangers_score=strangers_score(strangers),
     )
 
 
 def least_cosine(confirmed: np.ndarray, near: Neighbourhood) -> float:
-    """What nineteen of twenty pairs of one group that the pixels confirm exceed; -1 where too few are known."""
+    """Cosine that nineteen of twenty pairs of one group confirmed by pixels exceed; -1 where too few are known."""
     return float(np.quantile(near.cosine(confirmed), 0.05)) if len(confirmed) >= _FEWEST else -1.0

@@ -10,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from hamcache.configs.defaults import DATASET, PARTS
-from hamcache.data import ham10000
+from hamcache.configs.defaults import PARTS
+from hamcache.data.dataset import Dataset
 from hamcache.data.errors import DataError
-from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.summary import Summary, summarise
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
@@ -53,7 +52,8 @@ class Datasets:
         table = self.table(run)
         assert not isinstance(table, str)
         known = self._inputs.get(_key(run))
-        opened = open_inputs(config, self.workspace, table=table, inputs=known)
+        dataset = Dataset(run.config.dataset_words, table, self.workspace.digests(table.name))
+        opened = open_inputs(config, self.workspace, dataset=dataset, inputs=known)
         self._inputs[_key(run)] = opened
         return opened
 
@@ -71,21 +71,18 @@ class Datasets:
         return self._pictures[path, side]
 
     def _read(self, run: Run) -> ImageTable | str:
-        config = run.config
-        if config.dataset == DATASET and not (self.workspace.datasets / DATASET / ham10000.METADATA).is_file():
+        words = run.config.dataset_words
+        if words.must_be_drawn(self.workspace):
             return "the synthetic data set is not drawn in this workspace"
         try:
-            return read_dataset(
-                config.dataset, workspace=self.workspace, columns=config.columns or None, name=config.dataset_name
-            )
+            return words.table(self.workspace)
         except (DataError, OSError) as error:
             return " ".join(str(error).split())
 
 
 def _key(run: Run) -> str:
     """The same for runs of one data set."""
-    config = run.config
-    return repr((config.dataset, config.dataset_name, sorted(config.columns.items())))
+    return repr(run.config.dataset_words)
 
 
 def picture(path: Path, side: int) -> str | None:

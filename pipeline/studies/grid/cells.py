@@ -1,15 +1,12 @@
-"""The cells of a grid of augmentations and backbones: which experiments they are, and how they are run."""
+"""The cells of a grid of augmentations and backbones, as experiments."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
-from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
-from hamcache.pipeline.errors import ConfigError, RunError
-from hamcache.pipeline.experiment.inputs import open_inputs
-from hamcache.pipeline.studies.experiments import Experiment, Outcome, all_features, head_of, plan, run_all
+from hamcache.pipeline.errors import ConfigError
+from hamcache.pipeline.studies.experiments import Experiment, Template, plan
 
 
 @dataclass(frozen=True)
@@ -30,23 +27,21 @@ class Cell:
 def plan_grid(
     backbones: Sequence[str],
     augmentations: Sequence[str],
+    template: Template = Template(),  # noqa: B008 (frozen)
     *,
     head: str | None = None,
     views: int = 2,
     seeds: Sequence[int] = (),
-    config: str | None = None,
-    settings: Mapping[str, Any] | None = None,
 ) -> list[Cell]:
     """The cells of a grid, a backbone after the other.
 
     Args:
         backbones: The rows; `A+B` makes a hybrid.
         augmentations: The columns; names of augmentations.
-        head: The head of every cell; None: that of `config`.
+        template: Gives everything else.
+        head: The head of every cell; None: that of the template.
         views: Views of each augmentation that has as many.
-        seeds: Seeds of split and head; none: that of `config`.
-        config: A configuration that gives everything else.
-        settings: Values by their dotted keys, as in `studies.experiments.plan`.
+        seeds: Seeds of split and head; none: that of the template.
 
     Raises:
         ConfigError: No backbone or augmentation, an empty name, one that is listed twice, or one `plan` refuses.
@@ -61,19 +56,14 @@ def plan_grid(
         if repeated:
             raise ConfigError(f"{what}: expected each once, got {repeated[0]!r} more than once")
     n_views = {name: min(views, get_augmentation(name).distinct_views) for name in augmentations}
-    of_seed = [{"seed": seed} for seed in seeds] or [{}]
+    seeded = [replace(template, settings={**template.settings, "seed": seed}) for seed in seeds] or [template]
     cells = []
-    for backbone, augmentation, setting in product(backbones, augmentations, of_seed):
-        (one,) = plan(
-            [backbone],
-            [head or head_of(config)],
-            config=config,
-            augmentation=augmentation,
-            views=n_views[augmentation],
-            settings={**(settings or {}), **setting},
+    for backbone, augmentation, one_seed in product(backbones, augmentations, seeded):
+        (planned,) = plan(
+            [backbone], [head or template.head], one_seed, augmentation=augmentation, views=n_views[augmentation]
         )
-        seed, words = one.config.seed, f"{backbone}, {augmentation} x{n_views[augmentation]}"
-        named = replace(one, features=f"{words}, seed {seed}")
+        seed, words = planned.config.seed, f"{backbone}, {augmentation} x{n_views[augmentation]}"
+        named = replace(planned, features=f"{words}, seed {seed}")
         cells.append(Cell(backbone, augmentation, n_views[augmentation], seed, named))
     if len({cell.experiment.config.digest for cell in cells}) < len(cells):
         raise ConfigError(
@@ -96,47 +86,3 @@ def same_views(augmentations: Mapping[str, int]) -> list[list[str]]:
         if not get_augmentation(name).is_random:
             alike.setdefault(views, []).append(name)
     return [names for names in alike.values() if len(names) > 1]
-
-
-def run_grid(
-    experiments: Sequence[Experiment],
-    workspace: Workspace,
-    *,
-    test: bool = False,
-    workers: int | None = None,
-    plots: bool = True,
-    on_outcome: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
-    """`studies.experiments.run_all`, a set of backbones after the other, so that only its features are in memory.
-
-    A backbone of which every cell fails costs no other. Arguments and outcomes are those of `run_all`.
-
-    Raises:
-        hamcache.cache.errors.MissingFeaturesError: The cache lacks features; names the commands that make them all.
-        RunError: Every experiment failed.
-    """
-    open_inputs(all_features(experiments), workspace)  # all that lacks, before any work
-    rows: dict[tuple[str, ...], list[Experiment]] = {}
-    for one in experiments:
-        rows.setdefault(tuple(block.backbone for block in one.config.features.blocks), []).append(one)
-    outcomes: list[Outcome] = []
-    failure: RunError | None = None
-    for row in rows.values():
-        seen: list[Outcome] = []
-
-        def tell(outcome: Outcome, seen: list[Outcome] = seen) -> None:
-            seen.append(outcome)
-            if on_outcome:
-                on_outcome(outcome)
-
-        try:
-            run_all(row, workspace, test=test, workers=workers, plots=plots, on_outcome=tell)
-        except RunError as error:
-            if len(seen) < len(row):  # not for failed cells
-                raise
-            failure = error
-        outcomes += seen
-    if failure is not None and all(outcome.run is None for outcome in outcomes):
-        raise failure
-    found = {outcome.experiment.features: outcome for outcome in outcomes}
-    return [found[one.features] for one in experiments]

@@ -2,7 +2,8 @@
 
 A grid's folder is `workspace/grids/<grid id>/` with `grid.json` (what it is of), `cells.csv` (one row a run),
 `scores.csv` (one row a cell, mean over seeds, and the means of rows and columns, with intervals), `matrix.csv` (the
-same scores as a table) and `heatmap.png`. The same cells give the same id, so a grid that is run again replaces itself.
+same scores as a table) and, once it is drawn, `heatmap.png`. The same cells give the same id, so a grid that is run
+again replaces itself.
 """
 
 import hashlib
@@ -131,7 +132,7 @@ class Grid:
 
 
 def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Workspace) -> Grid:
-    """Score a grid that was run, and keep it, heat map included.
+    """Score a grid that was run, and keep it.
 
     Args:
         cells: What `plan_grid` gave.
@@ -164,9 +165,6 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Wor
     write_csv(grid.folder / SCORES, _scores_table(scored, metric, parts))
     matrices = pd.concat({part: grid.matrix(part, means=True) for part in parts}, names=["part"])
     write_csv(grid.folder / MATRIX, matrices.reset_index())
-    from hamcache.pipeline.show.plots.grid import plot_grid  # imports matplotlib: only where something is drawn
-
-    plot_grid(grid, grid.folder / HEATMAP)
     write_json(grid.folder / SETTINGS, grid.settings)
     return grid
 

@@ -25,14 +25,16 @@ from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import LeakageError
 from hamcache.pipeline.evaluate.intervals import LEVEL, RESAMPLES
-from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
+from hamcache.pipeline.experiment.fitting import fit_folds
+from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import fit_head
-from hamcache.pipeline.experiment.runner import fit_folds, identify, make_splits
+from hamcache.pipeline.experiment.preparation import identify
 from hamcache.pipeline.runs.provenance import versions
-from hamcache.pipeline.studies.experiments import COPIES, Experiment, all_features
+from hamcache.pipeline.studies.experiments import Experiment
 from hamcache.pipeline.studies.leakage.gaps import Images, compare, mean_scores, scores_by_seed
 from hamcache.pipeline.studies.leakage.leaky_parts import ARMS, Draw, Parts, draw, open_images
 from hamcache.pipeline.studies.leakage.outcome import LeakageDemo, load_demo, save_demo
+from hamcache.pipeline.studies.opened import open_experiments, training_bytes
 from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
 METRICS = ("mcc", "balanced_accuracy", "weighted_f1", "accuracy")
@@ -66,8 +68,9 @@ def demonstrate(
     """
     if seeds < 1:
         raise LeakageError(f"Expected 1 seed or more, but got {seeds}. Ask for at least one.")
-    config, inputs = experiments[0].config, open_inputs(all_features(experiments), workspace)
-    split = make_splits(config, inputs.table)[0]
+    config = experiments[0].config
+    opened = open_experiments([experiment.config for experiment in experiments], workspace)
+    inputs, split = opened.inputs, opened.splits_of(config)[0]
     pool = open_images(inputs.table, set(split.ids("test")), set(inputs.left_out))
     fraction = config.split.validation_fraction
     draws = [draw(pool, config.seed + number, validation_fraction=fraction) for number in range(seeds)]
@@ -142,7 +145,7 @@ def _train(
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[Probas, dict[str, str], list[str]]:
     """The probabilities of all test images, the heads that failed with the reason, and warnings."""
-    blocks = inputs.load(all_features(experiments).features, list(pool.frame["image_id"]))
+    blocks = inputs.load(experiments[0].config.features, list(pool.frame["image_id"]))
     tasks = [
         _Task(experiment.config.model_copy(update={"seed": each.seed}), experiment.head, number, arm, parts)
         for experiment in reversed(experiments)
@@ -150,7 +153,7 @@ def _train(
         for arm, parts in each.arms.items()
     ]
     width = sum(block.dim for block in blocks) * max(block.n_views for block in blocks)
-    need = COPIES * 4 * max(len(task.parts["train"]) for task in tasks) * width
+    need = training_bytes(max(len(task.parts["train"]) for task in tasks), width)
     results = in_processes(partial(_fit, inputs=inputs), tasks, workers or workers_that_fit(need, len(tasks)))
     probas: Probas = {}
     failed: dict[str, str] = {}

@@ -1,33 +1,26 @@
-"""What all trials of a sweep read: opened, dealt to parts and laid out once, so that a trial copies none of it."""
+"""Inputs that all trials of a sweep share: dealt to parts and laid out once, so that a trial copies none of them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hamcache.data.splits import Split
 from hamcache.data.workspace import Workspace
 from hamcache.heads.views import BlockArrays
 from hamcache.pipeline.config.schema import ExperimentConfig, SplitConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
-from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
-from hamcache.pipeline.experiment.learning import Log, Part, parts_of
-from hamcache.pipeline.experiment.runner import identify, make_splits
+from hamcache.pipeline.experiment.inputs import Inputs
+from hamcache.pipeline.experiment.learning import Log, Part
+from hamcache.pipeline.studies.opened import Opened, open_experiments
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, structures
 
 PARTS = ("train", "validation")
-"""What a sweep reads: the test part is not among it."""
+"""Parts that a sweep reads: test is not among them."""
 Deal = tuple[int, SplitConfig, int | None]
-"""What decides which image is in which part: seed, split, and the size to which a net's images were reduced."""
-COPIES = 5
-"""How often a trial holds its features, about: joined, transformed, and what the training makes of them."""
-NET_BYTES = 2 << 30
-"""What a trial on images needs, about."""
+"""Settings that decide the part of each image: seed, split, and the size to which a net's images were reduced."""
 
 
 @dataclass(eq=False)
@@ -68,7 +61,7 @@ class SharedBlock(FeatureBlock):
         return int(arrays.shape[2])
 
     def load(self, image_ids: Sequence[str], digests: Mapping[str, str]) -> None:
-        """Nothing is read any more; FeaturesError where an image is not there."""
+        """Read nothing any more; FeaturesError where an image is not there."""
         absent = [image_id for image_id in image_ids if image_id not in self._row_of]
         if absent:
             raise FeaturesError(
@@ -93,7 +86,7 @@ class SharedBlock(FeatureBlock):
 
 @dataclass(eq=False)
 class Shared:
-    """What the trials share.
+    """Inputs and parts that the trials share.
 
     Attributes:
         settings: The sweep.
@@ -109,7 +102,7 @@ class Shared:
     net_inputs: dict[int | None, Inputs] = field(default_factory=dict, repr=False)
 
     def inputs_of(self, config: ExperimentConfig) -> Inputs:
-        """What an experiment is trained on; a net's images are opened once a process and size."""
+        """The inputs that an experiment is trained on; a net's images are opened once a process and size."""
         if config.net is None:
             return self.inputs
         from hamcache.pipeline.experiment.from_images import open_images  # imports torch and timm: only for nets
@@ -130,82 +123,26 @@ class Shared:
 
 
 def deal_of(config: ExperimentConfig) -> Deal:
-    """What decides which image is in which part."""
+    """The settings that decide the part of each image."""
     return config.seed, config.split, None if config.net is None else config.net.params["stored_side"]
 
 
-@dataclass(eq=False)
-class Opened:
-    """A sweep's inputs before their features are read.
-
-    Attributes:
-        settings: The sweep.
-        configs: One experiment for each combination of values that decide what is read.
-        inputs: Table and stores.
-        fingerprint: sha256 over all of that which decides a trial's score.
-    """
-
-    settings: SweepConfig
-    configs: list[ExperimentConfig]
-    inputs: Inputs
-    fingerprint: str
-    workspace: Workspace
-    splits: dict[tuple[int, SplitConfig], list[Split]]
-
-    @property
-    def bytes_a_trial(self) -> int:
-        """Memory that one trial needs, about, beside what all share."""
-        if self.configs[0].net is not None:
-            return NET_BYTES
-        widest = 0
-        for config in self.configs:
-            blocks = self.inputs.blocks_of(config.features)
-            rows = max(len(split.frame) for split in self.splits[config.seed, config.split])
-            width = sum(block.dim for block in blocks) * max(block.n_views for block in blocks)
-            widest = max(widest, COPIES * 4 * rows * width)
-        return widest
-
-
 def open_sweep(settings: SweepConfig, workspace: Workspace) -> Opened:
-    """Read the table and find all stores that trials may read; reads no features yet.
+    """One experiment for each combination of values that decide what is read, opened together.
 
     Raises:
         MissingFeaturesError: The cache lacks some; names the commands that make them.
     """
-    configs = list(structures(settings))
-    inputs: Inputs | None = None
-    for config in joined(configs):
-        inputs = open_inputs(config, workspace, inputs=inputs)
-    assert inputs is not None
-    deals = {(one.seed, one.split): one for one in configs}
-    made = {key: make_splits(config, inputs.table) for key, config in deals.items()}
-    prints = {identify(one, inputs, made[one.seed, one.split])["fingerprint"] for one in configs}
-    digest = hashlib.sha256(json.dumps(sorted(prints)).encode()).hexdigest()
-    return Opened(settings, configs, inputs, digest, workspace, made)
+    return open_experiments(structures(settings), workspace)
 
 
-def joined(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:
-    """The same blocks in as few experiments as there are view policies: what is missing is then named at once."""
-    groups: dict[str, list[ExperimentConfig]] = {}
-    for config in configs:
-        groups.setdefault(config.features.model_copy(update={"blocks": ()}).model_dump_json(), []).append(config)
-    together = []
-    for group in groups.values():
-        blocks = tuple(dict.fromkeys(block for config in group for block in config.features.blocks))
-        features = group[0].features.model_copy(update={"blocks": blocks})
-        together.append(group[0].model_copy(update={"features": features}))
-    return together
-
-
-def read_shared(opened: Opened, log: Log) -> Shared:
+def read_shared(settings: SweepConfig, opened: Opened, log: Log) -> Shared:
     """Read the features (or decode the images) of train and validation, and lay them out part by part."""
     inputs = opened.inputs
-    shared = Shared(opened.settings, inputs, {}, opened.workspace)
+    shared = Shared(settings, inputs, {}, opened.workspace)
     for config in opened.configs:
         if deal_of(config) not in shared.folds:
-            left_out = shared.inputs_of(config).left_out
-            made = opened.splits[config.seed, config.split]
-            shared.folds[deal_of(config)] = [parts_of(one, inputs.table, PARTS, left_out) for one in made]
+            shared.folds[deal_of(config)] = opened.folds_of(config, PARTS, shared.inputs_of(config))
     order: dict[str, None] = {}
     for folds in shared.folds.values():
         for parts in folds:

@@ -13,9 +13,9 @@ from hamcache.heads.logit_adjustment import TAUS, adjusted
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.zoo import HEADS
 from hamcache.pipeline.config.schema import ExperimentConfig
+from hamcache.pipeline.experiment.fitting import fit_folds, fit_of
 from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import Part
-from hamcache.pipeline.experiment.runner import fit_folds, fit_of
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE
 from hamcache.pipeline.studies.sweeps.shared import Shared
 from hamcache.pipeline.studies.sweeps.space import Point

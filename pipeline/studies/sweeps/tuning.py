@@ -18,9 +18,11 @@ from hamcache.data.files import write_json, write_text
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import RunError
-from hamcache.pipeline.experiment.runner import RunLog, run_experiment
+from hamcache.pipeline.experiment.run_log import RunLog
+from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.artefacts import held
 from hamcache.pipeline.runs.records import Run, load_run
+from hamcache.pipeline.studies.opened import Opened
 from hamcache.pipeline.studies.parallel import DIED, workers_that_fit
 from hamcache.pipeline.studies.sweeps.ray_cluster import ray_cluster
 from hamcache.pipeline.studies.sweeps.results import (
@@ -37,7 +39,7 @@ from hamcache.pipeline.studies.sweeps.results import (
     read_sweep,
 )
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE, SweepSearch, points_source
-from hamcache.pipeline.studies.sweeps.shared import Opened, Shared, open_sweep, read_shared
+from hamcache.pipeline.studies.sweeps.shared import Shared, open_sweep, read_shared
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial import ray_trial
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
@@ -58,7 +60,7 @@ def run_sweep(
 ) -> Sweep:
     """Run all trials of a sweep that have not been run, and return it.
 
-    A sweep of the same settings on the same data is resumed: only trials that it lacks are run.
+    A sweep of the same settings on the same data is gone on with: only trials that it lacks are run.
 
     Args:
         settings: The sweep.
@@ -144,9 +146,9 @@ def _search(
     log = RunLog(sweep.folder / LOG)
     recorder = Recorder(sweep, table, opened.fingerprint, watcher)
     recorder.summarize("running")
-    shared = read_shared(opened, watcher.said)
+    shared = read_shared(settings, opened, watcher.said)
     watcher.said(f"sweep {sweep.id}: {missing} of {settings.samples} trials to run")
-    workers = min(workers or workers_that_fit(opened.bytes_a_trial, settings.samples), missing)
+    workers = min(workers or workers_that_fit(opened.bytes_each, settings.samples), missing)
     cpus = max(1, joblib.cpu_count() // workers) if opened.configs[0].net is not None else 1
     log(
         f"{missing} of {settings.samples} trials to run, {workers} at a time, objective {settings.objective}, "

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hamcache.configs.defaults import COVERAGE, DATASET
+from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.errors import DataError
 from hamcache.data.files import write_bytes, write_text
 from hamcache.data.ham10000 import CITATION, CLASS_NAMES, LICENCE, is_ham10000
 from hamcache.data.readers.imported import Terms
-from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.decode import decode_image
@@ -28,7 +27,7 @@ from hamcache.pipeline.use.export.card_figures import part_figures
 from hamcache.pipeline.use.export.model_card import model_card
 from hamcache.pipeline.use.export.onnx_file import IMAGES, PROBABILITIES, SETS, add_metadata, build_model
 from hamcache.pipeline.use.export.portable import Portable, precision_of
-from hamcache.pipeline.use.predict.predictor import Predictor
+from hamcache.pipeline.use.predict.predictor import COVERAGE, Predictor
 from hamcache.pipeline.use.share.exchange import terms_of
 
 MODEL, CARD = "model.onnx", "model_card.md"
@@ -41,11 +40,11 @@ rounding, less than a decision tree's leaf (a number on a threshold may fall to 
 
 @dataclass(frozen=True)
 class Parity:
-    """What the file says of some images beside what the run says of them.
+    """Comparison of the file with the run, on some images.
 
     Attributes:
-        images: How many images.
-        of: What they are.
+        images: Number of images.
+        of: Their kind, in words.
         largest: Largest difference of a probability.
         mean: Mean difference.
         same_class: Images that both give the same class.
@@ -68,12 +67,12 @@ class Parity:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Files of an export.
 
     Attributes:
         model: The ONNX file.
         card: The model card.
-        parity: How the file compares to the run.
+        parity: Comparison of the file with the run.
     """
 
     model: Path
@@ -81,17 +80,33 @@ class Exported:
     parity: Parity
 
 
+@dataclass(frozen=True)
+class ExportSettings:
+    """Choices of an export.
+
+    Attributes:
+        coverage: Chance that a set holds the true class.
+        score: See `evaluate.conformal.fit_sets`.
+        class_conditional: The same.
+        terms: Licence and citation of the data, where they are not known.
+        checked: Number of images for the comparison.
+        resamples: Resamples of the intervals in the card.
+    """
+
+    coverage: float = COVERAGE
+    score: str = "lac"
+    class_conditional: bool = False
+    terms: Terms = Terms()  # noqa: RUF009 (frozen)
+    checked: int = CHECKED
+    resamples: int = RESAMPLES
+
+
 def export_run(
     predictor: Predictor,
     workspace: Workspace,
     out: Path | None = None,
+    settings: ExportSettings = ExportSettings(),
     *,
-    coverage: float = COVERAGE,
-    score: str = "lac",
-    class_conditional: bool = False,
-    terms: Terms = Terms(),  # noqa: B008 (frozen)
-    checked: int = CHECKED,
-    resamples: int = RESAMPLES,
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Exported:
@@ -104,12 +119,7 @@ def export_run(
         workspace: Holds the data set, if it is a synthetic or downloaded one; default place of the files.
         out: `NAME.onnx` (the card is then `NAME.md`), or a folder (`model.onnx`, `model_card.md`); default:
             `workspace/exports/<run id>`.
-        coverage: Chance that a set holds the true class.
-        score: See `evaluate.conformal.fit_sets`.
-        class_conditional: The same.
-        terms: Licence and citation of the data, where they are not known.
-        checked: Images for the comparison.
-        resamples: Of the intervals in the card.
+        settings: Choices.
         force: Write over files that are there.
         say: Takes a line as each stage begins.
 
@@ -117,19 +127,21 @@ def export_run(
         ExportError: The run has parts that no graph can hold, files are in the way, or the file differs from the run.
     """
     model_path, card_path = targets(predictor.run, workspace, out, force=force)
-    sets = predictor.sets(coverage, score, class_conditional)
+    sets = predictor.sets(settings.coverage, settings.score, settings.class_conditional)
     say("Building the graph ...")
     model = build_model(Portable(predictor, sets), len(predictor.classes))
     say("Comparing it with the run ...")
     content = model.SerializeToString(deterministic=True)
-    pictures, of = check_images(predictor.run, workspace, checked)
+    pictures, of = check_images(predictor.run, workspace, settings.checked)
     parity = compared(content, predictor, sets, pictures, of)
     if precision_of(predictor) == "fp32" and parity.largest > WORST:
-        raise ExportError(f"Expected a file that says what run {predictor.run.id} says, but {parity}.")
+        raise ExportError(
+            f"Expected a file that says what run {predictor.run.id} says, got one that differs: {parity}."
+        )
     say("Writing the card ...")
-    terms = _terms(predictor.run, workspace, terms)
+    terms = _terms(predictor.run, workspace, settings.terms)
     parts = [part for part in ("validation", "test") if part in predictor.run.metrics]
-    figures = [part_figures(predictor, part, resamples) for part in parts]
+    figures = [part_figures(predictor, part, settings.resamples) for part in parts]
     card = model_card(predictor, sets, figures, terms, str(parity), model_path.name, len(content))
     add_metadata(model, _metadata(predictor, sets, terms, card), f"{predictor.run.id}. {DISCLAIMER}")
     write_bytes(model_path, model.SerializeToString(deterministic=True))
@@ -138,7 +150,7 @@ def export_run(
 
 
 def targets(run: Run, workspace: Workspace, out: Path | None, *, force: bool = False) -> tuple[Path, Path]:
-    """Where the model and the card go.
+    """Paths of the model and of the card.
 
     Raises:
         ExportError: One of them is there, and `force` was not said.
@@ -148,11 +160,11 @@ def targets(run: Run, workspace: Workspace, out: Path | None, *, force: bool = F
     else:
         folder = workspace / "exports" / run.id if out is None else out
         if folder.exists() and not folder.is_dir():
-            raise ExportError(f"Expected --out to be a folder or a file named *.onnx, but {folder} is another file.")
+            raise ExportError(f"Expected --out to be a folder or a file named *.onnx, got another file: {folder}.")
         model, card = folder / MODEL, folder / CARD
-    there = [path for path in (model, card) if path.exists()]
-    if there and not force:
-        raise ExportError(f"{' and '.join(map(str, there))} is there already: choose another --out, or say --force.")
+    existing = [str(path) for path in (model, card) if path.exists()]
+    if existing and not force:
+        raise ExportError(f"{' and '.join(existing)} is there already: choose another --out, or say --force.")
     return model, card
 
 
@@ -160,8 +172,9 @@ def check_images(run: Run, workspace: Workspace, count: int) -> tuple[list[Image
     """Images to compare with: validation images, evenly spaced; where they are not here, pictures of smooth noise."""
     ids = list(run.part("validation")["image_id"])
     wanted = ids[:: max(1, len(ids) // count)][:count]
-    table = _table(run, workspace)
-    paths = {} if table is None else dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
+    dataset = _dataset(run, workspace)
+    rows = [] if dataset is None else dataset.table.frame[["image_id", "path"]].to_numpy().tolist()
+    paths = dict(rows)
     images = []
     for image_id in wanted:
         try:
@@ -222,24 +235,22 @@ def _metadata(predictor: Predictor, sets: PredictionSets, terms: Terms, card: st
     }
 
 
-def _table(run: Run, workspace: Workspace) -> ImageTable | None:
-    """The run's image table, if its data set is here."""
-    config = run.config
-    if config.dataset == DATASET and not (workspace.datasets / DATASET).is_dir():
-        return None  # it would be drawn now
+def _dataset(run: Run, workspace: Workspace) -> Dataset | None:
+    """The run's data set, if it is here."""
+    words = run.config.dataset_words
+    if words.must_be_drawn(workspace):
+        return None
     try:
-        return read_dataset(
-            config.dataset, workspace=workspace, columns=config.columns or None, name=config.dataset_name
-        )
+        return open_dataset(words, workspace)
     except (DataError, OSError):
         return None
 
 
 def _terms(run: Run, workspace: Workspace, given: Terms) -> Terms:
     """Licence and citation of the data: those given, else what is known of it."""
-    table = _table(run, workspace)
-    if table is not None:
-        return terms_of(table, run.config.dataset, given.licence, given.citation)
+    dataset = _dataset(run, workspace)
+    if dataset is not None:
+        return terms_of(dataset, given)
     known = ImageTable("", run.predictions, run.classes)
     found = Terms(LICENCE, CITATION) if is_ham10000(known) else Terms()
     return Terms(given.licence or found.licence, given.citation or found.citation)

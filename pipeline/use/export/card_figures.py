@@ -6,7 +6,7 @@ import numpy as np
 
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.evaluate.conformal import PredictionSets
-from hamcache.pipeline.evaluate.intervals import LEVEL, RESAMPLES, Interval, bootstrap, group_weights
+from hamcache.pipeline.evaluate.intervals import RESAMPLES, Interval, bootstrap, group_weights, interval
 from hamcache.pipeline.use.predict.predictor import Predictor
 
 COVERAGES = (0.8, 0.9, 0.95)
@@ -16,7 +16,7 @@ KINDS = (("lac", False), ("lac", True), ("aps", False))
 
 @dataclass(frozen=True, eq=False)
 class PartFigures:
-    """What a run is worth on one part, by the calibrated probabilities.
+    """Worth of a run on one part, by the calibrated probabilities.
 
     Attributes:
         part: `validation` or `test`.
@@ -26,7 +26,7 @@ class PartFigures:
         scores: Name -> score and interval: all of `METRICS`, and `sensitivity_<class>`, `specificity_<class>`.
         baseline: Name -> score of the predictor that knows only the class frequencies of train.
         raw_ece: Expected calibration error without calibration.
-        sets: What sets keep of their promise, see `set_figures`.
+        sets: The same of prediction sets, see `set_figures`.
     """
 
     part: str
@@ -41,7 +41,7 @@ class PartFigures:
 
 @dataclass(frozen=True, eq=False)
 class SetFigures:
-    """How often sets hold the true class, and how large they are.
+    """Share of sets that hold the true class, and their size.
 
     Attributes:
         sets: The sets.
@@ -96,7 +96,7 @@ def set_figures(
     classes: tuple[str, ...],
     resamples: int = RESAMPLES,
 ) -> SetFigures:
-    """What `sets` keep of their promise on images with probabilities `[n, C]`, codes `[n]` and lesions `[n]`."""
+    """Figures of `sets` on images with probabilities `[n, C]`, codes `[n]` and lesions `[n]`."""
     inside = sets(proba)
     covered = inside[np.arange(len(y)), y]
     return SetFigures(
@@ -111,6 +111,5 @@ def set_figures(
 
 
 def _share(answers: np.ndarray, groups: np.ndarray, resamples: int) -> Interval:
-    drawn = np.concatenate([w @ answers / w.sum(axis=1) for w in group_weights(groups, resamples, seed=0)])
-    low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Interval(float(answers.mean()), float(low), float(high), LEVEL, resamples, len(np.unique(groups)))
+    drawn = [weights @ answers / weights.sum(axis=1) for weights in group_weights(groups, resamples, seed=0)]
+    return interval(np.concatenate([[answers.mean()], *drawn]), len(np.unique(groups)))

@@ -42,7 +42,7 @@ def model_card(
         sets: The sets that the file gives.
         figures: Of each part that was opened.
         terms: Licence and citation of the data, maybe empty.
-        parity: How the file compares with the run.
+        parity: Comparison of the file with the run, in words.
         file: Name of the ONNX file.
         n_bytes: Its size.
     """
@@ -72,7 +72,7 @@ def _details(predictor: Predictor, sets: PredictionSets, file: str, n_bytes: int
     version = run.provenance.get("versions", {}).get("hamcache", "")
     return f"""## Model details
 
-- {_what(run.config)} Arithmetic of the networks: {precision_of(predictor)}.
+- {_model(run.config)} Arithmetic of the networks: {precision_of(predictor)}.
 - Trained by `hamcache` {version}, finished {run.provenance.get("finished", "at an unknown time")}, run `{run.id}`.
 - File: `{file}`, about {n_bytes / 1e6:.1f} MB of ONNX (opset 20), with this card and all names inside.
 - Input `images`: uint8 `[n, height, width, 3]`, RGB, upright, all of one size, any size from 8 pixels on. The graph
@@ -88,7 +88,7 @@ def _details(predictor: Predictor, sets: PredictionSets, file: str, n_bytes: int
 {names}"""
 
 
-def _what(config: ExperimentConfig) -> str:
+def _model(config: ExperimentConfig) -> str:
     adjusted = "" if config.tau is None else ", with post-hoc logit adjustment"
     folds = f"; the mean of {config.split.folds} models, one a fold" if config.split.folds else ""
     if config.net is not None:
@@ -174,11 +174,12 @@ def _data(run: Run, terms: Terms) -> str:
         [part, len(frame), frame["group"].nunique(), *((frame["label"] == label).sum() for label in run.classes)]
         for part, frame in sizes.items()
     ]
-    folds = (
-        f" Cross-validated in {split.folds} folds: an image's validation score is that of the model that has not seen \
-its lesion, and images are in train and in validation, by turns."
-        * bool(split.folds)
-    )
+    folds = ""
+    if split.folds:
+        folds = (
+            f" Cross-validated in {split.folds} folds: an image's validation score is that of the model that has not "
+            "seen its lesion, and images are in train and in validation, by turns."
+        )
     left_out = len(about.get("left_out", {}))
     cite = f"\n- Cite: {_cell(terms.citation)}" if terms.citation else ""
     return f"""## Evaluation data and training data
@@ -192,45 +193,41 @@ its lesion, and images are in train and in validation, by turns."
 
 
 def _analyses(predictor: Predictor, figures: Sequence[PartFigures]) -> str:
-    opened = {one.part for one in figures}
-    warning = "The test set was opened for this run: its figures are the ones to quote."
-    if "test" not in opened:
-        warning = "The test set was not opened. Validation was used to make choices, so its figures are too good."
-    parts = [_part(predictor, one) for one in figures]
+    warning = "The test set was not opened. Validation was used to make choices, so its figures are too good."
+    if any(part.part == "test" for part in figures):
+        warning = "The test set was opened for this run: its figures are the ones to quote."
+    parts = [_part(predictor, part) for part in figures]
     return "\n\n".join(["## Quantitative analyses", warning, *parts])
 
 
-def _part(predictor: Predictor, one: PartFigures) -> str:
+def _part(predictor: Predictor, figures: PartFigures) -> str:
     # Resamples are worse calibrated than the images they are drawn from, so a bootstrap of this error misses it.
-    plain = {"ece": one.scores["ece"].value}
-    scores = [[name, plain.get(name, one.scores[name]), one.baseline.get(name, float("nan"))] for name in HEADLINES]
+    ece = figures.scores["ece"].value
+    shown = figures.scores | {"ece": ece}
+    scores = [[name, shown[name], figures.baseline.get(name, float("nan"))] for name in HEADLINES]
     classes = [
-        [label, n, one.scores[f"sensitivity_{label}"], one.scores[f"specificity_{label}"]]
-        for label, n in one.class_images.items()
+        [label, n, figures.scores[f"sensitivity_{label}"], figures.scores[f"specificity_{label}"]]
+        for label, n in figures.class_images.items()
         if n
     ]
     temperature = predictor.temperature
-    held_out = (
-        f" On validation itself, each image scaled without its own fold: {temperature.ece_after:.3f}."
-        if one.part == "validation"
-        else ""
-    )
-    fitted = " The thresholds come from these very images, so the shares are what they were set to." * (
-        one.part == "validation"
-    )
+    held_out = fitted = ""
+    if figures.part == "validation":
+        held_out = f" On validation itself, each image scaled without its own fold: {temperature.ece_after:.3f}."
+        fitted = " The thresholds come from these very images, so the shares are what they were set to."
     columns = ["promised", "kind", "kept", "in the worst class", "classes a set", "single"]
-    return f"""### {one.part.capitalize()}: {one.images:,} images of {one.lesions:,} lesions
+    return f"""### {figures.part.capitalize()}: {figures.images:,} images of {figures.lesions:,} lesions
 
 {_table(["score", "this model", "majority class"], scores)}
 
 {_table(["class", "images", "sensitivity", "specificity"], classes)}
 
-Calibration: the expected calibration error is {one.raw_ece:.3f} without and {one.scores["ece"].value:.3f} with the
+Calibration: the expected calibration error is {figures.raw_ece:.3f} without and {ece:.3f} with the
 temperature.{held_out}
 
 Prediction sets: how many images' sets hold the true class.{fitted}
 
-{_table(columns, [_set_row(sets) for sets in one.sets])}"""
+{_table(columns, [_set_row(sets) for sets in figures.sets])}"""
 
 
 def _set_row(figures: SetFigures) -> list[object]:

@@ -26,7 +26,7 @@ _MOST_BITS = 22
 def network_input(
     graph: Graph, images: str, preprocessing: Preprocessing, draws: Sequence[ViewDraw], stored_side: int | None = None
 ) -> str:
-    """What a network must see of some images: float32 `[draws, n, 3, *size]`, values 0 to 255.
+    """Add what a network must see of some images: float32 `[draws, n, 3, *size]`, values 0 to 255.
 
     Args:
         graph: Gets the nodes.
@@ -53,7 +53,7 @@ def _turned(graph: Graph, image: str, draw: ViewDraw) -> str:
 
 
 def _fitted(graph: Graph, image: str, preprocessing: Preprocessing) -> str:
-    """What `Preprocessing.resize` does."""
+    """The arithmetic of `Preprocessing.resize`."""
     if preprocessing.fit == "crop":
         height, width = graph.size(image, HEIGHT), graph.size(image, WIDTH)
         short = graph.cast(graph("Min", height, width), TensorProto.DOUBLE)
@@ -71,7 +71,7 @@ def _fitted(graph: Graph, image: str, preprocessing: Preprocessing) -> str:
 
 
 def _reduced(graph: Graph, image: str, stored_side: int) -> str:
-    """What `heads.nets.decoded.reduced` does; an image that is small enough is resized to its own size: no change."""
+    """The arithmetic of `heads.nets.decoded.reduced`; a small enough image is resized to its own size: no change."""
     lengths = [graph.cast(graph.size(image, axis), TensorProto.DOUBLE) for axis in (HEIGHT, WIDTH)]
     side, short = graph.constant([float(stored_side)]), graph("Min", *lengths)
     is_longer = graph("Greater", short, side)
@@ -97,9 +97,9 @@ def _resized(graph: Graph, image: str, size: Sequence[str], interpolation: str) 
 
 def _weights(graph: Graph, old: str, new: str, interpolation: str) -> tuple[str, str]:
     """Weight of each old pixel in each new one, whole numbers `[new, old]` (double), and what stands for 1."""
-    one, half = graph.constant([1.0]), graph.constant([0.5])
+    unity, half = graph.constant([1.0]), graph.constant([0.5])
     scale = graph("Div", old, new)
-    stretch = graph("Max", scale, one)
+    stretch = graph("Max", scale, unity)
     support = graph("Mul", stretch, graph.constant([_HALF_WIDTHS[interpolation]]))
     centres = graph("Mul", scale, graph("Add", _counted(graph, new), half))
     centres = graph("Unsqueeze", centres, graph.ints(1))
@@ -125,9 +125,9 @@ def _weights(graph: Graph, old: str, new: str, interpolation: str) -> tuple[str,
 
 def _filter(graph: Graph, x: str, interpolation: str) -> str:
     """The filter at distances `x` from its centre."""
-    zero, one, a = graph.constant([0.0]), graph.constant([1.0]), _SHARPNESS
+    zero, unity, a = graph.constant([0.0]), graph.constant([1.0]), _SHARPNESS
     if interpolation == "bilinear":
-        return graph("Max", graph("Sub", one, x), zero)
+        return graph("Max", graph("Sub", unity, x), zero)
 
     def times(value: str, factor: float) -> str:
         return graph("Mul", value, graph.constant([factor]))
@@ -138,7 +138,7 @@ def _filter(graph: Graph, x: str, interpolation: str) -> str:
     inner = graph("Mul", graph("Mul", plus(times(x, a + 2), -(a + 3)), x), x)
     outer = graph("Mul", plus(graph("Mul", plus(x, -5.0), x), 8.0), x)
     far = graph("Where", graph("Less", x, graph.constant([2.0])), times(plus(outer, -4.0), a), zero)
-    return graph("Where", graph("Less", x, one), plus(inner, 1.0), far)
+    return graph("Where", graph("Less", x, unity), plus(inner, 1.0), far)
 
 
 def _counted(graph: Graph, length: str) -> str:

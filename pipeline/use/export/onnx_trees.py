@@ -19,35 +19,27 @@ class Trees(nn.Module):
             its feature is not above the threshold; a leaf's children are negative) and `value` `[nodes, outputs]`.
     """
 
-    roots: Tensor
-    features: Tensor
-    thresholds: Tensor
-    ways: Tensor
-    values: Tensor
-
     def __init__(self, trees: Sequence[dict[str, np.ndarray]]) -> None:
         super().__init__()
         sizes = [len(tree["feature"]) for tree in trees]
         starts = np.cumsum([0, *sizes[:-1]])
-        own = [np.arange(size) for size in sizes]
+        numbers = [np.arange(size) for size in sizes]
         sides = {
             side: np.concatenate(
                 [
                     np.where(tree[side] < 0, nodes, tree[side]) + start
-                    for tree, nodes, start in zip(trees, own, starts, strict=True)
+                    for tree, nodes, start in zip(trees, numbers, starts, strict=True)
                 ]
             )
             for side in ("left", "right")
         }
         joined = {name: np.concatenate([tree[name] for tree in trees]) for name in ("feature", "threshold", "value")}
         self.levels = max(_depth(tree) for tree in trees)
-        self.register_buffer("roots", torch.from_numpy(starts.astype(np.int64)))
-        self.register_buffer("features", torch.from_numpy(np.maximum(joined["feature"], 0).astype(np.int64)))
-        self.register_buffer("thresholds", torch.from_numpy(joined["threshold"].astype(np.float64)))
-        self.register_buffer(
-            "ways", torch.from_numpy(np.stack([sides["left"], sides["right"]], axis=1).astype(np.int64))
-        )
-        self.register_buffer("values", torch.from_numpy(joined["value"].astype(np.float64)))
+        self.roots = nn.Buffer(torch.from_numpy(starts.astype(np.int64)))
+        self.features = nn.Buffer(torch.from_numpy(np.maximum(joined["feature"], 0).astype(np.int64)))
+        self.thresholds = nn.Buffer(torch.from_numpy(joined["threshold"].astype(np.float64)))
+        self.ways = nn.Buffer(torch.from_numpy(np.stack([sides["left"], sides["right"]], axis=1).astype(np.int64)))
+        self.values = nn.Buffer(torch.from_numpy(joined["value"].astype(np.float64)))
 
     def forward(self, X: Tensor) -> Tensor:
         """Float64 `[rows, outputs]` of float64 `[rows, dim]`."""

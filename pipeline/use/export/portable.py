@@ -24,7 +24,7 @@ from hamcache.pipeline.use.predict.predictor import Predictor
 
 @dataclass(frozen=True)
 class Seen:
-    """What one network must see of an image.
+    """Input of one network: the views of an image that it must see.
 
     Attributes:
         preprocessing: How the network wants it.
@@ -38,7 +38,7 @@ class Seen:
 
 
 class Portable(nn.Module):
-    """What `Predictor.predict` computes, in the run's own arithmetic, without reading anything.
+    """The computation of `Predictor.predict`, in the run's own arithmetic, without reading anything.
 
     Attributes:
         seen: What its inputs hold, one a network.
@@ -84,8 +84,8 @@ class _HeadRun(nn.Module):
         draws = [_draws(source.augmentation, source.views) for source in sources]
         seen = []
         for spec, backbone in zip(specs, backbones, strict=True):
-            own = [d for source, listed in zip(sources, draws, strict=True) if source.spec == spec for d in listed]
-            seen.append(Seen(backbone.preprocessing, tuple(dict.fromkeys(own))))
+            wanted = [d for source, listed in zip(sources, draws, strict=True) if source.spec == spec for d in listed]
+            seen.append(Seen(backbone.preprocessing, tuple(dict.fromkeys(wanted))))
         self.seen = tuple(seen)
         kinds = [tuple(sorted({source.kind for source in sources if source.spec == spec})) for spec in specs]
         self.networks = nn.ModuleList(_Backbone(b, k) for b, k in zip(backbones, kinds, strict=True))
@@ -115,8 +115,8 @@ class _Backbone(nn.Module):
 
     def forward(self, views: Tensor) -> dict[str, Tensor]:
         """Features `[draws, n, dim]` of each kind."""
-        found = self.features(self.normalized(views.flatten(0, 1)), self.kinds, self.precision)
-        return {kind: features.unflatten(0, views.shape[:2]) for kind, features in found.items()}
+        of_kind = self.features(self.normalized(views.flatten(0, 1)), self.kinds, self.precision)
+        return {kind: features.unflatten(0, views.shape[:2]) for kind, features in of_kind.items()}
 
 
 class _NetRun(nn.Module):
@@ -156,13 +156,10 @@ class _Net(nn.Module):
 class _Normalized(nn.Module):
     """`Preprocessing.normalize`."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1) * 255)
+        self.mean = nn.Buffer(torch.tensor(preprocessing.mean).view(3, 1, 1) * 255)
+        self.std = nn.Buffer(torch.tensor(preprocessing.std).view(3, 1, 1) * 255)
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
@@ -171,12 +168,10 @@ class _Normalized(nn.Module):
 class _Sets(nn.Module):
     """Prediction sets bool `[n, C]` of probabilities."""
 
-    thresholds: Tensor
-
     def __init__(self, sets: PredictionSets) -> None:
         super().__init__()
         self.score = sets.score
-        self.register_buffer("thresholds", torch.from_numpy(sets.thresholds.copy()))
+        self.thresholds = nn.Buffer(torch.from_numpy(sets.thresholds.copy()))
 
     def forward(self, proba: Tensor) -> Tensor:
         if self.score == "lac":
@@ -195,7 +190,7 @@ def _chosen(views: Tensor, places: Sequence[int]) -> Tensor:
 
 
 def _draws(augmentation: Augmentation, views: int) -> list[ViewDraw]:
-    """What happens to an image in each view.
+    """Draws of an image, one a view.
 
     Raises:
         ExportError: Views that are drawn at random.

@@ -11,11 +11,10 @@ from PIL import Image
 from hamcache.cache.storage import Root
 from hamcache.configs.defaults import COVERAGE, NEIGHBOURS, UNLIKE
 from hamcache.data.workspace import Workspace
-from hamcache.extract.precision import has_bf16
+from hamcache.extract.precision import has_bf16, resolve_device
 from hamcache.pipeline.errors import PredictionError
 from hamcache.pipeline.evaluate.calibration import Temperature, fit_temperature
 from hamcache.pipeline.evaluate.conformal import PredictionSets, fewest_images, fit_sets
-from hamcache.pipeline.experiment.extraction import resolve_device
 from hamcache.pipeline.runs.records import Run, load_run
 from hamcache.pipeline.use.predict.image_sources import Source, find_sources
 from hamcache.pipeline.use.predict.machine import Machine

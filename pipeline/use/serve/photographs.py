@@ -7,10 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from hamcache.configs.defaults import DATASET
+from hamcache.data.dataset import DatasetWords
 from hamcache.data.errors import DataError
-from hamcache.data.ham10000 import METADATA
-from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ServingError
 from hamcache.pipeline.runs.records import Run
@@ -88,24 +86,21 @@ class Gallery:
 
     def _images(self, run: Run) -> dict[str, tuple[str, str]]:
         """Path and label of each image of the run's table."""
-        config = run.config
+        words = run.config.dataset_words
         try:
-            columns = tuple(sorted(config.columns.items()))
-            fingerprint, images = self._tables(config.dataset, config.dataset_name, columns)
+            fingerprint, images = self._tables(words)
         except (DataError, OSError):
-            raise NoImageError(f"The data set {config.dataset} of this run is not on this machine.") from None
+            raise NoImageError(f"The data set {words.dataset} of this run is not on this machine.") from None
         if fingerprint != run.provenance.get("table"):
             raise NoImageError(
-                f"The data set {config.dataset} is another one than this run's: its images are not shown."
+                f"The data set {words.dataset} is another one than this run's: its images are not shown."
             )
         return images
 
-    def _read(
-        self, dataset: str, name: str | None, columns: tuple[tuple[str, str], ...]
-    ) -> tuple[str, dict[str, tuple[str, str]]]:
-        if dataset == DATASET and not (self._workspace.datasets / DATASET / METADATA).is_file():
-            raise FileNotFoundError(dataset)  # reading it would draw it
-        table = read_dataset(dataset, workspace=self._workspace, columns=dict(columns) or None, name=name)
+    def _read(self, words: DatasetWords) -> tuple[str, dict[str, tuple[str, str]]]:
+        if words.must_be_drawn(self._workspace):
+            raise FileNotFoundError(words.dataset)
+        table = words.table(self._workspace)
         rows = zip(table.frame["image_id"], table.frame["path"], table.frame["label"], strict=True)
         return table.fingerprint, {image_id: (path, label) for image_id, path, label in rows}
 

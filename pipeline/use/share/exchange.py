@@ -7,8 +7,8 @@ elsewhere (`data.readers.imported`); which images are quarantined; the licence, 
 import json
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hamcache.cache.catalogue import Catalogue
@@ -18,6 +18,7 @@ from hamcache.cache.sharing.archive import Archive, OnProgress, StoreEntry, writ
 from hamcache.cache.sharing.importing import ImportedStore, import_stores
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
+from hamcache.data.dataset import Dataset, DatasetWords, open_dataset
 from hamcache.data.errors import DataError, some_of
 from hamcache.data.ham10000 import CITATION, LICENCE, is_ham10000
 from hamcache.data.readers.imported import (
@@ -31,7 +32,6 @@ from hamcache.data.readers.imported import (
     table_files,
     write_imported,
 )
-from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import FeaturesError
@@ -81,16 +81,13 @@ def source_of(stores: Sequence[FeatureStore]) -> str:
     return str(stores[0].provenance.get("dataset", ""))
 
 
-def table_of(
-    stores: Sequence[FeatureStore], source: str, workspace: Workspace, columns: Mapping[str, str] | None = None
-) -> ImageTable:
-    """The image table that stores are about.
+def dataset_of(stores: Sequence[FeatureStore], words: DatasetWords, workspace: Workspace) -> Dataset:
+    """The data set that stores are about, by the name that they know.
 
     Args:
         stores: of one data set.
-        source: the data set, as `--dataset` takes it.
+        words: the data set, as the command line takes it; the name is that of the stores.
         workspace: where the synthetic one lies.
-        columns: for a CSV, see `data.readers.csv_table`.
 
     Raises:
         FeaturesError: that data set is not there any more, or lacks images that the stores hold.
@@ -98,25 +95,26 @@ def table_of(
     name = stores[0].key.dataset
     advice = "Say where the data set is with --dataset (and --column, as for `hamcache extract`)."
     try:
-        table = read_dataset(source, workspace=workspace, columns=columns, name=name)
+        dataset = open_dataset(replace(words, name=name), workspace)
     except DataError as error:
-        raise FeaturesError(f"expected the data set {name!r} at {source!r}, but: {error} {advice}") from error
-    known = set(table.frame["image_id"])
+        raise FeaturesError(f"expected the data set {name!r} at {words.dataset!r}, but: {error} {advice}") from error
+    known = set(dataset.table.frame["image_id"])
     strangers = [image_id for store in stores for image_id in store.image_ids if image_id not in known]
     if strangers:
         raise FeaturesError(
-            f"expected the images that the stores of {name!r} hold, but {source} lacks {len(set(strangers))} of them "
-            f"({some_of(strangers, 3)}). {advice}"
+            f"expected the images that the stores of {name!r} hold, but {words.dataset} lacks "
+            f"{len(set(strangers))} of them ({some_of(strangers, 3)}). {advice}"
         )
-    return table
+    return dataset
 
 
-def terms_of(table: ImageTable, source: str, licence: str = "", citation: str = "") -> Terms:
+def terms_of(dataset: Dataset, given: Terms = Terms()) -> Terms:  # noqa: B008 (frozen)
     """Licence and citation of a data set: those given, those it came with, or HAM10000's if it is that."""
-    known = Terms(LICENCE, CITATION) if is_ham10000(table) else Terms()
-    if is_imported(Path(source)):
-        known = read_terms(Path(source))
-    return Terms(licence or known.licence, citation or known.citation)
+    known = Terms(LICENCE, CITATION) if is_ham10000(dataset.table) else Terms()
+    folder = Path(dataset.words.dataset)
+    if is_imported(folder):
+        known = read_terms(folder)
+    return Terms(given.licence or known.licence, given.citation or known.citation)
 
 
 def export_features(

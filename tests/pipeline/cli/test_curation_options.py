@@ -10,9 +10,10 @@ import pytest
 from hamcache.data.errors import CurationError
 from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.experiment.learning import parts_of
-from hamcache.pipeline.experiment.runner import curation_of, make_splits, run_experiment
+from hamcache.pipeline.experiment.preparation import curation_of, make_splits
+from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.provenance import fingerprint
-from hamcache.pipeline.studies.experiments import plan, run_all
+from hamcache.pipeline.studies.experiments import Template, plan, run_all
 from hamcache.pipeline.studies.hybrids import subsets
 
 
@@ -96,14 +97,13 @@ def test_the_zoo_and_hybrids_honour_both_files_and_find_their_runs_again(world, 
     exclude, merge, out, _ = files(tmp_path, world)
     base = {"dataset": str(world.csv)}
     both = base | parse_settings(settings(exclude, merge))
-    experiments = plan(subsets(["net_a", "net_b"]), ["logreg"], settings=both)
+    experiments = plan(subsets(["net_a", "net_b"]), ["logreg"], Template(settings=both))
     outcomes = run_all(experiments, world.workspace, workers=1)
     for outcome in outcomes:
         assert outcome.run is not None and not out & set(outcome.run.predictions["image_id"])
     assert all(outcome.reused for outcome in run_all(experiments, world.workspace, workers=1))
-    plain = run_all(
-        plan(["net_a"], ["logreg"], settings=base | {"split.policy": "grouped"}), world.workspace, workers=1
-    )
+    ungrouped = Template(settings=base | {"split.policy": "grouped"})
+    plain = run_all(plan(["net_a"], ["logreg"], ungrouped), world.workspace, workers=1)
     assert not plain[0].reused
 
 

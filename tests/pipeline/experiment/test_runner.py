@@ -17,7 +17,9 @@ from hamcache.data.splits import make_split
 from hamcache.heads.errors import ClassAbsentError, HeadError, MetricError
 from hamcache.heads.metrics import compute_metrics
 from hamcache.pipeline.errors import FeaturesError, RunError
+from hamcache.pipeline.experiment.fitting import fit_folds, fit_of
 from hamcache.pipeline.experiment.inputs import open_inputs
+from hamcache.pipeline.experiment.preparation import prepare
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.artefacts import partial_folders
 from hamcache.pipeline.runs.records import all_runs, load_run
@@ -170,7 +172,9 @@ def test_callbacks_hear_of_every_epoch(world) -> None:
             type(self).epochs += 1
 
     world.extract()
-    run_experiment(world.config("head=mlp", "head.max_epochs=3"), world.workspace, callbacks=[Count()])
+    config = world.config("head=mlp", "head.max_epochs=3")
+    prepared = prepare(config, world.workspace)
+    fit_folds(config, prepared.inputs, prepared.folds, fit_of(config), log=print, callbacks=[Count()])
     assert Count.epochs == 3
 
 
@@ -365,7 +369,7 @@ def test_wrong_requests_are_refused_before_anything_is_written(world) -> None:
 def test_a_failed_run_leaves_nothing_behind(world, monkeypatch) -> None:
     world.extract()
     monkeypatch.setattr(
-        "hamcache.pipeline.experiment.runner.save_head", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+        "hamcache.pipeline.experiment.finishing.save_head", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
     )
     with pytest.raises(OSError, match="disk full"):
         run_experiment(world.config(), world.workspace)

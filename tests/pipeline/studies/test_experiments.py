@@ -17,7 +17,7 @@ from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ConfigError, RunError
 from hamcache.pipeline.evaluate.intervals import holm, paired_bootstrap
 from hamcache.pipeline.runs.records import all_runs
-from hamcache.pipeline.studies.experiments import plan, run_all
+from hamcache.pipeline.studies.experiments import Template, plan, run_all
 from hamcache.pipeline.studies.hybrids import subsets, what_each_adds
 from hamcache.pipeline.studies.leaderboard import zoo_leaderboard
 from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
@@ -32,16 +32,15 @@ def two_nets(make_world):
     return world
 
 
-def planned(world, features, heads=(), **options):
-    settings = {"dataset": str(world.csv), **options.pop("settings", {})}
-    return plan(features, heads, settings=settings, **options)
+def planned(world, features, heads=(), config=None, settings=None, **options):
+    return plan(features, heads, Template(config, {"dataset": str(world.csv), **(settings or {})}), **options)
 
 
 def call(world, *words: str):
     """Run the command line on this world, in this process unless `--workers` says otherwise."""
     shared = ["--dataset", str(world.csv), "--workspace", str(world.workspace)]
-    workers = [] if "--workers" in words else ["--workers", "1"]
-    return CliRunner().invoke(app, [*words, *shared, *workers])
+    jobs = [] if "--workers" in words else ["--workers", "1"]
+    return CliRunner().invoke(app, [*words, *shared, *jobs])
 
 
 def is_png(path: Path) -> bool:

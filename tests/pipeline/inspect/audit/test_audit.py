@@ -18,15 +18,16 @@ from typer.testing import CliRunner
 
 from hamcache.cache.errors import MissingFeaturesError
 from hamcache.data.curation import read_curation
-from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.splits import Split
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import AuditError
-from hamcache.pipeline.experiment.extraction import extract_features
+from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.inspect.audit import audit as run
-from hamcache.pipeline.inspect.audit.audit import AuditSettings, audit, write_audit
+from hamcache.pipeline.inspect.audit.audit import AuditSettings, audit
+from hamcache.pipeline.inspect.audit.audit_files import write_audit
 from hamcache.pipeline.show.plots import audit as sheets
 
 NET = "random/test_resnet.r160_in1k"
@@ -57,8 +58,12 @@ class Planted:
     workspace: Workspace
 
     @property
+    def dataset(self) -> Dataset:
+        return open_dataset(str(self.csv), self.workspace)
+
+    @property
     def table(self) -> ImageTable:
-        return read_dataset(str(self.csv), workspace=self.workspace)
+        return self.dataset.table
 
     def __call__(self, line: str) -> Result:
         """Run `hamcache LINE`."""
@@ -99,13 +104,13 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     csv = root / "skins.csv"
     pd.DataFrame(rows, columns=["image_id", "path", "label", "group"]).to_csv(csv, index=False)
     made = Planted(csv, Workspace(root / "workspace"))
-    extract_features(made.table, made.workspace, [NET], ["dihedral"], views=4)
+    extract_features(made.dataset, made.workspace, FeatureWords([NET], ["dihedral"], views=4))
     return made
 
 
 @pytest.fixture(scope="module")
 def found(planted: Planted):
-    return audit(planted.table, planted.workspace, AuditSettings(candidates=200, policy="grouped", workers=1))
+    return audit(planted.dataset, planted.workspace, AuditSettings(candidates=200, policy="grouped", workers=1))
 
 
 def test_planted_copies_are_found_and_nothing_else(found) -> None:
@@ -143,7 +148,7 @@ def test_proposals_remove_every_pair_that_straddles(found, planted: Planted, tmp
     assert curation.excluded.keys() == {"i07", "crop_of_07", "same_as_11", "twin_of_12"}
     assert curation.merged == {"h1": "g05", "h2": "g07", "h3": "g11"}
     settings = AuditSettings(candidates=200, policy="grouped", workers=1)
-    again = audit(planted.table, planted.workspace, settings, curation=curation)
+    again = audit(planted.dataset, planted.workspace, settings, curation=curation)
     assert not again.pairs["verdict"].isin(["same picture", "same lesion, likely"]).any()
     assert len(again.duplicates) == 0
     pd.testing.assert_frame_equal(again.exclusions, found.exclusions)
@@ -152,7 +157,7 @@ def test_proposals_remove_every_pair_that_straddles(found, planted: Planted, tmp
 
 def test_the_same_audit_writes_the_same_tables(found, planted: Planted, tmp_path: Path) -> None:
     write_audit(found, tmp_path / "a")
-    write_audit(audit(planted.table, planted.workspace, found.settings), tmp_path / "b")
+    write_audit(audit(planted.dataset, planted.workspace, found.settings), tmp_path / "b")
     for path in sorted((tmp_path / "a").glob("*.csv")):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
@@ -178,7 +183,7 @@ def test_features_of_changed_files_are_not_compared(planted: Planted, tmp_path: 
     shutil.copytree(planted.workspace / "features", tmp_path / "workspace" / "features")
     own = Planted(tmp_path / "data" / "skins.csv", Workspace(tmp_path / "workspace"))
     with pytest.raises(Exception, match="other bytes"):
-        audit(own.table, own.workspace, AuditSettings(workers=1))
+        audit(own.dataset, own.workspace, AuditSettings(workers=1))
 
 
 def test_images_that_are_gone_are_counted_and_labels_are_still_judged(planted: Planted, tmp_path: Path) -> None:
@@ -186,23 +191,23 @@ def test_images_that_are_gone_are_counted_and_labels_are_still_judged(planted: P
     shutil.copytree(planted.workspace / "features", tmp_path / "workspace" / "features")
     own = Planted(tmp_path / "data" / "skins.csv", Workspace(tmp_path / "workspace"))
     table = own.table.subset([i for i in own.table.frame["image_id"] if i != "broken"])
-    found = audit(table, own.workspace, AuditSettings(workers=1))
+    found = audit(replace(own.dataset, table=table), own.workspace, AuditSettings(workers=1))
     assert len(found.pairs) == 0 and any("can't be read" in note for note in found.notes)
     assert np.isfinite(found.label_mcc) and len(found.outliers) > 0
 
 
 def test_what_cannot_be_audited_is_refused(planted: Planted, tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="two groups or more"):
-        audit(planted.table.subset(["i00", "j00"]), planted.workspace)
+        audit(replace(planted.dataset, table=planted.table.subset(["i00", "j00"])), planted.workspace)
     with pytest.raises(MissingFeaturesError, match="hamcache extract"):
-        audit(planted.table, Workspace(tmp_path))
+        audit(planted.dataset, Workspace(tmp_path))
     with pytest.raises(MissingFeaturesError, match=r"by resnet34.*hamcache extract"):
-        audit(planted.table, planted.workspace, AuditSettings(backbones=("resnet34",)))
+        audit(planted.dataset, planted.workspace, AuditSettings(backbones=("resnet34",)))
 
 
 def test_a_split_that_cannot_be_made_is_a_note(planted: Planted) -> None:
     few = planted.table.subset(["i00", "i01", "i02", "i03", "i05", "copy_of_05"])
-    found = audit(few, planted.workspace, AuditSettings(workers=1))
+    found = audit(replace(planted.dataset, table=few), planted.workspace, AuditSettings(workers=1))
     assert any("no split" in note for note in found.notes) and not found.pairs["straddles"].any()
     assert "copy_of_05" in set(found.pairs["image_id"])
 

@@ -10,7 +10,6 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError
 from hamcache.data.curation import Curation, merge
 from hamcache.data.table import build_table
-from hamcache.pipeline.inspect.audit import candidates as candidates_module
 from hamcache.pipeline.inspect.audit import descriptors
 from hamcache.pipeline.inspect.audit.alignment import Alignment
 from hamcache.pipeline.inspect.audit.candidates import Candidates, choose_candidates, find_neighbours
@@ -131,13 +130,12 @@ def test_wide_features_are_searched_by_components_and_compared_in_full_width(mon
     exact = find_neighbours(rows, groups, 3, seed=0)
     monkeypatch.setattr(descriptors, "REDUCED", 16)
     monkeypatch.setattr(descriptors, "_FULL_WORK", 1e3)
-    monkeypatch.setattr(candidates_module, "_ROWS", 64)
     assert searchable(rows, 0).shape == (400, 16)
     near = find_neighbours(rows, groups, 3, seed=0)
-    assert (near.found.index[:100, 0] == np.arange(300, 400)).all()
-    np.testing.assert_allclose(near.found.similarity[:100, 0], exact.found.similarity[:100, 0], rtol=1e-5)
-    assert (near.found.index == exact.found.index).mean() > 0.5
-    assert (np.diff(near.found.similarity, axis=1) <= 0).all()
+    assert (near.nearest.index[:100, 0] == np.arange(300, 400)).all()
+    np.testing.assert_allclose(near.nearest.similarity[:100, 0], exact.nearest.similarity[:100, 0], rtol=1e-5)
+    assert (near.nearest.index == exact.nearest.index).mean() > 0.5
+    assert (np.diff(near.nearest.similarity, axis=1) <= 0).all()
 
 
 def test_the_share_that_the_search_would_find_is_that_of_pairs_that_are_hidden_in_other_groups() -> None:

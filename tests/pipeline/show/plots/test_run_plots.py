@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from hamcache.heads.metrics import ECE_BINS
 from hamcache.pipeline.cli.app import app
+from hamcache.pipeline.cli.pictures import draw_pictures
 from hamcache.pipeline.evaluate.intervals import bootstrap
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import all_runs, read_run
@@ -30,35 +31,31 @@ def runs(make_world):
     """A head without epochs whose test set was opened, and one with epochs, without it."""
     world = make_world()
     world.extract()
-    opened = run_experiment(world.config(), world.workspace, test=True, plots=False)
-    epochs = run_experiment(world.config(base={"head": "mlp"}), world.workspace, plots=False)
+    opened = run_experiment(world.config(), world.workspace, test=True)
+    epochs = run_experiment(world.config(base={"head": "mlp"}), world.workspace)
     return {"logreg": opened, "mlp": epochs, "workspace": world.workspace}
 
 
-def test_a_run_is_drawn_before_it_has_its_name(world, plots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_drawn_when_it_is_finished(world) -> None:
     world.extract()
-    seen = {}
-
-    def look(folder: Path, name: str) -> None:
-        seen.update({str(path.relative_to(folder)): path.read_bytes()[:8] for path in folder.rglob("*.png")})
-
-    monkeypatch.setattr("hamcache.pipeline.experiment.runner.finish_run", look)
-    run_experiment(world.config(base={"head": "mlp"}), world.workspace)
-    assert seen == {f"plots/{name}.png": PNG for name in FIGURES}
+    run = run_experiment(world.config(base={"head": "mlp"}), world.workspace)
+    assert run.plots == []
+    draw_pictures([run])
+    assert {path.name: path.read_bytes()[:8] for path in run.plots} == {f"{name}.png": PNG for name in FIGURES}
 
 
-def test_only_heads_with_epochs_have_curves(world, plots) -> None:
+def test_only_heads_with_epochs_have_curves(world) -> None:
     world.extract()
-    lines: list[str] = []
-    run = run_experiment(world.config(), world.workspace, on_progress=lines.append)
+    run = run_experiment(world.config(), world.workspace)
+    draw_pictures([run])
     assert [path.stem for path in run.plots] == sorted(set(FIGURES) - {"curves"})
-    assert not lacks_plots(run) and any(line.startswith("5 plots drawn in ") for line in lines)
+    assert not lacks_plots(run)
     assert curves_figure(run) is None
     written = {path.name for path in (run.folder / "plots").iterdir()}
     assert written == {f"{path.stem}.{kind}" for path in run.plots for kind in ("png", "svg")}
 
 
-def test_a_failure_to_draw_costs_no_run(world, plots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_to_draw_costs_no_run(world, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     world.extract()
 
     def broken(run: object) -> None:
@@ -66,17 +63,18 @@ def test_a_failure_to_draw_costs_no_run(world, plots, monkeypatch: pytest.Monkey
 
     monkeypatch.setitem(FIGURES, "reliability", broken)
     run = run_experiment(world.config(), world.workspace)
-    log = (run.folder / "log.txt").read_text()
-    assert "warning: the plots were not drawn: MemoryError: no room for a picture" in log
+    draw_pictures([run])
+    said = capsys.readouterr().err
+    assert f"warning: the plots of {run.id} were not drawn: MemoryError: no room for a picture" in said
     assert run.metrics["validation"]["mcc"] > 0 and [one.id for one in all_runs(world.workspace)] == [run.id]
     assert lacks_plots(run)
 
 
-def test_drawing_is_no_part_of_what_a_run_is(world, plots) -> None:
+def test_drawing_is_no_part_of_what_a_run_is(world) -> None:
     world.extract()
-    run = run_experiment(world.config(), world.workspace, plots=False)
+    run = run_experiment(world.config(), world.workspace)
     assert run.plots == [] and lacks_plots(run)
-    again = run_experiment(world.config(), world.workspace, plots=True)
+    again = run_experiment(world.config(), world.workspace)
     assert again.reused and again.id == run.id and again.plots == []
 
 
@@ -190,7 +188,7 @@ def test_phases_are_named_and_folds_are_lines_of_one_colour(runs, tmp_path: Path
 
 def test_losses_are_drawn_with_their_own_sign(world, tmp_path: Path) -> None:
     world.extract()
-    run = run_experiment(world.config("head.objective=nll", base={"head": "mlp"}), world.workspace, plots=False)
+    run = run_experiment(world.config("head.objective=nll", base={"head": "mlp"}), world.workspace)
     assert (run.history["valid_nll"] < 0).all()  # kept so that higher is better
     axes = curves_figure(run).axes[1]
     assert axes.get_ylabel() == "nll" and (axes.lines[0].get_ydata() > 0).all()
@@ -207,19 +205,20 @@ def test_of_many_classes_the_frequent_ones_are_drawn(runs) -> None:
     assert shown_classes(run, [part]) == list(range(4, len(classes)))
 
 
-def test_names_that_look_like_formulas_are_drawn_as_they_are(world, plots, tmp_path: Path) -> None:
+def test_names_that_look_like_formulas_are_drawn_as_they_are(world, tmp_path: Path, capsys) -> None:
     csv = world.csv.read_text().replace(",mel,", ",$\\frac{,").replace(",nv,", ",a very long name of a class <b>,")
     (world.csv.parent / "odd.csv").write_text(csv)
     odd = type(world)(world.workspace, world.csv.parent / "odd.csv")
     odd.extract()
     run = run_experiment(odd.config(), world.workspace, test=True)
-    assert "warning" not in (run.folder / "log.txt").read_text() and len(run.plots) == 5
+    draw_pictures([run])
+    assert "warning" not in capsys.readouterr().err and len(run.plots) == 5
 
 
 def test_the_command_draws_what_lacks_plots_and_tells_of_a_damaged_run(world, plots) -> None:
     world.extract()
-    first = run_experiment(world.config(), world.workspace, plots=False)
-    second = run_experiment(world.config("seed=1"), world.workspace, plots=False)
+    first = run_experiment(world.config(), world.workspace)
+    second = run_experiment(world.config("seed=1"), world.workspace)
     predictions = (second.folder / "predictions.csv").read_text()
     (second.folder / "predictions.csv").write_text("image_id\n")
     words = ["runs", "plot", "--workspace", str(world.workspace)]

@@ -84,7 +84,7 @@ def lab(make_world: Callable[[], Any], dataset_csv: Path, tmp_path_factory: pyte
         "knn": ["features=net_a", "head=knn"],
     }
     runs = {
-        name: run_experiment(world.config(*settings), world.workspace, test=name == "ab", plots=False)
+        name: run_experiment(world.config(*settings), world.workspace, test=name == "ab")
         for name, settings in wanted.items()
     }
     write_sweep(world.workspace, runs["mlp"].config.content(), final_run=runs["mlp"].id)

@@ -56,7 +56,7 @@ def test_in_cross_validation_an_image_and_its_lesion_are_no_neighbours_of_it(own
     config = own_lab.runs["a"].config.model_copy(
         update={"split": own_lab.runs["a"].config.split.model_copy(update={"policy": "grouped", "folds": 3})}
     )
-    run = run_experiment(config, own_lab.workspace, plots=False)
+    run = run_experiment(config, own_lab.workspace)
     rows = run.part("validation")
     assert set(rows["image_id"]) & set(run.part("train")["image_id"])
     lesion = dict(zip(rows["image_id"], rows["group"], strict=True))

@@ -11,7 +11,7 @@ from hamcache.pipeline.show.report.board import Board, make_board
 from hamcache.pipeline.show.report.build import build_report
 from hamcache.pipeline.show.report.choose import choose
 from hamcache.pipeline.show.report.grids import grid_views
-from hamcache.pipeline.studies.experiments import run_all
+from hamcache.pipeline.studies.experiments import Template, run_all
 from hamcache.pipeline.studies.grid.cells import plan_grid
 from hamcache.pipeline.studies.grid.matrix import Grid, save_grid
 
@@ -23,7 +23,7 @@ def grid(make_world) -> Grid:
     for backbone, skill in (("net_a", 1.5), ("net_b", 0.5)):
         world.extract(backbone, skill=skill)
         world.extract(backbone, "flip", 2, skill=skill)
-    cells = plan_grid(["net_a", "net_b"], ["none", "flip"], head="lda", settings={"dataset": str(world.csv)})
+    cells = plan_grid(["net_a", "net_b"], ["none", "flip"], Template(settings={"dataset": str(world.csv)}), head="lda")
     outcomes = run_all([cell.experiment for cell in cells], world.workspace, workers=1)
     outcomes[3] = replace(outcomes[3], run=None, error=FeaturesError("net_b <has> NaN"))
     return save_grid(cells, outcomes, world.workspace)

@@ -136,7 +136,7 @@ def test_splits_with_other_train_images_stand_apart(own_lab) -> None:
     """They are scored on the same images, and so are one group of the leaderboard, but were trained on more."""
     config = own_lab.runs["a"].config
     split = config.split.model_copy(update={"train_images": "all"})
-    more = run_experiment(config.model_copy(update={"split": split}), own_lab.workspace, plots=False)
+    more = run_experiment(config.model_copy(update={"split": split}), own_lab.workspace)
     board = own_lab.board()
     assert board.of(more.id).cohort == board.of(own_lab.runs["a"].id).cohort
     (found,) = describe(board, Datasets(own_lab.workspace))

@@ -19,13 +19,16 @@ from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError, FeaturesError, GridError, RunError
 from hamcache.pipeline.evaluate.compare import compare_runs, leaderboard
 from hamcache.pipeline.evaluate.intervals import bootstrap, interval, resampled_together
-from hamcache.pipeline.experiment.extraction import passes_for
+from hamcache.pipeline.experiment.extraction import FeatureWords, passes_for
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import all_runs, load_run
-from hamcache.pipeline.studies.experiments import Outcome, all_features, run_all
+from hamcache.pipeline.show.plots.grid import plot_grid
+from hamcache.pipeline.studies.experiments import Template, run_all
 from hamcache.pipeline.studies.grid.cell_scores import COLUMNS, MEAN, grid_scores
-from hamcache.pipeline.studies.grid.cells import plan_grid, run_grid, same_views
-from hamcache.pipeline.studies.grid.matrix import Grid, all_grids, load_grid, save_grid
+from hamcache.pipeline.studies.grid.cells import plan_grid, same_views
+from hamcache.pipeline.studies.grid.matrix import HEATMAP, Grid, all_grids, load_grid, save_grid
+from hamcache.pipeline.studies.opened import joined
+from hamcache.pipeline.studies.parallel import in_processes
 
 BACKBONES, AUGMENTATIONS = ["net_a", "net_b"], ["none", "flip"]
 
@@ -40,14 +43,16 @@ def two_nets(make_world):
     return world
 
 
-def planned(world, backbones=BACKBONES, augmentations=AUGMENTATIONS, **options):
-    settings = {"dataset": str(world.csv), **options.pop("settings", {})}
-    return plan_grid(backbones, augmentations, settings=settings, head="lda", **options)
+def planned(world, backbones=BACKBONES, augmentations=AUGMENTATIONS, settings=None, **options):
+    template = Template(settings={"dataset": str(world.csv), **(settings or {})})
+    return plan_grid(backbones, augmentations, template, head="lda", **options)
 
 
 def made(world, cells, **options) -> Grid:
-    outcomes = run_grid([cell.experiment for cell in cells], world.workspace, workers=1, **options)
-    return save_grid(cells, outcomes, world.workspace)
+    outcomes = run_all([cell.experiment for cell in cells], world.workspace, workers=1, apart=True, **options)
+    grid = save_grid(cells, outcomes, world.workspace)
+    plot_grid(grid, grid.folder / HEATMAP)
+    return grid
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +220,7 @@ def test_a_failing_backbone_costs_no_other_and_is_shown(world, monkeypatch: pyte
     assert list(grid.cells["run"] == "") == [True, True, False, False] == list(grid.cells["error"] != "")
     assert list(grid.matrix().isna().any(axis=1)) == [True, False] and grid.best[0] == "net_b"
     with pytest.raises(RunError, match=r"all failed.*net_a has a bad day"):
-        run_grid([c.experiment for c in planned(world, ["net_a"])], world.workspace, workers=1)
+        run_all([c.experiment for c in planned(world, ["net_a"])], world.workspace, workers=1)
 
 
 def test_a_second_grid_runs_nothing_and_a_larger_one_only_what_is_new(two_nets, opened: Grid, monkeypatch) -> None:
@@ -297,20 +302,21 @@ def test_columns_of_the_same_pictures_are_told(two_nets) -> None:
 def test_what_the_cache_lacks_is_named_at_once_and_nothing_runs(world) -> None:
     world.extract("net_a")
     with pytest.raises(MissingFeaturesError, match=r"net_a \(flip\), .*net_b \(none\), net_b \(flip\)|--views 2"):
-        run_grid([c.experiment for c in planned(world)], world.workspace, workers=1)
+        run_all([c.experiment for c in planned(world)], world.workspace, workers=1)
     assert all_runs(world.workspace) == []
 
 
 def test_backbones_are_in_memory_one_after_the_other(two_nets, monkeypatch) -> None:
     read = []
 
-    def watched(experiments, *args, **options) -> list[Outcome]:
-        read.append({block.backbone for block in all_features(experiments).features.blocks})
-        return run_all(experiments, *args, **options)
+    def watched(function, configs, workers):
+        loaded = function.keywords["inputs"].blocks.values()
+        read.append({block.config.backbone for block in loaded if block._row_of})
+        return in_processes(function, configs, workers)
 
-    monkeypatch.setattr("hamcache.pipeline.studies.grid.cells.run_all", watched)
-    cells = planned(two_nets, ["net_b", "net_a", "net_a+net_b"])
-    outcomes = run_grid([c.experiment for c in cells], two_nets.workspace, workers=1)
+    monkeypatch.setattr("hamcache.pipeline.studies.experiments.in_processes", watched)
+    cells = planned(two_nets, ["net_b", "net_a", "net_a+net_b"], seeds=[9])
+    outcomes = run_all([c.experiment for c in cells], two_nets.workspace, workers=1, apart=True)
     assert read == [{"net_b"}, {"net_a"}, {"net_a", "net_b"}]
     assert [o.experiment for o in outcomes] == [c.experiment for c in cells]
 
@@ -343,8 +349,8 @@ def test_grids_are_found_by_the_beginning_of_their_id_and_damaged_ones_passed_ov
 
 def test_one_pass_extracts_a_whole_grid() -> None:
     cells = plan_grid(["a", "b"], ["none", "flip", "rotate", "dihedral"], views=4)
-    assert passes_for(all_features([cell.experiment for cell in cells]).features) == [
-        (["a", "b"], ["none", "flip", "rotate", "dihedral"], 4)
+    assert passes_for(joined([cell.experiment.config for cell in cells])[0].features) == [
+        FeatureWords(["a", "b"], ["none", "flip", "rotate", "dihedral"], 4)
     ]
 
 
@@ -360,7 +366,7 @@ def test_one_pass_extracts_a_whole_grid() -> None:
 def test_a_pass_extracts_no_view_that_nobody_asked_for(blocks, passes) -> None:
     content = [{"backbone": b, "augmentation": a, "views": v} for b, a, v in blocks]
     features = load_config(base={"features": {"blocks": content, "views": {"train": "all"}}}).features
-    assert passes_for(features) == passes
+    assert passes_for(features) == [FeatureWords(*words) for words in passes]
 
 
 def test_wrong_seeds_are_wrong_usage(two_nets) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from hamcache.data.ham10000 import read_table
+from hamcache.data.dataset import open_dataset
 from hamcache.data.workspace import Workspace
 from hamcache.heads.threads import one_thread
 from hamcache.pipeline.config.overrides import parse_settings
-from hamcache.pipeline.experiment.extraction import extract_features
+from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.studies.sweeps.search import SCORE
 from hamcache.pipeline.studies.sweeps.shared import open_sweep, read_shared
 from hamcache.pipeline.studies.sweeps.space import label
@@ -118,7 +118,8 @@ def founded(tmp_path_factory: pytest.TempPathFactory, make_ham10000: Callable[..
     """A small HAM10000, and a workspace with features of two tiny networks in the place of the founding ones."""
     folder = make_ham10000(tmp_path_factory.mktemp("data") / "ham")
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
-    extract_features(read_table(folder), workspace, TINY, ["original"], views=4, precision="fp32", show_progress=False)
+    words = FeatureWords(TINY, ["original"], views=4, precision="fp32")
+    extract_features(open_dataset(str(folder), workspace), workspace, words)
     return folder, workspace
 
 
@@ -133,7 +134,7 @@ def test_a_trial_of_each_runs_on_tiny_networks(name: str, founded: tuple[Path, P
     frozen = [f"features.blocks.0.backbone={TINY[0]}"]
     chosen = overrides.get(name.partition("_")[0], frozen if name.endswith("frozen") else tuned)
     settings = load_sweep_config(name, parse_settings([f"dataset={folder}", *chosen]))
-    shared = read_shared(open_sweep(settings, workspace), print)
+    shared = read_shared(settings, open_sweep(settings, workspace), print)
     point = {key: (one.values() or [one.loguniform[1]])[-1] for key, one in settings.space.items()}
     reports: list[dict] = []
     with one_thread():

@@ -6,7 +6,7 @@ from hamcache.heads.views import prediction_views, training_views
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.experiment.learning import parts_of
-from hamcache.pipeline.experiment.runner import make_splits
+from hamcache.pipeline.experiment.preparation import make_splits
 from hamcache.pipeline.studies.sweeps.shared import SharedBlock, open_sweep, read_shared
 from hamcache.pipeline.studies.sweeps.sweep_config import structures
 
@@ -44,7 +44,7 @@ def test_trials_see_the_very_rows_that_runs_see(augmentation: str, two_views, sw
         {"features.views": {"choice": POLICIES}},
         experiment={"features": {"blocks": blocks(augmentation)}, "head": "mlp"},
     )
-    shared = read_shared(open_sweep(settings, two_views.workspace), print)
+    shared = read_shared(settings, open_sweep(settings, two_views.workspace), print)
     for config in structures(settings):
         inputs = open_inputs(config, two_views.workspace)
         (split,) = make_splits(config, inputs.table)
@@ -61,7 +61,7 @@ def test_trials_see_the_very_rows_that_runs_see(augmentation: str, two_views, sw
 
 def test_a_part_is_a_slice_and_no_copy(two_views, sweep_of) -> None:
     settings = sweep_of(LR, experiment={"features": {"blocks": blocks("flip")}, "head": "mlp"})
-    shared = read_shared(open_sweep(settings, two_views.workspace), print)
+    shared = read_shared(settings, open_sweep(settings, two_views.workspace), print)
     config = next(structures(settings))
     for block in shared.inputs.blocks_of(config.features):
         assert isinstance(block, SharedBlock) and block.store is None
@@ -75,7 +75,7 @@ def test_a_part_is_a_slice_and_no_copy(two_views, sweep_of) -> None:
 def test_the_test_part_is_not_even_read(world, sweep_of) -> None:
     world.extract()
     settings = sweep_of({"seed": {"int": [0, 3]}} | LR, experiment={"features": "net_a", "head": "mlp"})
-    shared = read_shared(open_sweep(settings, world.workspace), print)
+    shared = read_shared(settings, open_sweep(settings, world.workspace), print)
     (test_part,) = {
         tuple(split.ids("test")) for config in structures(settings) for split in make_splits(config, world.table())
     }
@@ -116,6 +116,7 @@ def test_features_that_are_not_finite_are_refused_before_any_trial(world, sweep_
         "hamcache.pipeline.experiment.feature_blocks.read_checked",
         lambda store, ids, *_: np.full((len(ids), 1, 8), np.nan, np.float32),
     )
-    opened = open_sweep(sweep_of(LR, experiment={"features": "net_a", "head": "mlp"}), world.workspace)
+    settings = sweep_of(LR, experiment={"features": "net_a", "head": "mlp"})
+    opened = open_sweep(settings, world.workspace)
     with pytest.raises(FeaturesError, match="finite"):
-        read_shared(opened, print)
+        read_shared(settings, opened, print)

@@ -18,7 +18,7 @@ def shared_of(world, sweep_of):
 
     def make(space: dict, *overrides: str, **experiment) -> Shared:
         settings = sweep_of(space, *overrides, experiment={"features": HYBRID, "head": MLP, **experiment})
-        shared = read_shared(open_sweep(settings, world.workspace), print)
+        shared = read_shared(settings, open_sweep(settings, world.workspace), print)
         for block in shared.inputs.blocks.values():
             block._views.flags.writeable = False  # as Ray hands them out
         return shared

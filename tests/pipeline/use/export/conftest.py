@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hamcache.pipeline.use.export.bundle import Exported, export_run
+from hamcache.pipeline.use.export.bundle import Exported, ExportSettings, export_run
 from hamcache.pipeline.use.predict.predictor import Predictor
 from tests.pipeline.use.predict.conftest import CNN, Photographs, photographs, threads
 
@@ -22,4 +22,4 @@ def cnn(photographs: Photographs) -> Predictor:
 def exported(photographs: Photographs, cnn: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The export of `cnn`."""
     out: Path = tmp_path_factory.mktemp("exported") / "small"
-    return export_run(cnn, photographs.workspace, out, resamples=50)
+    return export_run(cnn, photographs.workspace, out, ExportSettings(resamples=50))

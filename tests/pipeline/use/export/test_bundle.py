@@ -15,7 +15,7 @@ from hamcache.data.workspace import Workspace
 from hamcache.extract.precision import has_bf16
 from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.runs.records import read_run
-from hamcache.pipeline.use.export.bundle import Exported, check_images, export_run, targets
+from hamcache.pipeline.use.export.bundle import Exported, ExportSettings, check_images, export_run, targets
 from hamcache.pipeline.use.export.onnx_file import build_model
 from hamcache.pipeline.use.export.portable import Portable
 from hamcache.pipeline.use.predict.predictor import Predictor
@@ -108,9 +108,8 @@ def test_the_file_tells_what_it_is(cnn: Predictor, exported: Exported) -> None:
 def test_the_same_run_gives_the_same_bytes_and_nothing_of_this_machine(
     photographs: Photographs, cnn: Predictor, exported: Exported, tmp_path: Path
 ) -> None:
-    again = export_run(
-        Predictor(cnn.run, photographs.workspace, device="cpu"), photographs.workspace, tmp_path / "again", resamples=50
-    )
+    reloaded = Predictor(cnn.run, photographs.workspace, device="cpu")
+    again = export_run(reloaded, photographs.workspace, tmp_path / "again", ExportSettings(resamples=50))
     content = exported.model.read_bytes()
     assert again.model.read_bytes() == content and again.card.read_bytes() == exported.card.read_bytes()
     outside_the_card = content.replace(exported.card.read_bytes(), b"")
@@ -136,7 +135,7 @@ def test_a_file_that_says_something_else_is_not_written(photographs, cnn, export
     other = Predictor(cnn.run, photographs.workspace, device="cpu")
     other.temperature = replace(cnn.temperature, value=cnn.temperature.value / 50)
     with pytest.raises(ExportError, match="says what run"):
-        export_run(other, photographs.workspace, tmp_path / "out", resamples=50)
+        export_run(other, photographs.workspace, tmp_path / "out", ExportSettings(resamples=50))
     assert not (tmp_path / "out").exists()
 
 

@@ -28,7 +28,7 @@ def test_what_cannot_be_exported_is_one_message(photographs: Photographs, tmp_pa
     photographs.extract((NET, "original", 3))
     run = photographs.run(blocks=[(NET, "original", 3)])
     assert "drawn at random" in export(photographs, f"{run.id} --out '{tmp_path}/x'").failed()
-    assert "`hamcache runs` lists them" in export(photographs, "nobody").failed()
+    assert "`hamcache runs` lists runs" in export(photographs, "nobody").failed()
     assert (
         "between 0 and 1" in export(photographs, f"{photographs.run().id} --coverage 9 --out '{tmp_path}/x'").failed()
     )

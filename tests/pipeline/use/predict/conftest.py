@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hamcache.data.dataset import open_dataset
 from hamcache.data.ham10000 import read_table
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
@@ -17,7 +18,7 @@ from hamcache.extract.names import full_name
 from hamcache.extract.precision import has_bf16
 from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import load_config
-from hamcache.pipeline.experiment.extraction import extract_features
+from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.predictor import Prediction, Predictor
@@ -64,8 +65,8 @@ class Photographs:
 
     def extract(self, *blocks: tuple[str, str, int], precision: str = "fp32", seed: int = 0) -> None:
         for backbone, augmentation, views in blocks:
-            options = {"precision": precision, "seed": seed, "workers": 2, "show_progress": False}
-            extract_features(self.table, self.workspace, [full_name(backbone)], [augmentation], views, **options)
+            words = FeatureWords([full_name(backbone)], [augmentation], views, seed, precision)
+            extract_features(open_dataset(str(self.folder), self.workspace), self.workspace, words, workers=2)
 
     def run(self, *overrides: str, blocks: Any = ((NET, "none", 1),), test: bool = False, **base: Any) -> Run:
         """A run on these blocks `(backbone, augmentation, views)`, made once for the same settings."""

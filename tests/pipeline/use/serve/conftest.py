@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.dataset import open_dataset
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import load_config
-from hamcache.pipeline.experiment.extraction import extract_features
+from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run, all_runs, load_run
 from hamcache.pipeline.use.predict.predictor import Predictor, load_predictor
@@ -74,13 +74,10 @@ def hostile_dataset(folder: Path) -> Path:
 
 def train(dataset: Path, workspace: Workspace, *heads: str, test: bool = False) -> list[str]:
     """Ids of the runs of some heads on a data set's features."""
-    table = read_dataset(str(dataset), workspace=workspace)
-    extract_features(table, workspace, [NET], precision="fp32", workers=1, show_progress=False)
+    words = FeatureWords([NET], precision="fp32")
+    extract_features(open_dataset(str(dataset), workspace), workspace, words, workers=1)
     base = {"dataset": str(dataset), "features": NET}
-    return [
-        run_experiment(load_config(None, base={**base, "head": head}), workspace, test=test, table=table).id
-        for head in heads
-    ]
+    return [run_experiment(load_config(None, base={**base, "head": head}), workspace, test=test).id for head in heads]
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from hamcache.data.dataset import DatasetWords
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.intervals import bootstrap
 from hamcache.pipeline.use.predict import predictor as predictor_module
@@ -301,7 +302,7 @@ def test_images_of_another_table_of_the_same_name_are_not_shown(own: Served) -> 
 
 
 def test_looking_for_images_draws_no_data_set(tmp_path: Path) -> None:
-    config = SimpleNamespace(dataset="synthetic", dataset_name=None, columns={})
+    config = SimpleNamespace(dataset_words=DatasetWords("synthetic"))
     run: Any = SimpleNamespace(id="a", config=config, provenance={"table": ""})
     with pytest.raises(NoImageError, match="not on this machine"):
         Gallery(Workspace(tmp_path)).path(run, "ISIC_0000001")

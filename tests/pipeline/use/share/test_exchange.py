@@ -17,20 +17,20 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import FeatureArchiveError, MissingFeaturesError
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
+from hamcache.data.dataset import DatasetWords, open_dataset
 from hamcache.data.errors import ImagesAbsentError, TableError
 from hamcache.data.readers.imported import Terms
-from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import FeaturesError
-from hamcache.pipeline.experiment.extraction import extract_features
+from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.use.share.exchange import (
     chosen_stores,
+    dataset_of,
     export_features,
     file_digests_of,
     import_features,
-    table_of,
     terms_of,
 )
 from hamcache.pipeline.use.share.feature_files import write_feature_file
@@ -44,7 +44,7 @@ UNKNOWN = Terms()
 
 def send(world: World, file: Path, names=("moles",), terms: Terms = UNKNOWN) -> Path:
     stores = chosen_stores(Catalogue(world.workspace / "features"), names)
-    export_features(stores, table_of(stores, str(world.csv), world.workspace), file, terms)
+    export_features(stores, dataset_of(stores, DatasetWords(str(world.csv)), world.workspace).table, file, terms)
     return file
 
 
@@ -109,8 +109,8 @@ def test_what_was_imported_can_be_sent_on(world: World, tmp_path: Path, elsewher
     first = send(world, tmp_path / "first.zip", terms=Terms("CC0", "Me"))
     imported = take_in(first, elsewhere)
     stores = chosen_stores(Catalogue(elsewhere / "features"), ["moles"])
-    table = table_of(stores, str(imported.dataset), elsewhere)
-    terms = terms_of(table, str(imported.dataset))
+    dataset = dataset_of(stores, DatasetWords(str(imported.dataset)), elsewhere)
+    table, terms = dataset.table, terms_of(dataset)
     assert terms == Terms("CC0", "Me")
     export_features(stores, table, tmp_path / "second.zip", terms)
     again = take_in(tmp_path / "second.zip", Workspace(tmp_path / "third"))
@@ -165,9 +165,9 @@ def test_stores_are_chosen_by_key_backbone_or_data_set(world: World) -> None:
 def test_a_data_set_that_is_gone_or_another_is_asked_for(world: World, tmp_path: Path, ham10000_folder: Path) -> None:
     store = world.extract()
     with pytest.raises(FeaturesError, match="--dataset"):
-        table_of([store], str(tmp_path / "gone"), world.workspace)
+        dataset_of([store], DatasetWords(str(tmp_path / "gone")), world.workspace)
     with pytest.raises(FeaturesError, match=r"lacks .* of them .*--dataset"):
-        table_of([store], str(ham10000_folder), world.workspace)
+        dataset_of([store], DatasetWords(str(ham10000_folder)), world.workspace)
 
 
 def test_stores_made_from_two_versions_of_an_image_do_not_travel(own_world: World) -> None:
@@ -194,18 +194,20 @@ def test_an_archive_without_its_table_is_refused(world: World, tmp_path: Path, e
 def test_extract_computes_nothing_and_what_needs_images_says_so(
     ham10000_folder: Path, workspace: Workspace, tmp_path: Path, elsewhere: Workspace
 ) -> None:
-    table = read_dataset(str(ham10000_folder), workspace=workspace)
-    extract_features(table, workspace, [NET], ["flip"], 2, source=str(ham10000_folder), show_progress=False)
+    dataset = open_dataset(str(ham10000_folder), workspace)
+    table = dataset.table
+    extract_features(dataset, workspace, FeatureWords([NET], ["flip"], 2))
     stores = chosen_stores(Catalogue(workspace / "features"), [table.name])
     export_features(stores, table, tmp_path / "f.zip", Terms())
     imported = take_in(tmp_path / "f.zip", elsewhere)
+    theirs = open_dataset(str(imported.dataset), elsewhere)
     for views in (1, 2):
-        done = extract_features(imported.table, elsewhere, [NET], ["flip"], views, show_progress=False)
+        done = extract_features(theirs, elsewhere, FeatureWords([NET], ["flip"], views))
         assert (done.n_written, done.n_decoded, done.n_reused) == (0, 0, len(table) * views)
     before = sorted(elsewhere.path.rglob("*"))
     for nets, recipes, views in (([OTHER], ["flip"], 2), ([NET], ["flip"], 4), ([NET], ["none"], 1)):
         with pytest.raises(ImagesAbsentError, match="needs the images themselves"):
-            extract_features(imported.table, elsewhere, nets, recipes, views, show_progress=False)
+            extract_features(theirs, elsewhere, FeatureWords(nets, recipes, views))
     net = {"dataset": str(imported.dataset), "net": {"name": "simple_cnn", "epochs": 1}}
     from hamcache.pipeline.config.schema import load_config
 
@@ -215,8 +217,7 @@ def test_extract_computes_nothing_and_what_needs_images_says_so(
 
     for part in ham10000_folder.glob("HAM10000_images_part_*"):
         shutil.copytree(part, imported.dataset / part.name)
-    images = read_dataset(str(imported.dataset), workspace=Workspace(elsewhere))
-    done = extract_features(images, elsewhere, [NET], ["flip"], 4, show_progress=False)
+    done = extract_features(open_dataset(str(imported.dataset), elsewhere), elsewhere, FeatureWords([NET], ["flip"], 4))
     assert (done.n_written, done.n_reused) == (2 * len(table), 2 * len(table))
 
 

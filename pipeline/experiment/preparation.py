@@ -1,0 +1,140 @@
+"""The first step of an experiment: open its inputs, deal the images to parts, and name all that decides its numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hamcache.data.curation import Curation, read_curation
+from hamcache.data.nearest import unknown_name
+from hamcache.data.splits import Split, make_folds, make_split
+from hamcache.data.table import ImageTable
+from hamcache.data.workspace import Workspace
+from hamcache.heads.errors import MetricError
+from hamcache.pipeline.config.schema import ExperimentConfig
+from hamcache.pipeline.errors import RunError
+from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
+from hamcache.pipeline.experiment.learning import Log, Part, parts_of
+from hamcache.pipeline.runs.provenance import fingerprint, net_identity
+
+MELANOMA = "mel"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An experiment that is ready to be trained.
+
+    Attributes:
+        config: The experiment.
+        inputs: Data set, features, and the images of a net.
+        folds: The parts of each fold; one without cross-validation.
+        identity: All that decides its numbers; see `identify`.
+        positive: The class that is scored at fixed specificities; None without one.
+    """
+
+    config: ExperimentConfig
+    inputs: Inputs
+    folds: list[dict[str, Part]]
+    identity: dict[str, Any]
+    positive: str | None
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 by which the same experiment is found again."""
+        return str(self.identity["fingerprint"])
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts that are predicted and scored; `test` only where it is opened."""
+        return list(self.folds[0])
+
+    @property
+    def opens_test(self) -> bool:
+        """True where the test set is among the parts."""
+        return "test" in self.parts
+
+
+def prepare(
+    config: ExperimentConfig,
+    workspace: Workspace,
+    *,
+    test: bool = False,
+    inputs: Inputs | None = None,
+    on_progress: Log | None = None,
+) -> Prepared:
+    """Open an experiment's inputs and deal the images to parts; trains nothing. The arguments are `run_experiment`'s.
+
+    Raises:
+        MissingFeaturesError: The cache lacks features; the message names the command that makes them.
+        RunError: A part is empty.
+        MetricError: The positive class is none of the table's.
+    """
+    inputs = open_inputs(config, workspace, inputs=inputs)
+    if config.net is not None:
+        from hamcache.pipeline.experiment.from_images import open_images  # imports torch and timm: only for nets
+
+        inputs = open_images(config, inputs, workspace, on_progress=on_progress)
+    splits = make_splits(config, inputs.table)
+    names = ["train", "validation", "test"] if test else ["train", "validation"]
+    folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in splits]
+    _check_parts(folds)
+    positive = _positive_class(config, inputs.table.classes)
+    return Prepared(config, inputs, folds, identify(config, inputs, splits), positive)
+
+
+def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:
+    """The split of a configuration, or one a fold.
+
+    It is made of the whole table, quarantined images included, so that a file that breaks (or is mended) takes an image
+    out of its part and moves no other. Images that are excluded and groups that are merged move no other either.
+    """
+    settings = config.split.model_dump(exclude={"folds", "validation_fraction", "exclude", "merge_groups"})
+    settings |= {"seed": config.seed, "curation": curation_of(config, table)}
+    if config.split.folds is not None:
+        return make_folds(table, config.split.folds, **settings)
+    return [make_split(table, validation_fraction=config.split.validation_fraction, **settings)]
+
+
+def curation_of(config: ExperimentConfig, table: ImageTable) -> Curation:
+    """The content of the files `split.exclude` and `split.merge_groups` of a configuration."""
+    return read_curation(table, config.split.exclude, config.split.merge_groups)
+
+
+def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) -> dict[str, Any]:
+    """Origin of a run's numbers; two runs with the same fingerprint have the same numbers.
+
+    The whole keys of the stores are recorded beside their digests, which alone are in the fingerprint.
+    """
+    stores = [store for block in inputs.blocks_of(config.features) for store in block.stores]
+    in_splits = sorted(set().union(*(split.frame["image_id"] for split in splits)))
+    prints = [split.fingerprint for split in splits]
+    curation = curation_of(config, inputs.table)
+    identity = {
+        "table": inputs.table.fingerprint,
+        "files": inputs.bytes_fingerprint(in_splits),
+        "split": prints[0] if len(prints) == 1 else prints,
+        "stores": {store.folder: store.key.digest for store in stores},
+        "left_out": {image_id: inputs.left_out[image_id] for image_id in in_splits if image_id in inputs.left_out},
+        **({"curation": curation.content} if curation else {}),
+        **net_identity(config),
+    }
+    keys = {store.folder: store.key.to_dict() for store in stores}
+    return {"fingerprint": fingerprint(config, **identity), **identity, "keys": keys}
+
+
+def _check_parts(folds: Sequence[Mapping[str, Part]]) -> None:
+    for parts in folds:
+        for name, part in parts.items():
+            if len(part) == 0:
+                raise RunError(
+                    f"expected images in the part {name!r}, got none; set split.{name}_fraction above 0"
+                    if name != "train"
+                    else "expected images to train on, got none; lower the other parts' fractions"
+                )
+
+
+def _positive_class(config: ExperimentConfig, classes: Sequence[str]) -> str | None:
+    if config.positive is None:
+        return MELANOMA if MELANOMA in classes else None
+    if config.positive not in classes:
+        raise MetricError(f"positive: {unknown_name('class', config.positive, classes)}")
+    return config.positive
