@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from copy import deepcopy
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hamcache.data.dataset import DatasetWords
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
 from hamcache.heads.metrics import METRICS
@@ -20,6 +19,9 @@ from hamcache.pipeline.config.messages import config_error, valid_keys
 from hamcache.pipeline.config.overrides import merged, read_yaml, set_value, value_at
 from hamcache.pipeline.config.renamed import former, refuse_former
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
+
+if TYPE_CHECKING:
+    from hamcache.data.dataset import DatasetWords
 
 
 class _Part(BaseModel):
@@ -167,8 +169,10 @@ class ExperimentConfig(_Part):
         return objective
 
     @property
-    def dataset_words(self) -> DatasetWords:
+    def dataset_words(self) -> "DatasetWords":
         """The words that name the data set."""
+        from hamcache.data.dataset import DatasetWords  # imports pandas
+
         return DatasetWords(self.dataset, self.columns, self.dataset_name)
 
     @property
