@@ -60,7 +60,7 @@ def run_sweep(
 ) -> Sweep:
     """Run all trials of a sweep that have not been run, and return it.
 
-    A sweep of the same settings on the same data is gone on with: only trials that it lacks are run.
+    A sweep of the same settings on the same data is resumed: only trials that it lacks are run.
 
     Args:
         settings: The sweep.

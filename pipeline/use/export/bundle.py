@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hamcache.configs.defaults import COVERAGE
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.errors import DataError
 from hamcache.data.files import write_bytes, write_text
@@ -27,7 +28,7 @@ from hamcache.pipeline.use.export.card_figures import part_figures
 from hamcache.pipeline.use.export.model_card import model_card
 from hamcache.pipeline.use.export.onnx_file import IMAGES, PROBABILITIES, SETS, add_metadata, build_model
 from hamcache.pipeline.use.export.portable import Portable, precision_of
-from hamcache.pipeline.use.predict.predictor import COVERAGE, Predictor
+from hamcache.pipeline.use.predict.predictor import Predictor, Question
 from hamcache.pipeline.use.share.exchange import terms_of
 
 MODEL, CARD = "model.onnx", "model_card.md"
@@ -200,9 +201,8 @@ def compared(
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     answers: list[Any] = [session.run([PROBABILITIES, SETS], {IMAGES: np.asarray(image)[None]}) for image in images]
     ours, inside = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-    predictions = predictor.predict(
-        images, coverage=sets.coverage, sets=sets.score, class_conditional=sets.class_conditional, neighbours=0
-    )
+    question = Question(sets.coverage, sets.score, sets.class_conditional, neighbours=0)
+    predictions = predictor.predict(images, question)
     theirs = np.array([list(prediction.probabilities.values()) for prediction in predictions])
     expected = np.array([[c in p.prediction_set for c in predictor.classes] for p in predictions])
     return Parity(

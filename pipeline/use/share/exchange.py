@@ -42,7 +42,7 @@ QUARANTINE = "quarantine.json"
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did.
+    """Outcome of an import.
 
     Attributes:
         dataset: folder to give as `--dataset`.
@@ -77,7 +77,7 @@ def chosen_stores(catalogue: Catalogue, names: Sequence[str]) -> list[FeatureSto
 
 
 def source_of(stores: Sequence[FeatureStore]) -> str:
-    """What was given as `--dataset` when the stores were extracted."""
+    """The words given as `--dataset` when the stores were extracted."""
     return str(stores[0].provenance.get("dataset", ""))
 
 
@@ -229,7 +229,7 @@ def _quarantined_in(archive: Archive) -> list[BadImage]:
 
 
 def _readme(stores: Sequence[FeatureStore], table: ImageTable, terms: Terms) -> str:
-    """What a person finds who looks into the archive."""
+    """Words for a person who looks into the archive."""
     lines = [f"Features of the {len(table):,} images of the data set {table.name}, without the images.", ""]
     lines += [
         f"- {store.key.features_name}, augmentation {store.key.augmentation_name}, {store.n_views} views, "

@@ -18,7 +18,7 @@ from hamcache.pipeline.runs.records import read_run
 from hamcache.pipeline.use.export.bundle import Exported, ExportSettings, check_images, export_run, targets
 from hamcache.pipeline.use.export.onnx_file import build_model
 from hamcache.pipeline.use.export.portable import Portable
-from hamcache.pipeline.use.predict.predictor import Predictor
+from hamcache.pipeline.use.predict.predictor import Predictor, Question
 from tests.pipeline.use.predict.conftest import FINE, NET, OTHER, Photographs, probabilities
 
 
@@ -40,7 +40,7 @@ def asked(model: Path | onnx.ModelProto, images: list[Image.Image]) -> tuple[np.
 
 def same(predictor: Predictor, model: Path | onnx.ModelProto, images: list[Image.Image], atol: float) -> None:
     proba, inside = asked(model, images)
-    predictions = predictor.predict(images, coverage=0.8)
+    predictions = predictor.predict(images, Question(coverage=0.8))
     np.testing.assert_allclose(proba, probabilities(predictions), rtol=0, atol=atol)
     if atol < 1e-4:  # else an image may be at the threshold
         assert [set(np.array(predictor.classes)[row]) for row in inside] == [set(p.prediction_set) for p in predictions]
