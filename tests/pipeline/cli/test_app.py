@@ -132,7 +132,7 @@ def test_help_imports_nothing_heavy() -> None:
     ("line", "code", "words"),
     [
         ("--help", 0, "Usage:"),
-        ("runs show nothing", 1, "Error: expected the id"),
+        ("runs show nothing", 1, "Error: Expected the id"),
         ("train --sed 1", 2, "No such option"),
     ],
 )
