@@ -12,7 +12,7 @@ from PIL import Image
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.errors import DataError
 from hamcache.data.files import write_bytes, write_text
-from hamcache.data.ham10000 import CITATION, CLASS_NAMES, LICENCE, is_ham10000
+from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.data.readers.imported import Terms
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
@@ -249,8 +249,6 @@ def _dataset(run: Run, workspace: Workspace) -> Dataset | None:
 def _terms(run: Run, workspace: Workspace, given: Terms) -> Terms:
     """Licence and citation of the data: those given, else what is known of it."""
     dataset = _dataset(run, workspace)
-    if dataset is not None:
-        return terms_of(dataset, given)
-    known = ImageTable("", run.predictions, run.classes)
-    found = Terms(LICENCE, CITATION) if is_ham10000(known) else Terms()
-    return Terms(given.licence or found.licence, given.citation or found.citation)
+    if dataset is None:  # its labels still tell whether it is HAM10000
+        dataset = Dataset(run.config.dataset_words, ImageTable("", run.predictions, run.classes))
+    return terms_of(dataset, given)
