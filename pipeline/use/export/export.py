@@ -26,9 +26,9 @@ from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.export.card_figures import part_figures
 from hamcache.pipeline.use.export.model_card import model_card
 from hamcache.pipeline.use.export.onnx_file import IMAGES, PROBABILITIES, SETS, add_metadata, build_model
-from hamcache.pipeline.use.export.portable import Portable, precision_of
+from hamcache.pipeline.use.export.run_module import Portable, precision_of
 from hamcache.pipeline.use.predict.predictor import COVERAGE, Predictor
-from hamcache.pipeline.use.share.exchange import terms_of
+from hamcache.pipeline.use.share.feature_archive import terms_of
 
 MODEL, CARD = "model.onnx", "model_card.md"
 CHECKED = 16
