@@ -15,9 +15,9 @@ from hamcache.data.workspace import Workspace
 from hamcache.extract.precision import has_bf16
 from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.runs.records import read_run
-from hamcache.pipeline.use.export.bundle import Exported, ExportSettings, check_images, export_run, targets
+from hamcache.pipeline.use.export.export import Exported, ExportSettings, check_images, export_run, targets
 from hamcache.pipeline.use.export.onnx_file import build_model
-from hamcache.pipeline.use.export.portable import Portable
+from hamcache.pipeline.use.export.run_module import Portable
 from hamcache.pipeline.use.predict.predictor import Predictor, Question
 from tests.pipeline.use.predict.conftest import FINE, NET, OTHER, Photographs, probabilities
 
@@ -130,7 +130,7 @@ def test_files_that_are_there_are_not_written_over(photographs, cnn, exported, t
 
 def test_a_file_that_says_something_else_is_not_written(photographs, cnn, exported, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        "hamcache.pipeline.use.export.bundle.build_model", lambda portable, n_classes: onnx.load(exported.model)
+        "hamcache.pipeline.use.export.export.build_model", lambda portable, n_classes: onnx.load(exported.model)
     )
     other = Predictor(cnn.run, photographs.workspace, device="cpu")
     other.temperature = replace(cnn.temperature, value=cnn.temperature.value / 50)
