@@ -71,9 +71,9 @@ class Keeper(Callback):
     def on_batch_end(self, net: NeuralNetClassifier, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
         """Report the progress."""
         self.images += len(batch[1])
-        if self.training.on_progress:
+        if self.training.session.on_progress:
             size = len(self.training.train.y)
-            self.training.on_progress(Progress(self.phase.name, self.epoch, self.total, self.images, size))
+            self.training.session.on_progress(Progress(self.phase.name, self.epoch, self.total, self.images, size))
 
     def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
         """Keep, write, and stop (KeyboardInterrupt is what skorch stops at)."""
@@ -82,15 +82,15 @@ class Keeper(Callback):
         standing.epochs += 1
         rate = self.images / row["seconds"] if row["seconds"] else 0.0
         scores = words(row, self.training.metric.name)
-        self.training.log(f"epoch {self.epoch}/{self.total} ({self.phase.name}): {scores}, {rate:.0f} images/s")
-        if self.training.folder is not None:
+        self.training.session.log(f"epoch {self.epoch}/{self.total} ({self.phase.name}): {scores}, {rate:.0f} images/s")
+        if self.training.session.folder is not None:
             standing.schedule = {} if self.schedule is None else self.schedule.lr_scheduler_.state_dict()
             self.state.weights = self.training.network.state_dict()
             self.state.optimizer = net.optimizer_.state_dict()
-            save_checkpoint(self.training.folder, self.state)
+            save_checkpoint(self.training.session.folder, self.state)
         if standing.misses >= self.training.params.patience:
             self.stopped = True
-            self.training.log(f"no better epoch than {standing.best_epoch} in {standing.misses}: stopped")
+            self.training.session.log(f"no better epoch than {standing.best_epoch} in {standing.misses}: stopped")
             raise KeyboardInterrupt
 
 

@@ -1,7 +1,7 @@
 """A network from images as a classifier: fit, predict, save and load, beside the heads on features."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,7 @@ from hamcache.heads.nets.decoded import DecodedImages
 from hamcache.heads.nets.finetune import FineTuned, build_finetune
 from hamcache.heads.nets.image_batches import ViewSource
 from hamcache.heads.nets.image_network import ImageNetwork
-from hamcache.heads.nets.job import Part, Phase, Progress, Training
+from hamcache.heads.nets.job import UNHEARD, Part, Phase, Session, Training
 from hamcache.heads.nets.loop import train
 from hamcache.heads.nets.net_params import FinetuneParams, NetParams, SimpleCNNParams, net_params
 from hamcache.heads.nets.predicting import mean_probabilities, predict_logits
@@ -100,10 +100,7 @@ class NetClassifier:
         metric: Metric = METRICS["mcc"],
         network: ImageNetwork | None = None,
         last_layer: LastLayer | None = None,
-        folder: Path | None = None,
-        log: Callable[[str], None] = lambda line: None,
-        on_progress: Callable[[Progress], None] | None = None,
-        callbacks: Sequence[Any] = (),
+        session: Session = UNHEARD,
     ) -> Self:
         """Train on images and codes; the weights of the best validation epoch are kept.
 
@@ -115,15 +112,12 @@ class NetClassifier:
             metric: the score that the best epoch is chosen by.
             network: what `build` gave, if it was built before.
             last_layer: what the last layer starts as; it is scored as epoch 0.
-            folder: where a checkpoint is kept after each epoch, and gone on from.
-            log: takes one line an epoch.
-            on_progress: called after each batch.
-            callbacks: further skorch callbacks.
+            session: where the checkpoint lies, and who hears of the training.
 
         Raises:
             ClassAbsentError: a class without training images.
             TrainingDivergedError: the loss is no longer a number.
-            CheckpointError: the checkpoint in `folder` is damaged, or another network's.
+            CheckpointError: the checkpoint is damaged, or another network's.
         """
         y = np.array(y, dtype=np.int64)  # a copy: torch wants to own what it may write to
         self.classes_ = np.arange(len(self.classes))
@@ -141,10 +135,7 @@ class NetClassifier:
             validation=None if validation is None else self._validation(images, *validation),
             metric=metric,
             seed=self.seed,
-            folder=folder,
-            log=log,
-            on_progress=on_progress,
-            callbacks=callbacks,
+            session=session,
         )
         self.history_ = train(training, self.phases, score_start=None if last_layer is None else "cache")
         return self

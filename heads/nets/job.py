@@ -58,6 +58,27 @@ class Part:
     views: int = 1
 
 
+@dataclass(frozen=True)
+class Session:
+    """The surroundings of a training: where its checkpoint lies, and who hears of it.
+
+    Attributes:
+        folder: where the checkpoint lives; None for none.
+        log: takes one line per epoch.
+        on_progress: called after each batch.
+        callbacks: further skorch callbacks.
+    """
+
+    folder: Path | None = None
+    log: Callable[[str], None] = lambda line: None
+    on_progress: Callable[[Progress], None] | None = None
+    callbacks: Sequence[Any] = ()
+
+
+UNHEARD = Session()
+"""No checkpoint, no listener."""
+
+
 @dataclass(frozen=True, eq=False)
 class Training:
     """A network with its images, and whoever is told of its training.
@@ -68,10 +89,7 @@ class Training:
         train, validation: the images; without validation the last epoch counts as the best.
         metric: the score that the best epoch is chosen by.
         seed: of order, sampling and dropout.
-        folder: where the checkpoint lives; None for none.
-        log: takes one line per epoch.
-        on_progress: called after each batch.
-        callbacks: further skorch callbacks.
+        session: where the checkpoint lies, and who hears of the training.
     """
 
     network: ImageNetwork
@@ -81,10 +99,7 @@ class Training:
     validation: Part | None
     metric: Metric
     seed: int
-    folder: Path | None = None
-    log: Callable[[str], None] = lambda line: None
-    on_progress: Callable[[Progress], None] | None = None
-    callbacks: Sequence[Any] = ()
+    session: Session = UNHEARD
 
     @property
     def device(self) -> torch.device:

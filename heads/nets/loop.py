@@ -31,12 +31,12 @@ def train(training: Training, phases: Sequence[Phase], score_start: str | None =
         CheckpointError: the checkpoint in `folder` is damaged, or another network's.
         KeyboardInterrupt: Ctrl-C; the checkpoint stays.
     """
-    checkpoint = load_checkpoint(training.folder) if training.folder else None
+    checkpoint = load_checkpoint(training.session.folder) if training.session.folder else None
     state = checkpoint or Checkpoint(Standing(), {}, {})
-    if checkpoint and training.folder:
-        restore(checkpoint, training.network, training.folder)
+    if checkpoint and training.session.folder:
+        restore(checkpoint, training.network, training.session.folder)
         done = len([row for row in state.standing.rows if row["epoch"]])
-        training.log(f"going on after epoch {done}, from the checkpoint of a run that did not finish")
+        training.session.log(f"going on after epoch {done}, from the checkpoint of a run that did not finish")
     elif score_start is not None and training.validation is not None:
         training.network.trained_layers(phases[0].name)
         _score_start(training, state, score_start)
@@ -56,7 +56,7 @@ def _score_start(training: Training, state: Checkpoint, name: str) -> None:
     row = {"epoch": 0, "phase": name, **training.scores(training.validation)}
     state.standing.rows.append(row)
     training.keep_if_best(state)
-    training.log(f"epoch 0 ({name}): {words(row, training.metric.name)}")
+    training.session.log(f"epoch 0 ({name}): {words(row, training.metric.name)}")
 
 
 def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint, total: int) -> None:
@@ -96,7 +96,7 @@ def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint,
         callbacks=[
             ("record", ImageEpochRecord(training, state, phase, done)),
             *schedule,
-            *training.callbacks,
+            *training.session.callbacks,
             ("keeper", keeper),
         ],
         callbacks__print_log=None,

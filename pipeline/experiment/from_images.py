@@ -17,7 +17,7 @@ from hamcache.heads.nets.classifier import NetClassifier
 from hamcache.heads.nets.decoded import decode_all
 from hamcache.heads.nets.finetune import FineTuned
 from hamcache.heads.nets.image_network import ImageNetwork
-from hamcache.heads.nets.job import Progress
+from hamcache.heads.nets.job import Progress, Session
 from hamcache.heads.nets.net_params import NETS, FinetuneParams, NetParams
 from hamcache.heads.nets.warm_start import LastLayer, last_layer
 from hamcache.pipeline.config.schema import ExperimentConfig
@@ -105,6 +105,7 @@ class FitNet:
         _warn_of_small_images(network, params, log)
         clock.lap("load")
         start = _warm_start(config, inputs, parts, network, log) if isinstance(params, FinetuneParams) else None
+        folder = None if self.checkpoints is None else self.checkpoints / _fold_name(parts["train"])
         net.fit(
             inputs.images,
             parts["train"].ids,
@@ -113,10 +114,7 @@ class FitNet:
             metric=METRICS[config.objective],
             network=network,
             last_layer=start,
-            folder=None if self.checkpoints is None else self.checkpoints / _fold_name(parts["train"]),
-            log=log,
-            on_progress=self.on_batch,
-            callbacks=callbacks,
+            session=Session(folder, log, self.on_batch, callbacks),
         )
         clock.lap("fit")
         wanted = parts if predict is None else predict

@@ -22,6 +22,7 @@ from hamcache.heads.metrics import Metric
 from hamcache.heads.nets.checkpoint import FILE, load_checkpoint
 from hamcache.heads.nets.classifier import NetClassifier, load_net
 from hamcache.heads.nets.decoded import DecodedImages, in_memory
+from hamcache.heads.nets.job import Session
 from hamcache.heads.nets.net_params import NETS, SimpleCNNParams
 from hamcache.heads.nets.warm_start import LastLayer
 from hamcache.heads.persist import load_head, save_head
@@ -70,7 +71,10 @@ def fit(net: str = "simple_cnn", seed: int = 0, folder: Path | None = None, opti
     images, ids, y = pictures()
     base = TINY if net == "simple_cnn" else FINE
     classifier = NetClassifier(net, {**base, **params}, CLASSES, seed)
-    return classifier.fit(images, ids[:32], y[:32], validation=(ids[32:], y[32:]), folder=folder, **(options or {}))
+    options = dict(options or {})
+    told = {name: options.pop(name) for name in ("log", "on_progress", "callbacks") if name in options}
+    validation = ids[32:], y[32:]
+    return classifier.fit(images, ids[:32], y[:32], validation=validation, session=Session(folder, **told), **options)
 
 
 def weights(net: NetClassifier) -> dict[str, torch.Tensor]:
