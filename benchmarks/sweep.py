@@ -26,6 +26,7 @@ from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
 from hamcache.cache.store import CHUNK_ROWS, FeatureStore
 from hamcache.data.readers.resolve import read_dataset
+from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.pipeline.cli.console import show_table
 from hamcache.pipeline.experiment.inputs import open_inputs
@@ -56,12 +57,12 @@ class Listed:
         pass
 
 
-def naive_trial(config: dict[str, Any], settings: SweepConfig, workspace: str, root: str | None) -> None:
+def naive_trial(config: dict[str, Any], settings: SweepConfig, workspace: Workspace) -> None:
     """A trial that does everything by itself."""
     import hamcache.heads.mlp  # noqa: F401  its import is no training
 
     experiment = settings.config_at(config["point"])
-    inputs = open_inputs(experiment, Path(workspace), features_root=root)
+    inputs = open_inputs(experiment, workspace)
     splits = make_splits(experiment, inputs.table)
     folds = [parts_of(split, inputs.table, ("train", "validation"), inputs.left_out) for split in splits]
     ids = [image_id for parts in folds for part in parts.values() for image_id in part.ids]
@@ -80,7 +81,7 @@ def made_up(folder: Path, images: int, trials: int) -> tuple[SweepConfig, list[P
         (folder / "images" / f"{number:05d}.jpg").write_text(str(number))
         rows.append(f"i{number:05d},images/{number:05d}.jpg,{CLASSES[number % 3]},g{number}")
     (folder / "made_up.csv").write_text("\n".join(rows))
-    table = read_dataset(str(folder / "made_up.csv"), workspace=folder)
+    table = read_dataset(str(folder / "made_up.csv"), workspace=Workspace(folder))
     ids, paths = list(table.frame["image_id"]), list(table.frame["path"])
     digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
     for backbone in ("net_a", "net_b"):
@@ -107,7 +108,7 @@ def made_up(folder: Path, images: int, trials: int) -> tuple[SweepConfig, list[P
     return settings, [{"head.lr": float(lr)} for lr in np.geomspace(1e-4, 1e-2, trials)]
 
 
-def of_sweep(name: str, workspace: Path, most: int | None) -> tuple[SweepConfig, list[Point]]:
+def of_sweep(name: str, workspace: Workspace, most: int | None) -> tuple[SweepConfig, list[Point]]:
     """A sweep's points; those that were stopped early train just as many epochs."""
     sweep = load_sweep(name, workspace)
     points = []
@@ -151,17 +152,17 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         if arguments.sweep:
-            workspace, root = arguments.workspace.resolve(), arguments.features_url
+            workspace = Workspace(arguments.workspace.resolve(), arguments.features_url)
             settings, points = of_sweep(arguments.sweep, workspace, arguments.trials)
         else:
-            workspace, root = Path(made), None
-            settings, points = made_up(workspace, arguments.images, arguments.trials or 6)
+            workspace = Workspace(Path(made))
+            settings, points = made_up(workspace.path, arguments.images, arguments.trials or 6)
         began = time.perf_counter()
-        shared = read_shared(open_sweep(settings, workspace, root), print)
+        shared = read_shared(settings, open_sweep(settings, workspace), print)
         read = time.perf_counter() - began
         with ray_cluster(arguments.workers, shared.bytes) as folder:
             ours = run(shared_trainable(shared), points, arguments.workers, folder, reuse=True)
-            naive = tune.with_parameters(naive_trial, settings=settings, workspace=str(workspace), root=root)
+            naive = tune.with_parameters(naive_trial, settings=settings, workspace=workspace)
             theirs = run(naive, points, arguments.workers, folder, reuse=False)
     columns = ("trials", "wall s", "s a trial", "training s", "all else s", "else, warm s", "times")
     rows = [

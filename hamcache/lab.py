@@ -351,7 +351,7 @@ class Lab:
         return chosen | ({} if head is None else {"head": head})
 
     def _about(self) -> dict[str, Any]:
-        """What every configuration says of the data set."""
+        """The data set as settings, the same in every configuration."""
         about: dict[str, Any] = {"dataset": self.dataset}
         if self._name is not None:
             about["dataset_name"] = self._name

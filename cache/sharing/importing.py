@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +138,7 @@ def _check_versions(local: FeatureStore, other: FeatureStore) -> None:
             f"Expected {local.dim} features an image, as {local.folder} has here, got {other.dim} in the archive. "
             "Import into another workspace."
         )
-    ours, theirs = _versions(local), _versions(other)
+    ours, theirs = file_versions([local]), file_versions([other])
     differing = sorted(i for i in ours.keys() & theirs.keys() if ours[i] != theirs[i])
     if differing:
         raise StoreConflictError(
@@ -148,13 +148,14 @@ def _check_versions(local: FeatureStore, other: FeatureStore) -> None:
         )
 
 
-def _versions(store: FeatureStore) -> dict[str, set[str]]:
+def file_versions(stores: Iterable[FeatureStore]) -> dict[str, set[str]]:
     """The file digests behind each image's vectors."""
-    found: dict[str, set[str]] = {}
-    for view in range(store.n_views):
-        for image_id, digest in store.made_from(view).items():
-            found.setdefault(image_id, set()).add(digest)
-    return found
+    versions: dict[str, set[str]] = {}
+    for store in stores:
+        for view in range(store.n_views):
+            for image_id, digest in store.made_from(view).items():
+                versions.setdefault(image_id, set()).add(digest)
+    return versions
 
 
 def _place(staged: FeatureStore, root: Root) -> None:

@@ -47,7 +47,7 @@ def export(
         raise ExportError(f"Exporting needs further packages ({error}): pip install 'hamcache[export]'.") from error
     from hamcache.data.readers.imported import Terms
     from hamcache.pipeline.runs.records import load_run
-    from hamcache.pipeline.use.export.bundle import ExportSettings, export_run, targets
+    from hamcache.pipeline.use.export.export import ExportSettings, export_run, targets
 
     targets(load_run(run, place), place, out, force=force)  # told before networks are loaded
     predictor = load_predictor(

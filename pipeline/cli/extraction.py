@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,13 +26,18 @@ def extract_behind_bar(
         )
 
 
-def extract_lacking(config: ExperimentConfig, workspace: Workspace) -> None:
-    """Extract what the cache lacks of an experiment's features, and print what was done."""
+def extract_lacking(configs: Sequence[ExperimentConfig], workspace: Workspace) -> None:
+    """Extract what the cache lacks of the features of experiments of one data set, and print what was done."""
     from hamcache.pipeline.cli.console import progress_bar
     from hamcache.pipeline.experiment.extraction import extract_for
+    from hamcache.pipeline.studies.opened import joined
 
     with progress_bar("extracting", None, "images") as advance_to:
-        summaries = extract_for(config, workspace, lambda p: advance_to(p.done, p.total))
+        summaries = [
+            summary
+            for config in joined(configs)
+            for summary in extract_for(config, workspace, lambda p: advance_to(p.done, p.total))
+        ]
     for summary in summaries:
         show_summary(summary)
 

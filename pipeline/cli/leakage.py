@@ -55,7 +55,7 @@ def leakage_demo(
     if extract:
         from hamcache.pipeline.cli.extraction import extract_lacking
 
-        extract_lacking(experiments[0].config, place)
+        extract_lacking([experiment.config for experiment in experiments], place)
     with progress_bar("training", None, "heads") as advance_to:
         try:
             demo = demonstrate(experiments, place, seeds=repeats, workers=workers, on_progress=advance_to)

@@ -65,7 +65,7 @@ def predict(
     from hamcache.pipeline.errors import PredictionError
     from hamcache.pipeline.evaluate import DISCLAIMER
     from hamcache.pipeline.use.predict import prediction_tables as tables
-    from hamcache.pipeline.use.predict.predictor import load_predictor
+    from hamcache.pipeline.use.predict.predictor import Question, load_predictor
 
     predictor = load_predictor(
         run,
@@ -79,12 +79,7 @@ def predict(
     with progress_bar("predicting", None, "images") as advance_to:
         predictions = predictor.predict(
             images,
-            coverage=coverage,
-            sets=sets,
-            class_conditional=class_conditional,
-            raw=raw,
-            neighbours=neighbours,
-            unlike=unlike,
+            Question(coverage, sets, class_conditional, raw, neighbours, unlike),
             on_progress=advance_to,
         )
     last_line = tables.summary(predictions, perf_counter() - started)

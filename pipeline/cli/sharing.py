@@ -50,7 +50,13 @@ def export(
     from hamcache.data.dataset import DatasetWords
     from hamcache.data.readers.imported import Terms
     from hamcache.pipeline.cli.console import console, human_bytes, progress_bar
-    from hamcache.pipeline.use.share.exchange import chosen_stores, dataset_of, export_features, source_of, terms_of
+    from hamcache.pipeline.use.share.feature_archive import (
+        chosen_stores,
+        dataset_of,
+        export_features,
+        source_of,
+        terms_of,
+    )
     from hamcache.pipeline.use.share.feature_files import write_feature_file
 
     if form != "archive" and file.suffix != f".{form}":
@@ -89,7 +95,7 @@ def import_(
     """
     place = options.place(workspace, features_url)
     from hamcache.pipeline.cli.console import console, progress_bar, show_table
-    from hamcache.pipeline.use.share.exchange import import_features
+    from hamcache.pipeline.use.share.feature_archive import import_features
 
     root = options.catalogue(place).root
     with progress_bar("checking", None, "chunks") as advance_to:

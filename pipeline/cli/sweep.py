@@ -118,10 +118,8 @@ def _run(
     options.announce_drawing(str(settings.experiment.get("dataset", DATASET)), workspace)
     if extract:
         from hamcache.pipeline.cli.extraction import extract_lacking
-        from hamcache.pipeline.studies.opened import joined
 
-        for experiment in joined(list(structures(settings))):
-            extract_lacking(experiment, workspace)
+        extract_lacking(list(structures(settings)), workspace)
     with LiveTable(settings, console) as live:
         try:
             done = run_sweep(settings, workspace, sweep=known, workers=workers, ray_address=ray_address, watcher=live)

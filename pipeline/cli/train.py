@@ -51,7 +51,7 @@ def train(
 
     options.announce_drawing(experiment.dataset, place)
     if extract:
-        extract_lacking(experiment, place)
+        extract_lacking([experiment], place)
     with progress_bar("training", None, "images") as advance_to:  # drawn by nets only: a head takes seconds
         run = run_experiment(
             experiment,

@@ -151,7 +151,6 @@ def run_behind_bar(
     from hamcache.pipeline.cli.console import console, progress_bar
     from hamcache.pipeline.cli.pictures import draw_pictures, runs_of
     from hamcache.pipeline.studies.experiments import run_all
-    from hamcache.pipeline.studies.opened import joined
 
     options.announce_drawing(experiments[0].config.dataset, workspace)
     done = 0
@@ -159,8 +158,7 @@ def run_behind_bar(
         if extract:
             from hamcache.pipeline.cli.extraction import extract_lacking
 
-            for config in joined([experiment.config for experiment in experiments]):
-                extract_lacking(config, workspace)
+            extract_lacking([experiment.config for experiment in experiments], workspace)
         with progress_bar("training", len(experiments), "heads") as advance_to:
 
             def tell(outcome: Outcome) -> None:

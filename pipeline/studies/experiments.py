@@ -84,7 +84,7 @@ class Outcome:
 
     @property
     def reused(self) -> bool:
-        """Whether the run was there before."""
+        """True if the run was there before."""
         return self.run is not None and self.run.reused
 
     @property

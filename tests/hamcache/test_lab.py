@@ -19,6 +19,7 @@ from hamcache.extract.draws import apply_view, draw_view
 from hamcache.lab import Lab, find_workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError
+from hamcache.pipeline.use.predict.predictor import Question
 
 NET = "random/test_resnet.r160_in1k"
 
@@ -179,7 +180,7 @@ def test_a_predictor_says_what_the_run_said(make_ham10000: Callable[..., Path], 
     run = lab.train(NET, head="nearest_centroid")
     rows = run.part("validation")
     files = lab.table.subset(list(rows["image_id"])).frame.set_index("image_id")["path"]
-    found = lab.predictor(run.id, device="cpu").predict([files[one] for one in rows["image_id"]], raw=True)
+    found = lab.predictor(run.id, device="cpu").predict([files[one] for one in rows["image_id"]], Question(raw=True))
     np.testing.assert_array_equal([list(one.probabilities.values()) for one in found], run.probabilities("validation"))
 
 

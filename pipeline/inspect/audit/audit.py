@@ -18,11 +18,9 @@ from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import AuditError
 from hamcache.pipeline.inspect.audit import findings
-from hamcache.pipeline.inspect.audit.alignment import Alignment
-from hamcache.pipeline.inspect.audit.candidates import choose_candidates, find_neighbours
 from hamcache.pipeline.inspect.audit.descriptors import choose_sources, describe
-from hamcache.pipeline.inspect.audit.labels import find_label_errors
-from hamcache.pipeline.inspect.audit.pixel_pairs import (
+from hamcache.pipeline.inspect.audit.duplicate_search import choose_candidates, find_neighbours
+from hamcache.pipeline.inspect.audit.duplicate_verdicts import (
     SAME_LESION,
     Calibration,
     align_all,
@@ -31,6 +29,8 @@ from hamcache.pipeline.inspect.audit.pixel_pairs import (
     least_cosine,
     least_scores,
 )
+from hamcache.pipeline.inspect.audit.label_errors import find_label_errors
+from hamcache.pipeline.inspect.audit.pixel_alignment import Alignment
 from hamcache.pipeline.inspect.audit.textures import read_thumbnails
 
 _KNOWN = 300  # pairs of one group, and of two, that the search is measured with

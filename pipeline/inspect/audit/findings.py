@@ -10,10 +10,10 @@ from hamcache.data.curation import NOTHING, Curation, merge
 from hamcache.data.digests import MISSING
 from hamcache.data.splits import Split
 from hamcache.data.table import ImageTable
-from hamcache.pipeline.inspect.audit.alignment import Alignment
-from hamcache.pipeline.inspect.audit.candidates import Candidates
-from hamcache.pipeline.inspect.audit.labels import LabelErrors
-from hamcache.pipeline.inspect.audit.pixel_pairs import CONFIRMED, LOOK_ALIKE, VERDICTS, verdicts
+from hamcache.pipeline.inspect.audit.duplicate_search import Candidates
+from hamcache.pipeline.inspect.audit.duplicate_verdicts import CONFIRMED, LOOK_ALIKE, VERDICTS, verdicts
+from hamcache.pipeline.inspect.audit.label_errors import LabelErrors
+from hamcache.pipeline.inspect.audit.pixel_alignment import Alignment
 
 UNLIKE = -3.5
 """Modified z-score below which an image counts as unlike the rest (Iglewicz and Hoaglin, How to Detect and Handle

@@ -60,7 +60,7 @@ def run_sweep(
 ) -> Sweep:
     """Run all trials of a sweep that have not been run, and return it.
 
-    A sweep of the same settings on the same data is gone on with: only trials that it lacks are run.
+    A sweep of the same settings on the same data is resumed: only trials that it lacks are run.
 
     Args:
         settings: The sweep.
@@ -226,6 +226,9 @@ class Recorder(tune.Callback):
         self._metric = get_metric(sweep.objective)
         self._epochs: dict[int, list[tuple[int, float]]] = {}
         self._sessions: list[dict[str, Any]] = list(sweep.summary.get("sessions", []))
+        uncounted = len(table.trials) - sum(session["trials"] for session in self._sessions)
+        if self._sessions and uncounted > 0:  # the last session was killed between a trial and its summary
+            self._sessions[-1] = self._sessions[-1] | {"trials": self._sessions[-1]["trials"] + uncounted}
         self._workers: int | None = sweep.summary.get("jobs")
         self._began: float | None = None
         self._started = datetime.now(UTC).isoformat(timespec="seconds")

@@ -15,7 +15,7 @@ from hamcache.pipeline.evaluate.conformal import PredictionSets
 from hamcache.pipeline.evaluate.intervals import Interval
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.export.card_figures import PartFigures, SetFigures
-from hamcache.pipeline.use.export.portable import precision_of
+from hamcache.pipeline.use.export.run_module import precision_of
 from hamcache.pipeline.use.predict.predictor import Predictor
 
 HEADLINES = ("mcc", "balanced_accuracy", "accuracy", "weighted_f1", "macro_f1", "macro_auc", "nll", "brier", "ece")

@@ -9,10 +9,10 @@ import onnx
 import torch
 from onnx import ModelProto, TensorProto, compose, helper
 
+from hamcache.pipeline.use.export.onnx_bfloat16 import emulate_bfloat16
 from hamcache.pipeline.use.export.onnx_graph import OPSET, Graph
 from hamcache.pipeline.use.export.onnx_pixels import network_input
-from hamcache.pipeline.use.export.portable import Portable
-from hamcache.pipeline.use.export.rounding import emulate_bfloat16
+from hamcache.pipeline.use.export.run_module import Portable
 
 IMAGES, PROBABILITIES, SETS = "images", "probabilities", "prediction_set"
 IR_VERSION = 10

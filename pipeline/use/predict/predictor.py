@@ -26,6 +26,37 @@ AT_A_TIME = 1024
 
 
 @dataclass(frozen=True)
+class Question:
+    """The sets and comparisons that predictions are asked for with.
+
+    Attributes:
+        coverage: The chance that a prediction set holds the true class.
+        sets: `lac` or `aps` (see `evaluate.conformal.fit_sets`).
+        class_conditional: Let the chance hold for each class.
+        raw: Give the head's own probabilities instead of calibrated ones.
+        neighbours: Number of the most similar training images to name.
+        unlike: An image is flagged where the share of validation images as far away is at most this; in a small
+            validation part, where none is.
+
+    Raises:
+        PredictionError: A number of neighbours or a share that does not exist.
+    """
+
+    coverage: float = COVERAGE
+    sets: str = "lac"
+    class_conditional: bool = False
+    raw: bool = False
+    neighbours: int = NEIGHBOURS
+    unlike: float = UNLIKE
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 0:
+            raise PredictionError(f"Expected 0 neighbours or more, got {self.neighbours}.")
+        if not 0 <= self.unlike <= 1:
+            raise PredictionError(f"Expected the share `unlike` to be from 0 to 1, got {self.unlike:g}.")
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Answer of a run about one image.
 
@@ -88,7 +119,7 @@ class Predictor:
         recipes_file: Path | None = None,
         device: str = "auto",
     ) -> None:
-        self.run = run
+        self.run, self.workspace = run, workspace
         self.classes = run.classes
         self.device = resolve_device(device)
         machine = Machine(weights or {}, recipes_file, self.device)
@@ -135,47 +166,32 @@ class Predictor:
     def predict(
         self,
         images: Iterable[str | Path | Image.Image],
+        question: Question = Question(),
         *,
         ids: Sequence[str] | None = None,
-        coverage: float = COVERAGE,
-        sets: str = "lac",
-        class_conditional: bool = False,
-        raw: bool = False,
-        neighbours: int = NEIGHBOURS,
-        unlike: float = UNLIKE,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[Prediction]:
         """Predict images; one that can't be used costs only itself (its `error` says why).
 
         Args:
             images: Files, folders, patterns such as `photos/*.jpg`, or opened Pillow images.
+            question: The sets and comparisons that are asked for.
             ids: Their image ids, by which views of random recipes are drawn (default: a file's name without suffix).
-            coverage: The chance that a prediction set holds the true class.
-            sets: `lac` or `aps` (see `evaluate.conformal.fit_sets`).
-            class_conditional: Let the chance hold for each class.
-            raw: Give the head's own probabilities instead of calibrated ones.
-            neighbours: Number of the most similar training images to name.
-            unlike: An image is flagged where the share of validation images as far away is at most this; in a small
-                validation part, where none is.
             on_progress: Takes how many images are done, and how many there are.
 
         Returns:
             One prediction an image, in the order given.
 
         Raises:
-            PredictionError: A coverage, a share or a kind of sets that does not exist.
+            PredictionError: A coverage or a kind of sets that does not exist.
         """
-        if neighbours < 0:
-            raise PredictionError(f"Expected 0 neighbours or more, got {neighbours}.")
-        if not 0 <= unlike <= 1:
-            raise PredictionError(f"Expected the share `unlike` to be from 0 to 1, got {unlike:g}.")
-        fitted = self.sets(coverage, sets, class_conditional, raw)
+        fitted = self.sets(question.coverage, question.sets, question.class_conditional, question.raw)
         sources = find_sources(images, ids)
         predictions: list[Prediction] = []
         for start in range(0, len(sources), AT_A_TIME):
             portion = sources[start : start + AT_A_TIME]
             report = None if on_progress is None else _shifted(on_progress, start, len(sources))
-            predictions += self._predictions(portion, self.scorer(portion, report), fitted, raw, neighbours, unlike)
+            predictions += self._predictions(portion, self.scorer(portion, report), fitted, question)
         return predictions
 
     def _predictions(
@@ -183,9 +199,7 @@ class Predictor:
         sources: Sequence[Source],
         scored: Scored,
         sets: PredictionSets,
-        raw: bool,
-        neighbours: int,
-        unlike: float,
+        question: Question,
     ) -> list[Prediction]:
         predictions = [
             Prediction(source.name, coverage=sets.coverage, error=scored.errors.get(number))
@@ -194,14 +208,14 @@ class Predictor:
         rows = [number for number in range(len(sources)) if number not in scored.errors]
         if not rows:
             return predictions
-        proba = scored.proba[rows] if raw else self.temperature(scored.proba[rows])
+        proba = scored.proba[rows] if question.raw else self.temperature(scored.proba[rows])
         inside = sets(proba)
         near: Sequence[tuple[Neighbour, ...]] = [()] * len(rows)
         p_values: Sequence[float | None] = [None] * len(rows)
-        least = unlike
+        least = question.unlike
         if isinstance(self._seen, TrainingImages):
-            near, p = self._seen.look_up(scored.blocks, neighbours)
-            p_values, least = p.tolist(), max(unlike, self._seen.least_p())
+            near, p = self._seen.look_up(scored.blocks, question.neighbours)
+            p_values, least = p.tolist(), max(question.unlike, self._seen.least_p())
         for row, number in enumerate(rows):
             order = np.argsort(-proba[row], kind="stable")
             p_value = p_values[row]

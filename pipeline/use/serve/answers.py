@@ -70,16 +70,13 @@ def answer(form: Form, shelf: Shelf, gallery: Gallery, predictors: Predictors) -
         raise HTTPException(400, f"Expected 1 to {MOST_FILES} image files, or the image_id of one image, but not both.")
     path = gallery.path(run, image_id) if image_id else None
     predictor = predictors.get(run)
+    from hamcache.pipeline.use.predict.predictor import Question  # imports torch: a run is loaded by now
+
+    question = Question(coverage, class_conditional=conditional == "true", neighbours=int(neighbours))
     started = perf_counter()
 
     def ask(images: Sequence[Path | Image.Image], ids: Sequence[str]) -> list["Prediction"]:
-        return predictor.predict(
-            images,
-            ids=ids,
-            coverage=coverage,
-            class_conditional=conditional == "true",
-            neighbours=int(neighbours),
-        )
+        return predictor.predict(images, question, ids=ids)
 
     if path is not None:
         found = [_as_json(ask([path], [image_id])[0], image_id, predictor, gallery.label(run, image_id))]

@@ -11,7 +11,7 @@ Parquet's metadata `key`), JSON: backbone, digest of its weights, preprocessing,
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hamcache.cache.sharing.archive import OnProgress
 from hamcache.cache.store import FeatureStore
 from hamcache.data.files import replacing
 from hamcache.data.readers.imported import Terms
@@ -31,7 +32,7 @@ ROWS = 1024
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """What was written: images, and how many of the store's were left out because they lack a view."""
+    """Numbers of images written, and of the store's that were left out because they lack a view."""
 
     n_images: int
     n_left_out: int
@@ -42,27 +43,28 @@ def write_feature_file(
     table: ImageTable,
     path: Path,
     terms: Terms,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> FeatureFile:
     """Write a store with its images' labels and groups; the form goes by the suffix, `.npz` or `.parquet`.
 
     Args:
-        store: the features.
-        table: labels and groups.
-        path: the file; written whole or not at all.
-        terms: licence and citation, kept in the file.
-        on_progress: called with the images done and their number (Parquet).
+        store: The features.
+        table: Labels and groups.
+        path: The file; written whole or not at all.
+        terms: Licence and citation, kept in the file.
+        on_progress: Called with the images done and their number.
 
     Raises:
-        FeaturesError: not one image has all views, or the suffix is another.
+        FeaturesError: Not one image has all views, or the suffix is another.
     """
     writers = {".npz": _write_npz, ".parquet": _write_parquet}
     if path.suffix not in writers:
-        raise FeaturesError(f"expected a file whose name ends in {' or '.join(writers)}, got {path.name}")
+        raise FeaturesError(f"Expected a file whose name ends in {' or '.join(writers)}, got {path.name}.")
     whole = set.intersection(*(set(store.made_from(view)) for view in range(store.n_views))) if store.n_views else set()
     frame = table.frame[table.frame["image_id"].isin(whole)].reset_index(drop=True)
     if frame.empty:
-        raise FeaturesError(f"expected images with all {store.n_views} views in {store.folder}, but there is none")
+        raise FeaturesError(f"Expected images with all {store.n_views} views in {store.folder}, got none.")
+    features = store.read(list(frame["image_id"]), range(store.n_views))
     about = {
         "key": json.dumps(store.key.to_dict(), sort_keys=True),
         "classes": json.dumps(list(table.classes)),
@@ -70,53 +72,36 @@ def write_feature_file(
         "citation": terms.citation,
     }
     with replacing(path) as partial:
-        writers[path.suffix](store, frame, about, partial, on_progress)
+        for done in writers[path.suffix](features, frame, about, partial):
+            if on_progress:
+                on_progress(done, len(frame))
     return FeatureFile(len(frame), len(store.image_ids) - len(frame))
 
 
-def _write_npz(
-    store: FeatureStore,
-    frame: pd.DataFrame,
-    about: dict[str, str],
-    path: Path,
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
+def _write_npz(features: np.ndarray, frame: pd.DataFrame, about: dict[str, str], path: Path) -> Iterator[int]:
+    """Write the file; yields the number of images written."""
     columns = {name: frame[name].to_numpy(dtype=np.str_) for name in ("image_id", "label", "group")}
-    features = store.read(list(frame["image_id"]), range(store.n_views))
     arrays: dict[str, Any] = {"features": features, **columns, **{k: np.array(text) for k, text in about.items()}}
     with path.open("wb") as file:
         np.savez(file, **arrays)
-    if on_progress:
-        on_progress(len(frame), len(frame))
+    yield len(frame)
 
 
-def _write_parquet(
-    store: FeatureStore,
-    frame: pd.DataFrame,
-    about: dict[str, str],
-    path: Path,
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
+def _write_parquet(features: np.ndarray, frame: pd.DataFrame, about: dict[str, str], path: Path) -> Iterator[int]:
+    """Write the file, some images at a time; yields the number of images written so far."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    _, n_views, dim = features.shape
     fields = [("image_id", pa.string()), ("view", pa.int32()), ("label", pa.string()), ("group", pa.string())]
-    schema = pa.schema([*fields, ("features", pa.list_(pa.float32(), store.dim))])
+    schema = pa.schema([*fields, ("features", pa.list_(pa.float32(), dim))])
     schema = schema.with_metadata({f"hamcache.{name}": text for name, text in about.items()})
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
-        for done, rows, features in _pieces(store, frame):
-            images = np.repeat(np.arange(len(rows)), store.n_views)
+        for start in range(0, len(frame), ROWS):
+            rows = frame.iloc[start : start + ROWS]
+            images = np.repeat(np.arange(len(rows)), n_views)
             columns = [pa.array(rows[name].to_numpy(dtype=object)[images]) for name in ("image_id", "label", "group")]
-            views = pa.array(np.tile(np.arange(store.n_views, dtype=np.int32), len(rows)))
-            vectors = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), store.dim)
+            views = pa.array(np.tile(np.arange(n_views, dtype=np.int32), len(rows)))
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(features[start : start + ROWS].ravel()), dim)
             file.write_table(pa.Table.from_arrays([columns[0], views, *columns[1:], vectors], schema=schema))
-            if on_progress:
-                on_progress(done, len(frame))
-
-
-def _pieces(store: FeatureStore, frame: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame, np.ndarray]]:
-    """Images done, rows of the table and features `[rows, view, dim]`, some at a time."""
-    features = store.read(list(frame["image_id"]), range(store.n_views))
-    for start in range(0, len(frame), ROWS):
-        rows = frame.iloc[start : start + ROWS]
-        yield start + len(rows), rows, features[start : start + ROWS]
+            yield start + len(rows)

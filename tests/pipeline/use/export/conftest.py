@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hamcache.pipeline.use.export.bundle import Exported, ExportSettings, export_run
+from hamcache.pipeline.use.export.export import Exported, ExportSettings, export_run
 from hamcache.pipeline.use.predict.predictor import Predictor
 from tests.pipeline.use.predict.conftest import CNN, Photographs, photographs, threads
 

@@ -7,8 +7,8 @@ import yaml
 
 from hamcache.data.readers.imported import Terms
 from hamcache.pipeline.evaluate.intervals import bootstrap
-from hamcache.pipeline.use.export.bundle import Exported
 from hamcache.pipeline.use.export.card_figures import part_figures, set_figures
+from hamcache.pipeline.use.export.export import Exported
 from hamcache.pipeline.use.export.model_card import _cell, model_card
 from hamcache.pipeline.use.predict.predictor import Predictor
 from tests.pipeline.use.predict.conftest import Photographs

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hamcache.pipeline.use.predict.prediction_tables import as_csv, predictions_frame, rows_for_people
-from hamcache.pipeline.use.predict.predictor import Prediction, Predictor
+from hamcache.pipeline.use.predict.predictor import Prediction, Predictor, Question
 from tests.pipeline.cli.test_app import Outcome, hamcache
 from tests.pipeline.use.predict.conftest import Photographs, probabilities
 
@@ -42,7 +42,7 @@ def test_csv_on_standard_output_is_the_file_and_nothing_else(photographs, plain,
     paths = [*photographs.paths(plain.run, "validation"), noise.with_name("gone.jpg")]
     done = predict(photographs, "--format csv --coverage 0.8 --neighbours 1", paths)
     frame = pd.read_csv(io.StringIO(done.ok()), float_precision="round_trip")
-    found = plain.predict(paths, coverage=0.8, neighbours=1)
+    found = plain.predict(paths, Question(coverage=0.8, neighbours=1))
     np.testing.assert_array_equal(
         frame[[f"p_{label}" for label in plain.classes]].to_numpy()[:-1], probabilities(found[:-1])
     )
@@ -58,7 +58,7 @@ def test_json_holds_every_prediction_and_how_it_came_about(photographs, plain, t
     line = f"--out '{tmp_path}/new/p.json' --raw --sets aps --class-conditional"
     assert f"Wrote {tmp_path}/new/p.json" in predict(photographs, line, [path]).ok()
     content = json.loads((tmp_path / "new" / "p.json").read_text())
-    (one,) = plain.predict([path], raw=True, sets="aps", class_conditional=True)
+    (one,) = plain.predict([path], Question(raw=True, sets="aps", class_conditional=True))
     assert content["predictions"][0]["probabilities"] == one.probabilities
     assert content["predictions"][0]["neighbours"][0] == vars(one.neighbours[0])
     assert content["run"] == plain.run.id and content["calibrated"] is False

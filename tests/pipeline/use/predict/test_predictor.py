@@ -13,7 +13,7 @@ from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import HeadFileError
 from hamcache.pipeline.errors import ArtefactNotFoundError, PredictionError
 from hamcache.pipeline.runs.records import read_run
-from hamcache.pipeline.use.predict.predictor import Predictor, load_predictor
+from hamcache.pipeline.use.predict.predictor import Predictor, Question, load_predictor
 from hamcache.pipeline.use.predict.seen import _distances
 from tests.pipeline.use.predict.conftest import CNN, FINE, NET, OTHER, Photographs, probabilities
 
@@ -25,14 +25,14 @@ def plain(photographs: Photographs) -> Predictor:
 
 def test_probabilities_are_calibrated_unless_raw_ones_are_asked_for(photographs, plain) -> None:
     paths = photographs.paths(plain.run, "validation")
-    raw, calibrated = (probabilities(plain.predict(paths, raw=raw)) for raw in (True, False))
+    raw, calibrated = (probabilities(plain.predict(paths, Question(raw=raw))) for raw in (True, False))
     np.testing.assert_array_equal(plain.temperature(raw), calibrated)
     assert plain.temperature.value != 1 and (raw != calibrated).any()
 
 
 def test_a_prediction_says_all_that_is_known_of_an_image(photographs, plain) -> None:
     path = photographs.paths(plain.run, "validation")[0]
-    (found,) = plain.predict([path], coverage=0.8, neighbours=3)
+    (found,) = plain.predict([path], Question(coverage=0.8, neighbours=3))
     top = max(found.probabilities, key=found.probabilities.get)
     assert found.image == str(path) and found.error is None and found.label == top == found.prediction_set[0]
     assert tuple(found.probabilities) == plain.classes and sum(found.probabilities.values()) == pytest.approx(1)
@@ -46,14 +46,14 @@ def test_a_prediction_says_all_that_is_known_of_an_image(photographs, plain) -> 
 def test_sets_of_validation_images_hold_the_promised_share_of_true_classes(photographs, plain) -> None:
     part = plain.run.part("validation")
     for coverage in (0.5, 0.8):
-        found = plain.predict(photographs.paths(plain.run, "validation"), coverage=coverage)
+        found = plain.predict(photographs.paths(plain.run, "validation"), Question(coverage=coverage))
         hits = [label in one.prediction_set for label, one in zip(part["label"], found, strict=True)]
         assert np.mean(hits) >= coverage
 
 
 def test_a_training_image_is_its_own_nearest_neighbour(photographs, plain) -> None:
     part = plain.run.part("train")
-    found = plain.predict(photographs.paths(plain.run, "train"), neighbours=2)
+    found = plain.predict(photographs.paths(plain.run, "train"), Question(neighbours=2))
     assert [one.neighbours[0].image_id for one in found] == list(part["image_id"])
     assert [one.neighbours[0].label for one in found] == list(part["label"])
     assert all(one.neighbours[0].similarity == pytest.approx(1, abs=1e-5) for one in found)
@@ -109,7 +109,7 @@ def test_images_of_a_net_are_looked_up_by_the_features_of_another_network(photog
     run = photographs.run(blocks=(), net=CNN, test=True)
     net = photographs.predictor(run)
     paths = [*photographs.paths(run, "train"), tmp_path / "gone.jpg", noise]
-    *train, gone, strange = net.predict(paths, neighbours=1)
+    *train, gone, strange = net.predict(paths, Question(neighbours=1))
     assert [one.neighbours[0].image_id for one in train] == list(run.part("train")["image_id"])
     assert strange.unlike and not any(one.unlike for one in train) and gone.error == "file missing"
     assert any(f"looked up by the features of {NET}" in note for note in net.notes(net.sets()))
@@ -138,10 +138,10 @@ def test_one_bad_image_costs_itself_only(photographs, plain, tmp_path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     Image.new("RGB", (4, 4)).save(tmp_path / "tiny.png")
     mixed = [tmp_path / "gone.jpg", good[0], tmp_path / "text.jpg", good[1], good[2], tmp_path / "tiny.png"]
-    found = plain.predict(mixed, raw=True)
+    found = plain.predict(mixed, Question(raw=True))
     assert [one.error for one in found] == ["file missing", None, "not an image", None, None, "only 4x4 pixels"]
     np.testing.assert_allclose(
-        probabilities([found[1], found[3], found[4]]), probabilities(plain.predict(good, raw=True))
+        probabilities([found[1], found[3], found[4]]), probabilities(plain.predict(good, Question(raw=True)))
     )
     assert all(one.label is None and one.prediction_set == () and one.probabilities == {} for one in found if one.error)
     only_bad = plain.predict([tmp_path / "gone.jpg"])
@@ -186,7 +186,7 @@ def test_progress_counts_every_image(photographs, plain) -> None:
 )
 def test_choices_that_do_not_exist_are_refused(plain, options: dict, words: str) -> None:
     with pytest.raises(PredictionError, match=words):
-        plain.predict([], **options)
+        plain.predict([], Question(**options))
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id_or_by_its_folder(photographs, tmp_path) -> None:
@@ -231,7 +231,7 @@ def test_a_run_that_recorded_no_whole_keys_predicts_the_same(photographs, tmp_pa
         former = replace(run, provenance={name: value for name, value in run.provenance.items() if name != "keys"})
         for workspace in (photographs.workspace, Workspace(tmp_path)):
             predicted = Predictor(former, workspace, device="cpu").predict(
-                photographs.paths(run, "validation"), raw=True
+                photographs.paths(run, "validation"), Question(raw=True)
             )
             np.testing.assert_array_equal(probabilities(predicted), run.probabilities("validation"))
 
@@ -243,7 +243,7 @@ def test_a_recipe_that_was_changed_since_is_refused_unless_its_file_is_given(pho
     with pytest.raises(PredictionError, match="recipe that run"):
         Predictor(run, Workspace(tmp_path / "elsewhere"), recipes_file=tmp_path / "recipes.yaml", device="cpu")
     paths = photographs.paths(run, "validation")
-    away = Predictor(run, Workspace(tmp_path / "elsewhere"), device="cpu").predict(paths, raw=True)
+    away = Predictor(run, Workspace(tmp_path / "elsewhere"), device="cpu").predict(paths, Question(raw=True))
     np.testing.assert_array_equal(probabilities(away), run.probabilities("validation"))
 
 

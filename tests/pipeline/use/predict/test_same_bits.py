@@ -5,6 +5,7 @@ import pytest
 
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.image_sources import find_sources
+from hamcache.pipeline.use.predict.predictor import Question
 from tests.pipeline.use.predict.conftest import CNN, FINE, NET, OTHER, PRECISIONS, Photographs, probabilities
 
 
@@ -19,7 +20,7 @@ def same_features(photographs: Photographs, run: Run) -> None:
 
 
 def same_probabilities(photographs: Photographs, run: Run, part: str = "validation") -> None:
-    predicted = photographs.predictor(run).predict(photographs.paths(run, part), raw=True)
+    predicted = photographs.predictor(run).predict(photographs.paths(run, part), Question(raw=True))
     np.testing.assert_array_equal(probabilities(predicted), run.probabilities(part))
 
 
@@ -72,7 +73,7 @@ def test_an_mlp_predicts_what_it_predicted_when_it_was_trained(photographs: Phot
 
 def test_a_cross_validated_run_predicts_the_mean_of_its_heads(photographs: Photographs) -> None:
     run = photographs.run("split.policy=grouped", "split.folds=2", "tau=0.25", test=True)
-    predicted = photographs.predictor(run).predict(photographs.paths(run, "test"), raw=True)
+    predicted = photographs.predictor(run).predict(photographs.paths(run, "test"), Question(raw=True))
     np.testing.assert_allclose(probabilities(predicted), run.probabilities("test"), rtol=0, atol=1e-15)
 
 
@@ -86,9 +87,9 @@ def test_views_of_random_recipes_are_drawn_by_the_image_id_not_by_the_file_name(
     for copy, path in zip(copies, paths, strict=True):
         copy.write_bytes(path.read_bytes())
     predictor = photographs.predictor(run)
-    named = probabilities(predictor.predict(copies, ids=ids, raw=True))
+    named = probabilities(predictor.predict(copies, Question(raw=True), ids=ids))
     np.testing.assert_array_equal(named, run.probabilities("validation"))
-    assert (probabilities(predictor.predict(copies, raw=True)) != named).any()
+    assert (probabilities(predictor.predict(copies, Question(raw=True))) != named).any()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_net_predicts_what_it_predicted_when_it_was_trained(
 ) -> None:
     """Not bit for bit: a net's batches are as large as there are images."""
     run = photographs.run(*overrides, blocks=(), net=net, test=True)
-    predicted = photographs.predictor(run).predict(photographs.paths(run, "test"), raw=True)
+    predicted = photographs.predictor(run).predict(photographs.paths(run, "test"), Question(raw=True))
     np.testing.assert_allclose(probabilities(predicted), run.probabilities("test"), rtol=0, atol=1e-6)
 
 
@@ -116,6 +117,6 @@ def test_two_files_of_one_name_are_two_images(photographs: Photographs, tmp_path
     (tmp_path / first.name).write_bytes(second.read_bytes())
     for one in (run, photographs.run()):
         predictor = photographs.predictor(one)
-        apart = [predictor.predict([path], raw=True)[0] for path in (first, second)]
-        together = predictor.predict([first, tmp_path / first.name], raw=True)
+        apart = [predictor.predict([path], Question(raw=True))[0] for path in (first, second)]
+        together = predictor.predict([first, tmp_path / first.name], Question(raw=True))
         np.testing.assert_allclose(probabilities(together), probabilities(apart), rtol=0, atol=1e-6)

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from hamcache.pipeline.runs.records import Run
-from hamcache.pipeline.use.predict.predictor import load_predictor
+from hamcache.pipeline.use.predict.predictor import Question, load_predictor
 from tests.pipeline.use.serve.conftest import HACK, HOSTILE_RUN, Served, png
 
 expect.set_options(timeout=60_000)  # the machine may be busy
@@ -110,7 +110,7 @@ def test_sets_switch_without_asking_again(
     tab.keyboard.press(presses)
     if conditional:
         tab.locator("#conditional").press("Space")
-    expected = served.predictor.predict(photos, coverage=coverage, class_conditional=conditional)
+    expected = served.predictor.predict(photos, Question(coverage=coverage, class_conditional=conditional))
     cards = tab.locator(".card")
     for number, one in enumerate(expected):
         marked = cards.nth(number).locator(".bar.in").evaluate_all("bars => bars.map(bar => bar.dataset.label)")

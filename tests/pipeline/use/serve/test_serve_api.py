@@ -22,7 +22,7 @@ from hamcache.data.dataset import DatasetWords
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.intervals import bootstrap
 from hamcache.pipeline.use.predict import predictor as predictor_module
-from hamcache.pipeline.use.predict.predictor import load_predictor
+from hamcache.pipeline.use.predict.predictor import Question, load_predictor
 from hamcache.pipeline.use.serve.answers import CHOICES
 from hamcache.pipeline.use.serve.photographs import Gallery, NoImageError
 from hamcache.pipeline.use.serve.predictors import KEPT, MOST_WAITING, Predictors
@@ -78,7 +78,7 @@ def test_every_set_to_switch_to_is_the_predictors(
     photos = served.photos(6)
     coverage, conditional = choice
     answer = post(client, *photos, run=served.runs["first"]).json()
-    expected = served.predictor.predict(photos, coverage=coverage, class_conditional=conditional)
+    expected = served.predictor.predict(photos, Question(coverage=coverage, class_conditional=conditional))
     assert [tuple(one["sets"][number]) for one in answer["predictions"]] == [p.prediction_set for p in expected]
     told = answer["sets"][number]
     assert (told["coverage"], told["class_conditional"]) == choice
@@ -94,7 +94,7 @@ def test_coverage_kind_and_neighbours_can_be_chosen(served: Served, client: Test
     (photo,) = served.photos(1)
     choice = {"coverage": 0.7, "class_conditional": True, "neighbours": 2}
     (found,) = predictions(client, photo, run=served.runs["first"], **choice)
-    (expected,) = served.predictor.predict([photo], **choice)
+    (expected,) = served.predictor.predict([photo], Question(**choice))
     assert tuple(found["prediction_set"]) == expected.prediction_set
     assert [near["image_id"] for near in found["neighbours"]] == [near.image_id for near in expected.neighbours]
     assert len(found["neighbours"]) == 2

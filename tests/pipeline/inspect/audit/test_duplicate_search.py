@@ -11,9 +11,9 @@ from hamcache.cache.errors import MissingFeaturesError
 from hamcache.data.curation import Curation, merge
 from hamcache.data.table import build_table
 from hamcache.pipeline.inspect.audit import descriptors
-from hamcache.pipeline.inspect.audit.alignment import Alignment
-from hamcache.pipeline.inspect.audit.candidates import Candidates, choose_candidates, find_neighbours
 from hamcache.pipeline.inspect.audit.descriptors import choose_sources, describe, searchable
+from hamcache.pipeline.inspect.audit.duplicate_search import Candidates, choose_candidates, find_neighbours
+from hamcache.pipeline.inspect.audit.duplicate_verdicts import SAME_LESION, SAME_PICTURE, calibrate, least_cosine
 from hamcache.pipeline.inspect.audit.findings import (
     duplicates_table,
     merged_groups,
@@ -22,8 +22,8 @@ from hamcache.pipeline.inspect.audit.findings import (
     propose_exclusions,
     propose_merges,
 )
-from hamcache.pipeline.inspect.audit.labels import confident_errors, find_label_errors, out_of_fold
-from hamcache.pipeline.inspect.audit.pixel_pairs import SAME_LESION, SAME_PICTURE, calibrate, least_cosine
+from hamcache.pipeline.inspect.audit.label_errors import confident_errors, find_label_errors, out_of_fold
+from hamcache.pipeline.inspect.audit.pixel_alignment import Alignment
 from hamcache.pipeline.inspect.neighbours import unit_rows
 
 

@@ -15,10 +15,10 @@ from hamcache.data.workspace import Workspace
 from hamcache.extract.precision import has_bf16
 from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.runs.records import read_run
-from hamcache.pipeline.use.export.bundle import Exported, ExportSettings, check_images, export_run, targets
+from hamcache.pipeline.use.export.export import Exported, ExportSettings, check_images, export_run, targets
 from hamcache.pipeline.use.export.onnx_file import build_model
-from hamcache.pipeline.use.export.portable import Portable
-from hamcache.pipeline.use.predict.predictor import Predictor
+from hamcache.pipeline.use.export.run_module import Portable
+from hamcache.pipeline.use.predict.predictor import Predictor, Question
 from tests.pipeline.use.predict.conftest import FINE, NET, OTHER, Photographs, probabilities
 
 
@@ -40,7 +40,7 @@ def asked(model: Path | onnx.ModelProto, images: list[Image.Image]) -> tuple[np.
 
 def same(predictor: Predictor, model: Path | onnx.ModelProto, images: list[Image.Image], atol: float) -> None:
     proba, inside = asked(model, images)
-    predictions = predictor.predict(images, coverage=0.8)
+    predictions = predictor.predict(images, Question(coverage=0.8))
     np.testing.assert_allclose(proba, probabilities(predictions), rtol=0, atol=atol)
     if atol < 1e-4:  # else an image may be at the threshold
         assert [set(np.array(predictor.classes)[row]) for row in inside] == [set(p.prediction_set) for p in predictions]
@@ -130,7 +130,7 @@ def test_files_that_are_there_are_not_written_over(photographs, cnn, exported, t
 
 def test_a_file_that_says_something_else_is_not_written(photographs, cnn, exported, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        "hamcache.pipeline.use.export.bundle.build_model", lambda portable, n_classes: onnx.load(exported.model)
+        "hamcache.pipeline.use.export.export.build_model", lambda portable, n_classes: onnx.load(exported.model)
     )
     other = Predictor(cnn.run, photographs.workspace, device="cpu")
     other.temperature = replace(cnn.temperature, value=cnn.temperature.value / 50)

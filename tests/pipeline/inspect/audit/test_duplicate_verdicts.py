@@ -8,9 +8,8 @@ import torch
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from hamcache.pipeline.inspect.audit import pixel_pairs as pixels
-from hamcache.pipeline.inspect.audit.alignment import align
-from hamcache.pipeline.inspect.audit.pixel_pairs import (
+from hamcache.pipeline.inspect.audit import duplicate_verdicts as pixels
+from hamcache.pipeline.inspect.audit.duplicate_verdicts import (
     LOOK_ALIKE,
     SAME_LESION,
     SAME_PICTURE,
@@ -20,6 +19,7 @@ from hamcache.pipeline.inspect.audit.pixel_pairs import (
     least_scores,
     verdicts,
 )
+from hamcache.pipeline.inspect.audit.pixel_alignment import align
 from hamcache.pipeline.inspect.audit.textures import SIDE, Thumbnails, read_thumbnails, textures, thumbnail
 
 

@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 
 from hamcache.heads.threads import one_thread
-from hamcache.pipeline.inspect.audit.alignment import BLOCK, Alignment, align, joined
-from hamcache.pipeline.inspect.audit.candidates import Candidates, Neighbourhood
+from hamcache.pipeline.inspect.audit.duplicate_search import Candidates, Neighbourhood
+from hamcache.pipeline.inspect.audit.pixel_alignment import BLOCK, Alignment, align, joined
 from hamcache.pipeline.inspect.audit.textures import Thumbnails
 from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
 SAME_PICTURE, SAME_LESION, LOOK_ALIKE = "same picture", "same lesion, likely", "look-alike"
 VERDICTS = {SAME_PICTURE: 0.85, SAME_LESION: 0.4, LOOK_ALIKE: 0.3}
-"""The least score of each verdict (see `inspect.audit.alignment.Alignment`).
+"""The least score of each verdict (see `inspect.audit.pixel_alignment.Alignment`).
 
 Measured on real HAM10000 images of 200x150 pixels: copies that were compressed again, mirrored, turned, cropped by up
 to a fifth or brightened score 0.86 to 0.99 (5 % quantiles); of the pairs of photographs of one lesion about 70 % score

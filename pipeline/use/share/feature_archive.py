@@ -15,7 +15,7 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import FeatureArchiveError, MissingFeaturesError
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.sharing.archive import Archive, OnProgress, StoreEntry, write_archive
-from hamcache.cache.sharing.importing import ImportedStore, import_stores
+from hamcache.cache.sharing.importing import ImportedStore, file_versions, import_stores
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.data.dataset import Dataset, DatasetWords, open_dataset
@@ -42,7 +42,7 @@ QUARANTINE = "quarantine.json"
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did.
+    """Outcome of an import.
 
     Attributes:
         dataset: folder to give as `--dataset`.
@@ -66,18 +66,18 @@ def chosen_stores(catalogue: Catalogue, names: Sequence[str]) -> list[FeatureSto
         MissingFeaturesError: nothing fits a name.
         AmbiguousStoreError: the first digits of a key fit several stores.
     """
-    found: dict[str, FeatureStore] = {}
+    chosen: dict[str, FeatureStore] = {}
     for name in names:
         inside = [folder for folder in catalogue.folders() if folder.startswith(name.rstrip("/") + "/")]
         stores = [FeatureStore.open(catalogue.root, folder) for folder in inside] or [catalogue.by_prefix(name)]
-        found |= {store.folder: store for store in stores}
-    if not found:
+        chosen |= {store.folder: store for store in stores}
+    if not chosen:
         raise MissingFeaturesError(f"No store was named; {catalogue.root.url} holds {len(catalogue.folders())}.")
-    return [found[folder] for folder in sorted(found)]
+    return [chosen[folder] for folder in sorted(chosen)]
 
 
 def source_of(stores: Sequence[FeatureStore]) -> str:
-    """What was given as `--dataset` when the stores were extracted."""
+    """The words given as `--dataset` when the stores were extracted."""
     return str(stores[0].provenance.get("dataset", ""))
 
 
@@ -97,12 +97,12 @@ def dataset_of(stores: Sequence[FeatureStore], words: DatasetWords, workspace: W
     try:
         dataset = open_dataset(replace(words, name=name), workspace)
     except DataError as error:
-        raise FeaturesError(f"expected the data set {name!r} at {words.dataset!r}, but: {error} {advice}") from error
+        raise FeaturesError(f"Expected the data set {name!r} at {words.dataset!r}, got: {error} {advice}") from error
     known = set(dataset.table.frame["image_id"])
     strangers = [image_id for store in stores for image_id in store.image_ids if image_id not in known]
     if strangers:
         raise FeaturesError(
-            f"expected the images that the stores of {name!r} hold, but {words.dataset} lacks "
+            f"Expected the images that the stores of {name!r} hold, got {words.dataset}, which lacks "
             f"{len(set(strangers))} of them ({some_of(strangers, 3)}). {advice}"
         )
     return dataset
@@ -152,19 +152,14 @@ def file_digests_of(stores: Sequence[FeatureStore]) -> dict[str, str]:
     Raises:
         FeaturesError: not all of them were made from the same file.
     """
-    found: dict[str, str] = {}
-    differing: set[str] = set()
-    for store in stores:
-        for view in range(store.n_views):
-            for image_id, digest in store.made_from(view).items():
-                if found.setdefault(image_id, digest) != digest:
-                    differing.add(image_id)
+    versions = file_versions(stores)
+    differing = sorted(image_id for image_id, digests in versions.items() if len(digests) > 1)
     if differing:
         raise FeaturesError(
-            f"expected all features of an image made from one file, but those of {some_of(sorted(differing))} are of "
-            "several versions of it: run the `hamcache extract` commands that made the stores again"
+            f"Expected all features of an image made from one file, got those of {some_of(differing)} of several "
+            "versions of it. Run the `hamcache extract` commands that made the stores again."
         )
-    return found
+    return {image_id: digest for image_id, (digest,) in versions.items()}
 
 
 def import_features(file: Path, workspace: Workspace, root: Root, on_progress: OnProgress | None = None) -> Imported:
@@ -229,7 +224,7 @@ def _quarantined_in(archive: Archive) -> list[BadImage]:
 
 
 def _readme(stores: Sequence[FeatureStore], table: ImageTable, terms: Terms) -> str:
-    """What a person finds who looks into the archive."""
+    """The text for a person who looks into the archive."""
     lines = [f"Features of the {len(table):,} images of the data set {table.name}, without the images.", ""]
     lines += [
         f"- {store.key.features_name}, augmentation {store.key.augmentation_name}, {store.n_views} views, "
@@ -237,7 +232,8 @@ def _readme(stores: Sequence[FeatureStore], table: ImageTable, terms: Terms) -> 
         for store in stores
     ]
     lines += ["", f"Licence of the data: {terms.licence or 'not stated; ask whoever gave you this file'}"]
-    lines += [f"Cite: {terms.citation}"] * bool(terms.citation)
+    if terms.citation:
+        lines.append(f"Cite: {terms.citation}")
     lines += [
         "",
         "With hamcache:    hamcache cache import THIS_FILE",

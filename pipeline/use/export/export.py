@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hamcache.configs.defaults import COVERAGE
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.errors import DataError
 from hamcache.data.files import write_bytes, write_text
-from hamcache.data.ham10000 import CITATION, CLASS_NAMES, LICENCE, is_ham10000
+from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.data.readers.imported import Terms
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
@@ -26,9 +27,9 @@ from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.export.card_figures import part_figures
 from hamcache.pipeline.use.export.model_card import model_card
 from hamcache.pipeline.use.export.onnx_file import IMAGES, PROBABILITIES, SETS, add_metadata, build_model
-from hamcache.pipeline.use.export.portable import Portable, precision_of
-from hamcache.pipeline.use.predict.predictor import COVERAGE, Predictor
-from hamcache.pipeline.use.share.exchange import terms_of
+from hamcache.pipeline.use.export.run_module import Portable, precision_of
+from hamcache.pipeline.use.predict.predictor import Predictor, Question
+from hamcache.pipeline.use.share.feature_archive import terms_of
 
 MODEL, CARD = "model.onnx", "model_card.md"
 CHECKED = 16
@@ -200,9 +201,8 @@ def compared(
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     answers: list[Any] = [session.run([PROBABILITIES, SETS], {IMAGES: np.asarray(image)[None]}) for image in images]
     ours, inside = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-    predictions = predictor.predict(
-        images, coverage=sets.coverage, sets=sets.score, class_conditional=sets.class_conditional, neighbours=0
-    )
+    question = Question(sets.coverage, sets.score, sets.class_conditional, neighbours=0)
+    predictions = predictor.predict(images, question)
     theirs = np.array([list(prediction.probabilities.values()) for prediction in predictions])
     expected = np.array([[c in p.prediction_set for c in predictor.classes] for p in predictions])
     return Parity(
@@ -249,8 +249,6 @@ def _dataset(run: Run, workspace: Workspace) -> Dataset | None:
 def _terms(run: Run, workspace: Workspace, given: Terms) -> Terms:
     """Licence and citation of the data: those given, else what is known of it."""
     dataset = _dataset(run, workspace)
-    if dataset is not None:
-        return terms_of(dataset, given)
-    known = ImageTable("", run.predictions, run.classes)
-    found = Terms(LICENCE, CITATION) if is_ham10000(known) else Terms()
-    return Terms(given.licence or found.licence, given.citation or found.citation)
+    if dataset is None:  # its labels still tell whether it is HAM10000
+        dataset = Dataset(run.config.dataset_words, ImageTable("", run.predictions, run.classes))
+    return terms_of(dataset, given)

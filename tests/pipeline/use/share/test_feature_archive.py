@@ -25,7 +25,7 @@ from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.experiment.inputs import open_inputs
 from hamcache.pipeline.experiment.runner import run_experiment
-from hamcache.pipeline.use.share.exchange import (
+from hamcache.pipeline.use.share.feature_archive import (
     chosen_stores,
     dataset_of,
     export_features,
