@@ -105,7 +105,7 @@ def test_it_fails_if_no_image_could_be_used(photographs, tmp_path) -> None:
     ("line", "words"),
     [
         ("--format xml", "expected csv or json"),
-        ("--out picture.jpg", "expected csv or json"),
+        ("--out picture.jpg", "expected a file named *.csv or *.json"),
         ("--out a.csv --format json", "expected a file named *.json"),
         ("--sets lax", "expected lac or aps"),
         ("--device tpu", "auto, cpu or cuda"),
@@ -120,4 +120,4 @@ def test_wrong_usage_is_told(tmp_path: Path, line: str, words: str) -> None:
 
 def test_an_impossible_coverage_or_run_is_one_message(photographs) -> None:
     assert "between 0 and 1" in predict(photographs, "--coverage 90", [photographs.folder]).failed()
-    assert "`hamcache runs` lists them" in hamcache("predict nobody x.jpg", photographs.workspace).failed()
+    assert "`hamcache runs` lists runs" in hamcache("predict nobody x.jpg", photographs.workspace).failed()
