@@ -33,7 +33,7 @@ from hamcache.pipeline.runs.provenance import versions
 from hamcache.pipeline.studies.experiments import Experiment
 from hamcache.pipeline.studies.leakage.gaps import Images, compare, mean_scores, scores_by_seed
 from hamcache.pipeline.studies.leakage.leaky_parts import ARMS, Draw, Parts, draw, open_images
-from hamcache.pipeline.studies.leakage.outcome import LeakageDemo, load_demo, save_demo
+from hamcache.pipeline.studies.leakage.outcome import LeakageDemo, read_demo, save_demo
 from hamcache.pipeline.studies.opened import open_experiments, training_bytes
 from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
@@ -90,7 +90,7 @@ def demonstrate(
 
     fingerprint, folder = place(experiments)
     if (folder / "leakage.json").is_file():
-        found = load_demo(folder, workspace)
+        found = read_demo(folder)
         if found.summary.get("fingerprint") == fingerprint:
             return replace(found, reused=True)
     started = perf_counter()

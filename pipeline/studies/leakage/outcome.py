@@ -1,19 +1,20 @@
 """Finished leakage demonstrations on disk: written whole or not at all, loaded, and put into words."""
 
 import json
-import shutil
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
-from hamcache.data.workspace import Workspace
+from hamcache.data.files import write_csv, write_json
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import LeakageError
+from hamcache.pipeline.runs.artefacts import Kind, give_name, new_folder
 
+SUMMARY = "leakage.json"
 IMAGES = {
     "all": "all test images",
     "sibling": "test images with a sibling in the leaky train part",
@@ -74,43 +75,36 @@ class LeakageDemo:
 
 
 def save_demo(table: pd.DataFrame, summary: dict[str, Any], target: Path) -> LeakageDemo:
-    """Write a demonstration into a hidden folder that gets its name when it is whole."""
-    folder = target.with_name(f".partial-{uuid4().hex[:12]}")
-    folder.mkdir(parents=True)
-    try:
-        table.to_csv(folder / "leakage.csv", index=False, lineterminator="\n")
-        content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-        (folder / "leakage.json").write_text(content, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)  # what is there is not whole, or not the same
-        folder.rename(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return LeakageDemo(target, table, summary)
+    """Write a demonstration, in the place of one that is not whole or not the same."""
+    with new_folder(target.parent) as folder:
+        write_csv(folder / "leakage.csv", table)
+        write_json(folder / SUMMARY, summary)
+        return LeakageDemo(give_name(folder, target.name, replace=True), table, summary)
 
 
-def load_demo(name: str | Path, workspace: Workspace) -> LeakageDemo:
-    """The demonstration of this name, or in this folder.
+def read_demo(folder: Path) -> LeakageDemo:
+    """The demonstration in one folder.
 
     Raises:
-        LeakageError: There is none, or it is not whole.
+        LeakageError: A file is missing or cannot be read.
     """
-    inside = workspace.leakage / name
-    folder = inside if inside.is_dir() else Path(name)
     try:
-        summary = json.loads((folder / "leakage.json").read_text(encoding="utf-8"))
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         table = pd.read_csv(folder / "leakage.csv", float_precision="round_trip")
-        return LeakageDemo(folder, table, summary)
     except (OSError, ValueError) as error:
-        names = ", ".join(path.name for path in _folders(workspace)) or "none"
         raise LeakageError(
-            f"Expected a finished demonstration at {inside}, but {error}. Those in {workspace}: {names}; "
+            f"Expected a finished demonstration, but {folder} is not a whole one ({error}). Remove the folder; "
             "`hamcache leakage-demo` makes one."
         ) from error
+    return LeakageDemo(folder, table, summary)
 
 
-def all_demos(workspace: Workspace) -> list[LeakageDemo]:
-    """Every finished demonstration, by name."""
-    return [load_demo(folder, workspace) for folder in _folders(workspace)]
+def _id_of(demo: LeakageDemo) -> str:
+    return demo.id
+
+
+DEMOS = Kind("demonstration", attrgetter("leakage"), SUMMARY, read_demo, _id_of, "`hamcache leakage-demo` makes one.")
+all_demos, load_demo = DEMOS.all, DEMOS.load
 
 
 def in_words(demo: LeakageDemo) -> str:
@@ -131,7 +125,3 @@ def in_words(demo: LeakageDemo) -> str:
         sentences.append(f"The order of the heads changes: honest {', '.join(honest)}; leaky {', '.join(leaky)}.")
     sentences += [f"{head} could not be trained: {reason}" for head, reason in demo.summary["failed"].items()]
     return " ".join(sentences)
-
-
-def _folders(workspace: Workspace) -> list[Path]:
-    return sorted(path.parent for path in workspace.leakage.glob("[!.]*/leakage.json"))

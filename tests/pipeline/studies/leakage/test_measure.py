@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import app
-from hamcache.pipeline.errors import LeakageError
+from hamcache.pipeline.errors import ArtefactNotFoundError, LeakageError
 from hamcache.pipeline.evaluate.intervals import difference, holm, paired_bootstrap, resampled_scores
 from hamcache.pipeline.studies.experiments import Template, plan
 from hamcache.pipeline.studies.leakage.gaps import Images, mean_scores
@@ -163,7 +163,7 @@ def test_the_command_shows_two_tables_and_writes_its_files(world) -> None:
 
 
 def test_what_is_not_there_is_named(world) -> None:
-    with pytest.raises(LeakageError, match=r"moles-1.*`hamcache leakage-demo` makes one"):
+    with pytest.raises(ArtefactNotFoundError, match=r"moles-1.*`hamcache leakage-demo` makes one"):
         load_demo("moles-1", world.workspace)
     with pytest.raises(LeakageError, match="1 seed or more"):
         demonstrate(world, ["knn"], seeds=0)
