@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from hamcache.data.splits import Split, make_split
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import AuditError
+from hamcache.pipeline.experiment.learning import Laps
 from hamcache.pipeline.inspect.audit import findings
 from hamcache.pipeline.inspect.audit.descriptors import choose_sources, describe
 from hamcache.pipeline.inspect.audit.duplicate_search import choose_candidates, find_neighbours
@@ -133,7 +133,7 @@ def audit(
         MissingFeaturesError: The cache has no features of the plain images; names the command that makes them.
         AuditError: There are fewer than two groups.
     """
-    clock = _Clock()
+    clock = Laps()
     catalogue = Catalogue(workspace.features)
     table, digests = dataset.table, dataset.digests
     bad = Quarantine(catalogue.root, table.name).among(digests)
@@ -195,22 +195,10 @@ def audit(
         label_mcc=errors.mcc,
         notes=notes,
         sources=[source.words for source in sources],
-        seconds=clock.seconds,
+        seconds={name: round(seconds, 3) for name, seconds in clock.seconds.items()},
         settings=settings,
         split="" if split is None else split.fingerprint,
     )
-
-
-class _Clock:
-    """Seconds between laps, by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = perf_counter()
-        self.seconds[name], self._last = round(now - self._last, 3), now
 
 
 class _Pixels:
@@ -218,7 +206,7 @@ class _Pixels:
 
     def __init__(self, paths: Sequence[str], workers: int | None, bar: Bar) -> None:
         self.unreadable: set[int] = set()
-        self._paths, self._jobs, self._bar = paths, workers, bar
+        self._paths, self._workers, self._bar = paths, workers, bar
 
     def align(self, pairs: np.ndarray, what: str) -> Alignment:
         needed, numbers = np.unique(pairs, return_inverse=True)
@@ -226,7 +214,7 @@ class _Pixels:
             thumbnails = read_thumbnails([self._paths[n] for n in needed], lambda done: advance(done, None))
         self.unreadable |= {int(needed[n]) for n in thumbnails.bad}
         with self._bar(f"{what} at pixels", len(pairs), "pairs") as advance:
-            return align_all(thumbnails, numbers.reshape(-1, 2), self._jobs, lambda done: advance(done, None))
+            return align_all(thumbnails, numbers.reshape(-1, 2), self._workers, lambda done: advance(done, None))
 
 
 def _split(table: ImageTable, settings: AuditSettings, curation: Curation, notes: list[str]) -> Split | None:
