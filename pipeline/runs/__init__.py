@@ -1,1 +1,1 @@
-"""What experiments leave on disk, found, read, listed, locked and removed."""
+"""Artefacts, which experiments leave on disk: found, read, listed, locked and removed."""

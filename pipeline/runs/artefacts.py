@@ -203,7 +203,7 @@ def abandoned_folders(home: Path) -> list[Path]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process is writing into this folder."""
+    """True while a process is writing into this folder."""
     if not lock_of(folder).exists():
         return False
     try:

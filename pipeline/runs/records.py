@@ -169,7 +169,7 @@ def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
 
 
 def short_features(config: ExperimentConfig, most: int = 48) -> str:
-    """What is trained on, in few letters: `effnet_lite0+resnet34`; for a net its backbone, or `images`."""
+    """The features of an experiment in few letters: `effnet_lite0+resnet34`; for a net its backbone, or `images`."""
     names = [short_name(block.backbone) for block in config.features.blocks]
     if config.net is not None:
         names = [short_name(str(config.net.params.get("backbone", "images")))]
@@ -185,7 +185,7 @@ def short_name(backbone: str) -> str:
 
 
 def plots_folder(run_folder: Path) -> Path:
-    """Where the pictures of the run in a folder lie, if they were drawn."""
+    """The folder of a run's pictures, if they were drawn."""
     return run_folder / "plots"
 
 

@@ -41,7 +41,11 @@ class Source:
 
 
 def choose_sources(
-    catalogue: Catalogue, dataset: str, image_ids: Sequence[str], backbones: Sequence[str] = (), source: str = ""
+    catalogue: Catalogue,
+    dataset: str,
+    image_ids: Sequence[str],
+    backbones: Sequence[str] = (),
+    source: str | None = None,
 ) -> list[Source]:
     """For each backbone the store with the most symmetries of the plain images; float32 before bfloat16.
 

@@ -114,7 +114,7 @@ class Grid:
         return self.backbones[int(row)], self.augmentations[int(column)]
 
     def apart(self, part: str = "validation", level: float = 0.05) -> int:
-        """How many cells differ from the best one by more than chance: their `p_holm` is below `level`."""
+        """Number of cells that differ from the best one by more than chance: their `p_holm` is below `level`."""
         rows = self.scores[self.scores["part"] == part]
         return int((rows["p_holm"] < level).sum())
 

@@ -1,4 +1,4 @@
-"""Which searched keys decide a sweep's scores."""
+"""Importance of the searched keys for a sweep's scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which point a sweep tries next: a searcher for Ray Tune on Optuna's samplers, or on a list of points."""
+"""The next point of a sweep: a searcher for Ray Tune on Optuna's samplers, or on a list of points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIES = 20
 
 @dataclass(frozen=True)
 class Known:
-    """What became of a point.
+    """The fate of a point that was tried.
 
     Attributes:
         point: The point.
@@ -37,7 +37,7 @@ class Known:
 
 
 class Source(Protocol):
-    """Where points come from."""
+    """A source of points."""
 
     def ask(self) -> Any:
         """The next point as a ticket, which has it as `.point`; None where there is none left."""

@@ -1,4 +1,4 @@
-"""What happens in a sweep, for whoever shows it."""
+"""Events of a sweep, for whoever shows them."""
 
 from __future__ import annotations
 
