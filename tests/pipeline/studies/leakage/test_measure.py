@@ -14,14 +14,14 @@ from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ArtefactNotFoundError, LeakageError
 from hamcache.pipeline.evaluate.intervals import difference, holm, paired_bootstrap, resampled_scores
-from hamcache.pipeline.studies.experiments import plan
+from hamcache.pipeline.studies.experiments import Template, plan
 from hamcache.pipeline.studies.leakage.gaps import Images, mean_scores
 from hamcache.pipeline.studies.leakage.measure import demonstrate as run
 from hamcache.pipeline.studies.leakage.outcome import IMAGES, LeakageDemo, all_demos, in_words, load_demo
 
 
 def demonstrate(world, heads: list[str], features: str = "net_a", seeds: int = 5, settings: dict | None = None):
-    experiments = plan([features], heads, settings={"dataset": str(world.csv), **(settings or {})})
+    experiments = plan([features], heads, Template(settings={"dataset": str(world.csv), **(settings or {})}))
     return run(experiments, world.workspace, seeds=seeds, workers=1)
 
 
