@@ -47,9 +47,9 @@ def section(document: Path, title: str) -> str:
 
 
 def named_paths(text: str) -> set[str]:
-    """Paths of the repository in backticks: what has a slash and begins with a folder at the top, or is a file there."""
+    """Paths of the repository in backticks: below one of the folders at the top, or documents and settings there."""
     words = set(re.findall(r"`([^`\s<>*]+)`", text))
-    files = {w for w in words if "/" not in w and Path(w).suffix in (".md", ".toml", ".txt", ".cff")}
+    files = {w for w in words if Path(w).suffix in (".md", ".toml", ".cff") and "/" not in w}
     return {w for w in words if "/" in w and w.split("/")[0] in AT_THE_TOP} | files
 
 
