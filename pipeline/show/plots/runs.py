@@ -1,11 +1,13 @@
 """The pictures of runs, in their folders."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
 from matplotlib.figure import Figure
 
+from hamcache.data.files import write_text
 from hamcache.pipeline.runs.records import Run, plots_folder, read_run
 from hamcache.pipeline.show.plots.classes import classes_figure
 from hamcache.pipeline.show.plots.confusion import confusion_figure
@@ -80,19 +82,30 @@ def pictures_of(runs: Sequence[Run], workers: int | None = None) -> Iterator[tup
     Yields:
         Each run with its SVGs by the names of `CAPTIONS`, in their order, or with the error that left it without.
     """
-    absent = [run for run in runs if lacks_plots(run)]
+    absent = [run for run in runs if not _names(run, "svg") <= _there(run)]
     for run in runs:
         if run not in absent:
-            yield run, _read(run)
-    for number, found in in_processes(_pictures, [run.folder for run in absent], _workers(absent, workers)):
-        yield absent[number], found
+            paths = {name: _svg(run, name) for name in CAPTIONS}
+            yield run, {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
+    for number, drawn in in_processes(_pictures, [run.folder for run in absent], _workers(absent, workers)):
+        yield absent[number], drawn
 
 
 def lacks_plots(run: Run) -> bool:
-    """Whether a picture of the run is missing, as PNG or as SVG."""
-    wanted = {name for name in FIGURES if name != "curves" or not run.history.empty}
-    there = {path.name for path in plots_folder(run.folder).glob("[!.]*.*")}
-    return not {f"{name}.{kind}" for name in wanted for kind in ("png", "svg")} <= there
+    """Tell if a picture of the run is missing, as PNG or as SVG."""
+    return not _names(run, "png") | _names(run, "svg") <= _there(run)
+
+
+def _names(run: Run, kind: str) -> set[str]:
+    return {f"{name}.{kind}" for name in FIGURES if name != "curves" or not run.history.empty}
+
+
+def _there(run: Run) -> set[str]:
+    return {path.name for path in plots_folder(run.folder).glob("*")}
+
+
+def _svg(run: Run, name: str) -> Path:
+    return plots_folder(run.folder) / f"{name}.svg"
 
 
 def _workers(runs: Sequence[Run], workers: int | None) -> int:
@@ -105,14 +118,9 @@ def _plot(folder: Path) -> list[Path]:
 
 def _pictures(folder: Path) -> dict[str, str]:
     run = read_run(folder)
-    try:
-        plot_run(run)
-    except OSError:  # a workspace that is not ours to write
-        figures = ((name, FIGURES[name](run)) for name in CAPTIONS)
-        return {name: as_svg(figure) for name, figure in figures if figure is not None}
-    return _read(run)
-
-
-def _read(run: Run) -> dict[str, str]:
-    paths = {name: plots_folder(run.folder) / f"{name}.svg" for name in CAPTIONS}
-    return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
+    figures = ((name, FIGURES[name](run)) for name in CAPTIONS)
+    drawn = {name: as_svg(figure) for name, figure in figures if figure is not None}
+    with suppress(OSError):  # a workspace may be one to read only
+        for name, text in drawn.items():
+            write_text(_svg(run, name), text)
+    return drawn

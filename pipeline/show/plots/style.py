@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from hamcache.data.files import write_bytes, write_text
 from hamcache.pipeline.show.plots.svg import as_svg
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
@@ -31,16 +32,10 @@ def save_figure(figure: Figure, path: Path, *, vector: bool = False) -> None:
     """
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=DPI)
-    _replace(path, picture.getvalue())
+    write_bytes(path, picture.getvalue())
     if vector:
         figure.set_layout_engine("none")  # it stays as it was laid out for the PNG
-        _replace(path.with_suffix(".svg"), as_svg(figure).encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+        write_text(path.with_suffix(".svg"), as_svg(figure))
 
 
 def titled(figure: Figure, title: str) -> None:

@@ -8,10 +8,11 @@ from xml.etree import ElementTree
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+SVG, LINK = "http://www.w3.org/2000/svg", "{http://www.w3.org/1999/xlink}"
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "hamcache", "path.simplify_threshold": 0.4}
 _LOOK = "svg{stroke-linejoin:round;font-family:DejaVu Sans,Verdana,sans-serif}"
 _LENGTHS = ("d", "x", "y", "transform", "width", "height")
+_NAME = r"#?\b[mph][0-9a-f]{10}\b"  # of a marker, a clip path or a hatch
 _UNUSED = ("metadata", "style")
 
 
@@ -28,7 +29,6 @@ def as_svg(figure: Figure) -> str:
     style.text = _LOOK + "".join(f".{name}{{{rules}}}" for rules, name in looks.items())
     root.insert(0, style)
     ElementTree.register_namespace("", SVG)
-    ElementTree.register_namespace("xlink", LINK)
     return ElementTree.tostring(root, encoding="unicode").replace(" />", "/>")
 
 
@@ -51,7 +51,11 @@ def _shorten(element: ElementTree.Element, names: dict[str, str], looks: dict[st
         elif key in _LENGTHS:
             element.set(key, _short_lengths(value))
         elif key != "class":
-            element.set(key, re.sub(r"#?\b[mph][0-9a-f]{10}\b", lambda found: _renamed(found[0], names), value))
+            del element.attrib[key]
+            element.set(
+                key.removeprefix(LINK),
+                re.sub(_NAME, lambda found: _renamed(found[0], names), value),
+            )
     if not element.tag.endswith(("}text", "}tspan")):
         element.text = None
     children: list[ElementTree.Element] = []

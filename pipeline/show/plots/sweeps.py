@@ -28,19 +28,19 @@ HALO: dict[str, Any] = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edg
 
 def plot_sweep(sweep: Sweep) -> list[Path]:
     """Write `history.png`, `parallel.png` and `importance.png` into the sweep's folder, as far as its trials allow."""
-    if (sweep.trials["state"] == FAILED).all():
-        return []
-    figures = {
-        "history": plot_history(sweep),
-        "parallel": plot_parallel(sweep),
-        "importance": plot_importance(sweep),
-    }
-    written = []
+    figures = sweep_figures(sweep)
     for name, figure in figures.items():
-        if figure is not None:
-            written.append(sweep.folder / f"{name}.png")
-            save_figure(figure, written[-1])
-    return written
+        save_figure(figure, sweep.folder / f"{name}.png")
+    return [sweep.folder / f"{name}.png" for name in figures]
+
+
+def sweep_figures(sweep: Sweep) -> dict[str, Figure]:
+    """The pictures of a sweep, without those for which it has too few trials."""
+    if (sweep.trials["state"] == FAILED).all():
+        return {}
+    importance = plot_importance(sweep)
+    figures = {"history": plot_history(sweep), "parallel": plot_parallel(sweep)}
+    return figures if importance is None else {**figures, "importance": importance}
 
 
 def plot_history(sweep: Sweep) -> Figure:

@@ -11,15 +11,12 @@ from hamcache.heads.errors import MetricError
 from hamcache.heads.metrics import Metric, get_metric
 from hamcache.heads.scored import scored
 from hamcache.pipeline.errors import PipelineError, RunError
-from hamcache.pipeline.evaluate.compare import compare_runs
-from hamcache.pipeline.evaluate.intervals import RESAMPLES, bootstrap
+from hamcache.pipeline.evaluate.compare import compare_runs, leaderboard
+from hamcache.pipeline.evaluate.intervals import RESAMPLES
 from hamcache.pipeline.runs.records import Run
+from hamcache.pipeline.show.web.labels import HEADLINE
 
 MOST_RESAMPLES = 10_000
-BESIDE = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
-"""Scores shown beside the chosen metric."""
-LABELS = {"mcc": "MCC", "nll": "NLL", "ece": "ECE", "macro_auc": "macro AUC", "weighted_f1": "weighted F1"}
-LABELS |= {"macro_f1": "macro F1", "brier": "Brier score"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +25,7 @@ class Row:
 
     Attributes:
         run: The run.
-        anchor: What links to its details: the same each time the page is built.
+        anchor: Address of its details: the same each time the page is built.
         about: `head, features, dataset, policy, seed`.
         cohort: Position of its cohort in `Board.cohorts`.
         value, low, high: The chosen metric and its interval.
@@ -56,7 +53,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What the run is, in words."""
+        """Head and features in words."""
         return f"{self.about['head']} on {self.about['features']}"
 
 
@@ -87,7 +84,7 @@ class Cohort:
 
     @property
     def name(self) -> str:
-        """What tells it from others."""
+        """Display name of the cohort."""
         return f"{self.dataset}, {self.policy}, seed {self.seed}"
 
 
@@ -96,7 +93,7 @@ class Board:
     """All runs, the best by validation first, and what of them can be compared.
 
     Attributes:
-        metric: What they are ordered by.
+        metric: Metric that they are ordered by.
         part: Where the scores come from.
         rows: One a run; where there are several data sets, those of the one with most runs come first.
         cohorts: The largest first.
@@ -112,7 +109,7 @@ class Board:
     @property
     def columns(self) -> list[str]:
         """Names of the scores beside the chosen metric."""
-        return [name for name in BESIDE if name != self.metric.name]
+        return [name for name in HEADLINE if name != self.metric.name]
 
     def of(self, run_id: str) -> Row | None:
         """The row of a run, if it is here."""
@@ -124,18 +121,8 @@ class Board:
         return [row for row in self.rows if row.cohort == number]
 
 
-def label(metric: str) -> str:
-    """A metric's name as people write it.
-
-    >>> label("balanced_accuracy"), label("sensitivity_mel")
-    ('balanced accuracy', 'sensitivity mel')
-    """
-    words, at, threshold = metric.replace("_", " ").partition(" at ")
-    return LABELS.get(metric, f"{words} at {threshold} %" if at else words)
-
-
 def anchor(run_id: str) -> str:
-    """What links to a run's details, of plain letters whatever its name is."""
+    """Address of a run's details on the page, of plain letters whatever its name is."""
     return f"run-{hashlib.sha256(run_id.encode()).hexdigest()[:10]}"
 
 
@@ -153,7 +140,7 @@ def make_board(
 
     Args:
         runs: Any.
-        metric: What they are ordered by.
+        metric: Metric that they are ordered by.
         part: `validation` or `test`.
         resamples: Resamples of the bootstraps.
         on_run: Takes the number of runs done.
@@ -176,7 +163,7 @@ def make_board(
         raise unknown[0]
     if not cohorts:
         reasons = "; ".join(dict.fromkeys(left_out.values())) or "there is none"
-        raise RunError(f"expected a run with {metric} on {part}, got none of {len(runs)}: {reasons}")
+        raise RunError(f"Expected a run with {metric} on {part}, got none of {len(runs)}: {reasons}")
     ordered = sorted(cohorts.values(), key=lambda some: (-len(some), some[0].id))
     known = next(get_metric(metric, some[0].classes) for some in ordered)
     rows: list[Row] = []
@@ -237,16 +224,8 @@ def _rows(runs: list[Run], metric: Metric, part: str, number: int, resamples: in
             gaps[pair["run"]] = {key: pair[key] for key in ("gap", "gap_low", "gap_high")} | {"p": pair["p_"]}
         intervals = {row["run"]: (row["low"], row["high"]) for row in found.scores.to_dict("records")}
     else:
-        groups = best.part(part)["group"].to_numpy(dtype=object)
-        drawn = bootstrap(
-            best.labels(part),
-            best.probabilities(part),
-            groups,
-            [metric.name],
-            classes=best.classes,
-            resamples=resamples,
-        )[0]
-        intervals = {best.id: (drawn.low, drawn.high)}
+        (scores,) = leaderboard(runs, [metric.name], part, resamples=resamples).head(1).to_dict("records")
+        intervals = {best.id: (scores["low"], scores["high"])}
     rows = []
     for run in runs:
         low, high = intervals[run.id]

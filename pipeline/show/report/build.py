@@ -15,20 +15,22 @@ from hamcache.data.files import write_text
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.intervals import RESAMPLES
 from hamcache.pipeline.runs.records import Run
+from hamcache.pipeline.show.plots.runs import pictures_of
 from hamcache.pipeline.show.report.board import Board, make_board
 from hamcache.pipeline.show.report.choose import choose
 from hamcache.pipeline.show.report.contributions import contributions
 from hamcache.pipeline.show.report.cost import costs
-from hamcache.pipeline.show.report.datasets import Datasets, class_names, describe
-from hamcache.pipeline.show.report.details import run_details
+from hamcache.pipeline.show.report.datasets import Datasets, describe
 from hamcache.pipeline.show.report.gallery import galleries
 from hamcache.pipeline.show.report.grids import grid_views
 from hamcache.pipeline.show.report.origins import origins
 from hamcache.pipeline.show.report.render import render
 from hamcache.pipeline.show.report.sweeps import sweep_views
+from hamcache.pipeline.show.web.labels import class_names
+from hamcache.pipeline.show.web.run_view import RunView, data_uri
 
 MOST_DETAILS = 100
-"""Runs whose details are in the page, the best ones: each takes about 25 KB."""
+"""Runs whose details are in the page, the best ones: each takes about 70 KB."""
 DEFAULT_GALLERY = 4
 Progress = Callable[[str, int, int | None], None]
 """Takes what is being done, how much of it is done, and how much there is, if that is known."""
@@ -92,11 +94,13 @@ def build_report(
         chosen.runs, metric, part, resamples=resamples, on_run=lambda n: tell("scoring", n, len(chosen.runs))
     )
     datasets = Datasets(workspace)
-    details = {}
     detailed = board.rows[:MOST_DETAILS]
-    for number, row in enumerate(detailed, start=1):
-        details[row.run.id] = run_details(row, board)
-        tell("drawing", number, len(detailed))
+    views = {}
+    for run, found in pictures_of([row.run for row in detailed]):
+        absent = str(found) if isinstance(found, Exception) else ""
+        pictures = {} if isinstance(found, Exception) else {name: data_uri(svg) for name, svg in found.items()}
+        views[run.id] = RunView(run, part, pictures, absent)
+        tell("drawing", len(views), len(detailed))
     shown = None
     if gallery > 0:
         shown = galleries(
@@ -112,7 +116,7 @@ def build_report(
         resamples=resamples,
         left_out=chosen.left_out | board.left_out,
         detailed=detailed,
-        details=details,
+        views=views,
         contributions=contributions(board, resamples),
         costs=costs(board, chosen.sweeps),
         sweeps=sweep_views(chosen.sweeps, board),

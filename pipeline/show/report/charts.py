@@ -1,4 +1,4 @@
-"""Charts for the page: lines stretch with their box, text keeps its size, colours follow the page's, light or dark.
+"""The chart of costs: lines stretch with their box, text keeps its size, colours follow the page's, light or dark.
 
 A chart is a box whose lines are one SVG of 1000 x 1000 units without an aspect ratio, and whose tick labels and
 clickable dots are elements placed in per cent. So it is as readable on a phone as on a wide screen, and small.
@@ -6,17 +6,14 @@ clickable dots are elements placed in per cent. So it is as readable on a phone 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from hamcache.pipeline.show.report.markup import short_number, tag
+from hamcache.pipeline.show.web.markup import short_number, tag
 
 UNITS = 1000
-LEAST = 4
-"""Units between two points of a line: less cannot be seen, and would only make the page larger."""
 Point = tuple[float, float]
 
 
@@ -30,7 +27,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Where a value lies between 0 and 1 (outside of that if it is outside)."""
+        """Place of a value on the axis, 0 to 1 (or beyond, if it is outside)."""
         return float(self.places([value])[0])
 
     def places(self, values: Sequence[float]) -> np.ndarray:
@@ -39,10 +36,6 @@ class Scale:
         if self.log:
             return np.log(np.maximum(given, self.low * 1e-3) / self.low) / np.log(self.high / self.low)
         return (given - self.low) / (self.high - self.low)
-
-
-UNIT = Scale(0.0, 1.0, (0, 0.25, 0.5, 0.75, 1))
-"""Shares and probabilities."""
 
 
 def linear(values: Iterable[float], ticks: int = 5, margin: float = 0.06) -> Scale:
@@ -73,9 +66,8 @@ class Chart:
 
     Attributes:
         x, y: The axes.
-        x_label, y_label: What they say.
+        x_label, y_label: Their labels.
         about: One sentence for those who do not see it.
-        shape: CSS classes of the box (`square`, `wide`).
     """
 
     x: Scale
@@ -83,37 +75,20 @@ class Chart:
     x_label: str
     y_label: str
     about: str
-    shape: str = ""
     _lines: list[Markup] = field(default_factory=list)
     _above: list[Markup] = field(default_factory=list)
     _legend: list[Markup] = field(default_factory=list)
 
-    def line(self, points: Sequence[Point], look: str, *, name: str | None = None, step: bool = False) -> None:
-        """A line through points; with `step` it keeps its height until the next one. A name goes into the legend."""
-        self._lines.append(tag("path", d=path(self._units(points), step=step), class_=f"line {look}"))
-        if name is not None:
-            self.legend(name, look)
-
-    def marks(self, points: Sequence[Point], look: str, *, name: str | None = None) -> None:
-        """Round marks that nobody clicks: lines of no length with round ends."""
-        d = "".join(f"M{x} {y}h0" for x, y in self._units(points))
-        self._lines.append(tag("path", d=d, class_=f"mark {look}"))
-        if name is not None:
-            self.legend(name, look)
-
-    def bars(self, edges: Sequence[tuple[float, float]], heights: Sequence[float], look: str) -> None:
-        """Bars from the bottom, each between two values of x."""
-        for (left, right), height in zip(edges, heights, strict=True):
-            (a, top), (b, bottom) = self._units([(left, height), (right, self.y.low)])
-            if height > self.y.low:
-                self._lines.append(
-                    tag("rect", x=a, y=top, width=max(b - a - 4, 1), height=bottom - top, class_=f"column {look}")
-                )
+    def steps(self, points: Sequence[Point], look: str, name: str) -> None:
+        """A line that keeps its height from each point until the next."""
+        (x, y), *others = self._units(points)
+        self._lines.append(tag("path", d=f"M{x} {y}" + "".join(f"H{a}V{b}" for a, b in others), class_=look))
+        self.legend(name, look)
 
     def segment(self, start: Point, end: Point, look: str, **attributes: object) -> None:
         """A straight line, such as an interval, which a script may find by its attributes."""
         (a, b), (c, d) = self._units([start, end])
-        self._lines.append(tag("path", d=f"M{a} {b}L{c} {d}", class_=f"line {look}", **attributes))
+        self._lines.append(tag("path", d=f"M{a} {b}L{c} {d}", class_=look, **attributes))
 
     def dot(self, at: Point, look: str, text: str = "", *, element: str = "a", **attributes: object) -> None:
         """An element on a point: a link to a run, say."""
@@ -150,7 +125,7 @@ class Chart:
             tag("div", svg, hidden, *self._above, class_="plot"),
             tag("div", self.x_label, class_="x-label", aria_hidden="true"),
             tag("ul", *self._legend, class_="legend") if self._legend else None,
-            class_=f"chart {self.shape}",
+            class_="chart",
             role="group" if self._above else "img",
             aria_label=self.about,
         )
@@ -158,29 +133,3 @@ class Chart:
     def _units(self, points: Sequence[Point]) -> list[tuple[int, int]]:
         shares = np.array([self.x.places([x for x, _ in points]), 1 - self.y.places([y for _, y in points])]).T
         return [(int(x), int(y)) for x, y in np.round(UNITS * np.clip(shares, -0.02, 1.02))]
-
-
-def path(points: Sequence[tuple[int, int]], *, step: bool = False) -> str:
-    """The `d` of a line through points in units, without those too near to each other to be seen.
-
-    >>> path([(0, 1000), (1, 999), (500, 500), (500, 0)])
-    'M0 1000l500-500v-500'
-    """
-    kept: list[tuple[int, int]] = []
-    for number, point in enumerate(points):
-        last = number == len(points) - 1
-        if not kept or last or max(abs(point[0] - kept[-1][0]), abs(point[1] - kept[-1][1])) >= LEAST:
-            kept.append(point)
-    if not kept:
-        return ""
-    moves = [(x - a, y - b) for (a, b), (x, y) in pairwise(kept)]
-    if step:
-        moves = [move for x, y in moves for move in ((x, 0), (0, y))]
-    return f"M{kept[0][0]} {kept[0][1]}{''.join(_move(x, y) for x, y in moves if x or y)}"
-
-
-def _move(x: int, y: int) -> str:
-    """One stretch of a line, in as few letters as it takes."""
-    if not y:
-        return f"h{x}"
-    return f"l{x} {y}".replace(" -", "-") if x else f"v{y}"

@@ -1,4 +1,4 @@
-"""What each backbone adds to the hybrids among the runs, where the runs without it are here too."""
+"""The contribution of each backbone to the hybrids among the runs, where the runs without it are here too."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Contribution:
 
     Attributes:
         row: The full hybrid.
-        adds: What `studies.hybrids.what_each_adds` says of it.
+        adds: See `studies.hybrids.what_each_adds`.
         without: Backbone -> the run without it.
     """
 

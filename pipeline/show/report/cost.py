@@ -8,21 +8,22 @@ import numpy as np
 from markupsafe import Markup
 
 from hamcache.heads.metrics import Metric
-from hamcache.pipeline.show.report.board import Board, Row, label
+from hamcache.pipeline.show.report.board import Board, Row
 from hamcache.pipeline.show.report.charts import Chart, linear, logarithmic
-from hamcache.pipeline.show.report.markup import score, seconds
+from hamcache.pipeline.show.web.labels import label
+from hamcache.pipeline.show.web.markup import score, seconds
 
 if TYPE_CHECKING:
     from hamcache.pipeline.studies.sweeps.results import Sweep
 
 LEAST_SECONDS = 1e-3
-"""What the clock of a run resolves; a fit that took less stands here on a logarithmic axis."""
+"""Resolution of a run's clock; a fit that took less stands here on a logarithmic axis."""
 COLOURS = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What a sweep cost in all, and the run it ended with."""
+    """The cost of a whole sweep, and the run it ended with."""
 
     sweep: str
     trials: int
@@ -79,10 +80,9 @@ def _cost(name: str, rows: list[Row], board: Board, heads: list[str], searches: 
         f"seconds of fitting{', or of a whole search' if searches else ''} (logarithmic)",
         f"{label(metric)} on {board.part}",
         f"Seconds of fitting against {label(metric)} of {len(rows)} runs on {name}",
-        "wide",
     )
     steps = [(_shown(row.seconds), row.value) for row in front]
-    chart.line([*steps, (x.high, steps[-1][1])], "front", name="Pareto front", step=True)
+    chart.steps([*steps, (x.high, steps[-1][1])], "front", "Pareto front")
     for row in rows:
         at = _shown(row.seconds)
         chart.segment((at, row.low), (at, row.high), "whisker", data_run=row.anchor)
@@ -113,14 +113,14 @@ def _cost(name: str, rows: list[Row], board: Board, heads: list[str], searches: 
         )
     for head in dict.fromkeys(str(row.about["head"]) for row in rows):
         number = heads.index(head)
-        chart.legend(head, f"c{number % COLOURS}{' ring' if number // COLOURS % 2 else ' disc'}")
+        chart.legend(head, f"c{number % COLOURS}{' ring' if number // COLOURS % 2 else ''}")
     if searches:
         chart.legend("a sweep's whole search", "whole")
     return Cost(name, chart.render(), front, searches)
 
 
 def _search(sweep: "Sweep", board: Board) -> Search | None:
-    """What a sweep cost, if it ended with a run that is in the leaderboard."""
+    """The cost of a sweep that ended with a run of the leaderboard; None for others."""
     row = board.of(sweep.final_run) if sweep.final_run else None
     spent = float(np.nansum(sweep.trials["seconds"].to_numpy(dtype=float)))
     return Search(sweep.id, len(sweep.trials), spent, row) if row is not None and spent > 0 else None

@@ -1,31 +1,18 @@
-// The gallery of mistakes: drawn from the page's own data, text as text and never as markup.
+// The gallery of mistakes, drawn from the page's own data.
 "use strict";
 (() => {
-  const source = document.getElementById("g-data");
-  if (!source) return;
-  const { pictures, runs } = JSON.parse(source.textContent);
+  const data = document.getElementById("g-data");
+  if (!data) return;
+  const { pictures, runs } = JSON.parse(data.textContent);
   const get = (name) => document.getElementById(`g-${name}`);
   const AT_ONCE = 12;
   let list = [];
   let limit = AT_ONCE;
   let large = 0;
 
-  const make = (name, attributes = {}, ...children) => {
-    const element = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) {
-      if (key === "style") element.style.setProperty("--v", value);
-      else element.setAttribute(key, value);
-    }
-    element.append(...children);
-    return element;
-  };
-  const share = (p) => (p > 0.995 ? "> 0.99" : p < 0.005 ? "< 0.01" : p.toFixed(2));
   const run = () => runs[get("run").value];
   const kind = (code, mistake) => (code === mistake.true ? "is" : code === mistake.given ? "was" : "");
-
-  const picture = (place, words) => place === null
-    ? make("span", { class: "absent", role: "img", "aria-label": words }, "image not here")
-    : make("img", { src: pictures[place], alt: words, loading: "lazy", decoding: "async" });
+  const source = (place) => (place === null ? null : pictures[place]);
 
   const verdict = (mistake, names) => make("p", { class: "verdict" },
     make("b", { class: "is" }, names[mistake.true]), " taken for ", make("b", { class: "was" }, names[mistake.given]));
@@ -33,26 +20,21 @@
   const probabilities = (mistake, most) => {
     const order = mistake.p.map((p, code) => [p, code]).sort((a, b) => b[0] - a[0]);
     const few = order.filter(([, code], place) => place < most || code === mistake.true);
-    return make("ul", { class: "probabilities" }, ...few.map(([p, code]) => make("li", { class: kind(code, mistake) },
-      make("span", { title: run().names[code] }, run().classes[code]), make("i", { style: p }), make("span", {}, share(p)))));
+    return bars(few.map(([p, code]) => ({ label: run().classes[code], name: run().classes[code], p, look: kind(code, mistake) })));
   };
 
-  const neighbours = (mistake, ids) => make("ul", { class: "near" }, ...mistake.near.map((one) => {
-    const words = `training image ${one.id}, ${run().classes[one.label]}, cosine ${one.cosine}`;
-    const below = [make("span", { class: "what" }, run().classes[one.label]), make("span", { class: "cosine" }, one.cosine.toFixed(2))];
-    if (ids) below.push(make("span", { class: "what mono" }, one.id));
-    return make("li", { class: kind(one.label, mistake), title: words }, make("span", { class: "frame" }, picture(one.picture, words)), ...below);
-  }));
+  const nearest = (mistake, ids) => neighbours(mistake.near.map((one) => (
+    { source: source(one.picture), id: one.id, label: run().classes[one.label], similarity: one.cosine, look: kind(one.label, mistake) })), ids);
 
   const words = (mistake) => `${mistake.id}: ${run().classes[mistake.true]}, given ${run().classes[mistake.given]}`;
 
   const card = (mistake, place) => {
-    const button = make("button", { type: "button", class: "picture", "aria-label": `${words(mistake)}, enlarge` }, picture(mistake.picture, words(mistake)));
+    const button = make("button", { type: "button", class: "picture frame", "aria-label": `${words(mistake)}, enlarge` }, picture(source(mistake.picture), words(mistake)));
     button.addEventListener("click", () => openLarge(place));
     const parts = [button, make("div", {}, verdict(mistake, run().classes),
       make("p", { class: "mono" }, `${mistake.id} · ${mistake.lesion}`), probabilities(mistake, 3))];
-    if (mistake.near.length) parts.push(make("p", { class: "near-title" }, "Nearest training images"), neighbours(mistake, false));
-    return make("li", { class: "mistake", "data-true": run().classes[mistake.true], "data-given": run().classes[mistake.given] }, ...parts);
+    if (mistake.near.length) parts.push(make("p", { class: "near-title" }, "Nearest training images"), nearest(mistake, false));
+    return make("li", { class: "mistake card", "data-true": run().classes[mistake.true], "data-given": run().classes[mistake.given] }, ...parts);
   };
 
   const draw = () => {
@@ -89,7 +71,7 @@
       if (p === t || n === 0) return make("td", {}, p === t ? "·" : "");
       const button = make("button", { type: "button", "data-pair": `${t},${p}`, "aria-label": `${n} ${classes[t]} given ${classes[p]}` }, String(n));
       button.addEventListener("click", () => choose(String(t), String(p)));
-      return make("td", { style: n / most }, button);
+      return make("td", { "--v": n / most }, button);
     })));
     get("matrix").replaceChildren(head, make("tbody", {}, ...rows));
     get("matrix-box").hidden = classes.length > 30;
@@ -103,8 +85,8 @@
     large = place;
     const mistake = list[place];
     const right = make("div", {}, verdict(mistake, run().names), make("p", { class: "mono" }, `${mistake.id} · ${mistake.lesion}`), probabilities(mistake, 20));
-    const parts = [make("div", { class: "layout" }, make("div", { class: "frame" }, picture(mistake.picture, words(mistake))), right)];
-    if (mistake.near.length) parts.push(make("p", { class: "near-title" }, "Nearest training images, by cosine of the run's features"), neighbours(mistake, true));
+    const parts = [make("div", { class: "layout" }, make("div", { class: "frame" }, picture(source(mistake.picture), words(mistake))), right)];
+    if (mistake.near.length) parts.push(make("p", { class: "near-title" }, "Nearest training images, by cosine of the run's features"), nearest(mistake, true));
     dialog.querySelector(".panel-body").replaceChildren(...parts);
     dialog.querySelector(".where").textContent = `${place + 1} of ${list.length}`;
   };

@@ -10,13 +10,15 @@ import pandas as pd
 from hamcache.cache.errors import CacheError
 from hamcache.data.errors import DataError
 from hamcache.extract.errors import ExtractError
+from hamcache.heads.scored import scored
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.schema import FeaturesConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.inspect.neighbours import JointSpace, nearest
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.report.board import Board, Row
-from hamcache.pipeline.show.report.datasets import LARGE, SMALL, Datasets, class_names
+from hamcache.pipeline.show.report.datasets import LARGE, SMALL, Datasets
+from hamcache.pipeline.show.web.labels import class_names
 
 NEIGHBOURS = 5
 OF_ONE_COHORT = 3
@@ -82,8 +84,8 @@ def nearest_training_images(
     """
     if run.config.net is not None:
         return "this run is a network trained from the images: it has no cached features to compare"
-    if isinstance(table := datasets.table(run), str):
-        return table
+    if isinstance(dataset := datasets.of(run), str):
+        return dataset
     train, asked = run.part("train"), run.part(part).set_index("image_id").loc[list(image_ids)].reset_index()
     config = run.config.model_copy(update={"features": _one_view(run.config.features)})
     try:
@@ -160,9 +162,9 @@ def _entry(
     found = mistakes(run, part, most)
     near = nearest_training_images(run, [one.image_id for one in found], part, datasets)
     note = f"No nearest training images: {near}" if isinstance(near, str) else ""
-    table = datasets.table(run)
-    if isinstance(table, str):
-        note = f"No pictures: {table}"
+    dataset = datasets.of(run)
+    if isinstance(dataset, str):
+        note = f"No pictures: {dataset}"
     of_each = [()] * len(found) if isinstance(near, str) else near
     shown = [
         {
@@ -185,9 +187,8 @@ def _entry(
         for one, neighbours in zip(found, of_each, strict=True)
     ]
     names = class_names(run)
-    given, true = run.probabilities(part).argmax(axis=1), run.labels(part)
-    counts = np.zeros((len(run.classes),) * 2, dtype=np.int64)
-    np.add.at(counts, (true, given), 1)
+    true = run.labels(part)
+    counts = scored(true, run.probabilities(part)).confusion[0].astype(int)
     return {
         "name": row.name,
         "run": run.id,

@@ -1,15 +1,13 @@
-"""Where the numbers come from: stores and their keys, versions, and the commands that make them again."""
+"""Provenance of the whole page: stores and their keys, versions, and the commands that make them again."""
 
 import shlex
 from dataclasses import dataclass
-
-import yaml
 
 from hamcache.cache.errors import extract_command
 from hamcache.extract.errors import ExtractError
 from hamcache.pipeline.experiment.inputs import stores_needed
 from hamcache.pipeline.runs.records import Run
-from hamcache.pipeline.show.report.board import Board, Row
+from hamcache.pipeline.show.report.board import Board
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Origins:
 
 
 def origins(board: Board) -> Origins:
-    """What all runs were made from."""
+    """Everything that the runs were made from."""
     used: dict[tuple[str, str], int] = {}
     versions: dict[str, list[str]] = {}
     needed: dict[tuple[str, str, int], dict[str, None]] = {}
@@ -58,17 +56,6 @@ def origins(board: Board) -> Origins:
         for (dataset, augmentation, views), backbones in needed.items()
     ]
     return Origins(stores, {name: sorted(known) for name, known in versions.items()}, commands)
-
-
-def train_command(row: Row) -> str:
-    """The command that runs an experiment again, from inside the workspace."""
-    config = shlex.quote(f"runs/{row.run.id}/config.yaml")
-    return f"hamcache train --config {config}" + (" --test" if "test" in row.run.metrics else "")
-
-
-def yaml_of(run: Run) -> str:
-    """A run's configuration as it was written."""
-    return yaml.safe_dump(run.config.content(), sort_keys=False, allow_unicode=True)
 
 
 def _features_of(run: Run) -> list[tuple[str, str, int]]:

@@ -99,8 +99,8 @@ const openPanel = (dialog, render, step) => {
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
   addEventListener("scroll", place, { passive: true });
 
-  const nav = document.querySelector(".bar nav");
-  const links = new Map([...document.querySelectorAll(".bar li a")].map((link) => [link.hash.slice(1), link]));
+  const nav = document.querySelector(".masthead nav");
+  const links = new Map([...document.querySelectorAll(".masthead li a")].map((link) => [link.hash.slice(1), link]));
   const inView = new Set();
   const watch = new IntersectionObserver((entries) => {
     for (const entry of entries) inView[entry.isIntersecting ? "add" : "delete"](entry.target.id);

@@ -1,40 +1,6 @@
-// Tables that sort by a click on a heading, and the leaderboard's filters and marks.
+// The leaderboard's filters and marks.
 "use strict";
 (() => {
-  const value = (cell, kind) => {
-    const text = cell.dataset.v ?? cell.textContent.trim();
-    if (kind === "text") return text.toLowerCase();
-    const number = Number.parseFloat(text);
-    return Number.isNaN(number) ? null : number;
-  };
-
-  const sort = (table, column, kind, order) => {
-    const body = table.tBodies[0];
-    const sign = order === "ascending" ? 1 : -1;
-    const rows = [...body.rows].map((row, place) => ({ row, place, key: value(row.cells[column], kind) }));
-    rows.sort((a, b) => {
-      if (a.key === null || b.key === null) return (a.key === null) - (b.key === null) || a.place - b.place;
-      const by = kind === "text" ? a.key.localeCompare(b.key, "en", { numeric: true }) : a.key - b.key;
-      return sign * by || a.place - b.place;
-    });
-    body.append(...rows.map((one) => one.row));
-    for (const th of table.tHead.rows[0].cells) {
-      if (th.hasAttribute("aria-sort")) th.setAttribute("aria-sort", th.cellIndex === column ? order : "none");
-    }
-    table.dispatchEvent(new Event("sorted"));
-  };
-
-  for (const table of document.querySelectorAll("table.sortable")) {
-    table.tHead.addEventListener("click", (event) => {
-      const button = event.target.closest("button");
-      if (!button) return;
-      const th = button.closest("th");
-      const now = th.getAttribute("aria-sort");
-      const other = { ascending: "descending", descending: "ascending" };
-      sort(table, th.cellIndex, button.dataset.kind, other[now] ?? button.dataset.first);
-    });
-  }
-
   const board = document.getElementById("board");
   const form = document.getElementById("filters");
   const rows = [...board.tBodies[0].rows];
@@ -59,11 +25,10 @@
   board.addEventListener("sorted", trim);
 
   const show = () => {
-    const wanted = field("text").value.toLowerCase().split(/\s+/).filter(Boolean);
     const only = { head: field("head").value, features: field("features").value, cohort: field("data").value };
     let shown = 0;
     for (const row of rows) {
-      const fits = wanted.every((word) => words.get(row).includes(word))
+      const fits = holds(words.get(row), field("text").value)
         && Object.entries(only).every(([key, choice]) => choice === "" || row.dataset[key] === choice)
         && (!field("picked").checked || row.classList.contains("picked"));
       row.hidden = !fits;

@@ -1,4 +1,4 @@
-"""What `POST /api/predict` answers: a run's predictions as JSON, with all sets that the page can switch to."""
+"""The answer of `POST /api/predict`: a run's predictions as JSON, with all sets that the page can switch to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,10 @@ from starlette.exceptions import HTTPException
 
 from hamcache.extract.errors import BadImageError
 from hamcache.pipeline.evaluate import DISCLAIMER
+from hamcache.pipeline.show.web.labels import class_names
 from hamcache.pipeline.use.serve.photographs import Gallery
 from hamcache.pipeline.use.serve.predictors import Predictors
-from hamcache.pipeline.use.serve.shelf import Shelf, class_names
+from hamcache.pipeline.use.serve.shelf import Shelf
 from hamcache.pipeline.use.serve.uploads import MOST_FILES, Form, Upload
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ MOST_NEIGHBOURS = 20
 
 
 def choices(predictor: "Predictor") -> dict[str, Any]:
-    """What holds for all predictions of a run: its classes, the sets to choose from with their notes, calibration."""
+    """The facts of all predictions of a run: its classes, the sets to choose from with their notes, calibration."""
     temperature = predictor.temperature
     return {
         "run": predictor.run.id,

@@ -49,12 +49,14 @@ from hamcache.data.workspace import Workspace
 from hamcache.extract.errors import ExtractError
 from hamcache.heads.errors import HeadError
 from hamcache.pipeline.errors import ArtefactNotFoundError, PipelineError
+from hamcache.pipeline.show.web.labels import HEADLINE
+from hamcache.pipeline.show.web.skin import FAVICON
 from hamcache.pipeline.use.serve.answers import answer, choices
 from hamcache.pipeline.use.serve.guard import Guard
-from hamcache.pipeline.use.serve.pages import ASSETS, FAVICON, Pages, asset
+from hamcache.pipeline.use.serve.pages import ASSETS, Pages, asset
 from hamcache.pipeline.use.serve.photographs import Gallery, NoImageError
 from hamcache.pipeline.use.serve.predictors import Predictors, UnavailableError, Worker
-from hamcache.pipeline.use.serve.shelf import HEADLINE, Shelf, about, bounds, picture, with_intervals
+from hamcache.pipeline.use.serve.shelf import KINDS, Shelf, about, bounds, picture, with_intervals
 from hamcache.pipeline.use.serve.uploads import read_form
 
 OURS = (DataError, ExtractError, HeadError, PipelineError)
@@ -91,12 +93,12 @@ def create_app(
     def run_page(run_id: str) -> str:
         return pages.run(shelf.get(run_id))
 
-    @app.get("/runs/{run_id}/plots/{name}.png")
-    def plot(run_id: str, name: str) -> Response:
-        path = picture(shelf.get(run_id), name)
+    @app.get("/runs/{run_id}/plots/{name}.{kind}")
+    def plot(run_id: str, name: str, kind: str) -> Response:
+        path = picture(shelf.get(run_id), name, kind)
         if path is None:
             raise HTTPException(404, "This run has no such picture.")
-        return FileResponse(path, media_type="image/png")
+        return FileResponse(path, media_type=KINDS[kind])
 
     @app.get("/static/{name}")
     def static(name: str) -> Response:
@@ -123,7 +125,7 @@ def create_app(
         found = {part: shelf.intervals(run, part, names[part]) for part in names if all or part != "train"}
         return {
             **described(run_id),
-            "intervals": {part: {name: bounds(i) for name, i in some.items()} for part, some in found.items()},
+            "intervals": {part: {name: bounds(i) for name, i in scores.items()} for part, scores in found.items()},
         }
 
     @app.post("/api/runs/{run_id}/load")

@@ -1,4 +1,4 @@
-"""Who may talk to the server: pages that it has served itself, and programs of this machine; no other web page."""
+"""The server's guard: it answers pages that it has served itself, and programs of this machine; no other web page."""
 
 import re
 import socket
@@ -37,7 +37,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:\[\]@/]+)(:\d{1,5})?", re.IGNORECASE)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address can only be this machine."""
+    """Tell if a name or address can only be this machine."""
     if host.lower() == "localhost":
         return True
     try:

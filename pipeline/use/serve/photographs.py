@@ -1,17 +1,13 @@
 """Images of a run's data set: served small, by image id, and only those that are in its table."""
 
-import io
 import secrets
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
-
-from hamcache.data.dataset import DatasetWords
-from hamcache.data.errors import DataError
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ServingError
 from hamcache.pipeline.runs.records import Run
+from hamcache.pipeline.show.web.photographs import Photographs, thumbnail
 
 SIDES = {"small": 160, "large": 560}
 """Pixels of the longer side."""
@@ -31,8 +27,7 @@ class Gallery:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._tables = lru_cache(maxsize=4)(self._read)
+        self._photographs = Photographs(workspace)
         self._small = lru_cache(maxsize=1024)(_thumbnail)
 
     def path(self, run: Run, image_id: str) -> Path:
@@ -50,7 +45,7 @@ class Gallery:
         return path
 
     def label(self, run: Run, image_id: str) -> str:
-        """What an image of the run's table is labelled as."""
+        """The label of an image of the run's table."""
         return self._images(run)[image_id][1]
 
     def thumbnail(self, run: Run, image_id: str, size: str = "small") -> bytes:
@@ -77,7 +72,7 @@ class Gallery:
         raise NoImageError("The validation images of this run are not on this machine.")
 
     def absence(self, run: Run) -> str | None:
-        """Why no image of a run's data set can be shown; None where they can."""
+        """The reason why no image of a run's data set can be shown; None where they can."""
         try:
             self._images(run)
         except NoImageError as error:
@@ -86,30 +81,13 @@ class Gallery:
 
     def _images(self, run: Run) -> dict[str, tuple[str, str]]:
         """Path and label of each image of the run's table."""
-        words = run.config.dataset_words
-        try:
-            fingerprint, images = self._tables(words)
-        except (DataError, OSError):
-            raise NoImageError(f"The data set {words.dataset} of this run is not on this machine.") from None
-        if fingerprint != run.provenance.get("table"):
-            raise NoImageError(
-                f"The data set {words.dataset} is another one than this run's: its images are not shown."
-            )
-        return images
-
-    def _read(self, words: DatasetWords) -> tuple[str, dict[str, tuple[str, str]]]:
-        if words.must_be_drawn(self._workspace):
-            raise FileNotFoundError(words.dataset)
-        table = words.table(self._workspace)
-        rows = zip(table.frame["image_id"], table.frame["path"], table.frame["label"], strict=True)
-        return table.fingerprint, {image_id: (path, label) for image_id, path, label in rows}
+        dataset, name = self._photographs.of(run), run.config.dataset
+        if isinstance(dataset, str):
+            raise NoImageError(f"The data set {name} of this run is not on this machine.")
+        if dataset.table.fingerprint != run.provenance.get("table"):
+            raise NoImageError(f"The data set {name} is another one than this run's: its images are not shown.")
+        return dataset.images
 
 
 def _thumbnail(path: Path, changed: int, side: int) -> bytes:
-    from hamcache.extract.decode import decode_image  # imports torch: only when an image is asked for
-
-    image = Image.fromarray(decode_image(path.read_bytes()).permute(1, 2, 0).numpy())
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=88)
-    return content.getvalue()
+    return thumbnail(path, side, "JPEG", 88)

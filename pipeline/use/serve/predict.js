@@ -1,7 +1,5 @@
-// The page of predictions: choose a run, give it images, look at what it says.
-
-import { ask, bracket, breakable, element, percent } from "./page.js";
-import { setError, setPrediction, setSet, setWaiting, shortName, waitingCard } from "./card.js";
+// The page of predictions: choose a run, give it images, look at its answers.
+"use strict";
 
 const COVERAGES = [0.8, 0.9, 0.95];
 const find = (id) => document.getElementById(id);
@@ -27,7 +25,7 @@ async function chooseRun() {
   const address = `/api/runs/${encodeURIComponent(id)}`;
   history.replaceState(null, "", `/?run=${encodeURIComponent(id)}`);
   find("fact-head").textContent = option.dataset.head;
-  find("fact-features").replaceChildren(...breakable(option.dataset.features));
+  find("fact-features").replaceChildren(...option.dataset.features.split(/(?<=[+:])/).flatMap((part) => [part, make("wbr")]));
   find("fact-mcc").textContent = option.textContent.split("MCC ").at(-1).trim();
   find("run-link").href = `/runs/${encodeURIComponent(id)}`;
   find("sample").disabled = false;
@@ -63,7 +61,7 @@ function showInterval(run, option) {
 function setState(kind, words) {
   const state = find("state");
   state.className = `state ${kind}`;
-  state.replaceChildren(...(kind === "busy" ? [element("span", { class: "spinner", "aria-hidden": "true" })] : []), words);
+  state.replaceChildren(...(kind === "busy" ? [make("span", { class: "spinner", "aria-hidden": "true" })] : []), words);
 }
 
 // -- the prediction set
@@ -95,7 +93,7 @@ function showSet(entry) {
 function showNotes() {
   const { coverage, conditional } = choice();
   const chosen = sets.find((s) => s.coverage === coverage && s.class_conditional === conditional);
-  find("notes").replaceChildren(...(chosen ? chosen.notes : []).map((note) => element("li", { text: note })));
+  find("notes").replaceChildren(...(chosen ? chosen.notes : []).map((note) => make("li", { text: note })));
 }
 
 // -- images

@@ -108,5 +108,5 @@ class Predictors:
             return self._kept[run.id]
 
     def is_loaded(self, run: Run) -> bool:
-        """Whether a run would answer at once."""
+        """Tell if a run would answer at once."""
         return run.id in self._kept

@@ -45,7 +45,7 @@ def _why_not(error: OSError, host: str, port: int) -> str:
 
 
 def address_of(made: socket.socket) -> str:
-    """What to type into a browser of this machine."""
+    """The address to type into a browser of this machine."""
     host, port = made.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"

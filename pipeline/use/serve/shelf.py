@@ -1,24 +1,22 @@
 """The runs of a workspace as the pages show them: found by id among those that exist, with intervals."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import quote
 
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.errors import ArtefactNotFoundError
 from hamcache.pipeline.evaluate.intervals import Interval, bootstrap
 from hamcache.pipeline.runs.records import Run, all_runs
+from hamcache.pipeline.show.plots.runs import CAPTIONS
 
-HEADLINE = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
-"""Scores that lists show."""
+KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 OF_CLASSES = ("sensitivity", "specificity", "auc")
-PICTURES = ("confusion", "roc", "precision_recall", "reliability", "classes", "curves")
-"""Pictures of a run (`show.plots.runs`), in the order of a page."""
 
 
 class Shelf:
@@ -79,15 +77,9 @@ class Shelf:
 
 
 def about(run: Run) -> dict[str, Any]:
-    """What a list says of a run: head, features, data set, policy, seed, when it was finished."""
+    """A run in a list: head, features, data set, policy, seed, when it was finished."""
     known = dict.fromkeys(("head", "features", "dataset", "policy", "seed"), "") | run.provenance.get("summary", {})
     return {**known, "finished": run.provenance.get("finished", "")}
-
-
-def class_names(run: Run) -> dict[str, str]:
-    """Readable name of each class, in code order."""
-    entries = json.loads((run.folder / "classes.json").read_text(encoding="utf-8"))
-    return {entry["class"]: entry.get("name") or entry["class"] for entry in entries}
 
 
 def with_intervals(run: Run, part: str) -> list[str]:
@@ -96,16 +88,18 @@ def with_intervals(run: Run, part: str) -> list[str]:
     return [name for name in (*METRICS, *of_classes) if name in run.metrics.get(part, {})]
 
 
-def pictures(run: Run) -> list[str]:
-    """Names of the pictures that were made of a run."""
-    return [name for name in PICTURES if picture(run, name) is not None]
+def pictures(run: Run) -> dict[str, str]:
+    """Addresses of the pictures that were made of a run: SVG, or PNG where it was drawn before there were any."""
+    base = f"/runs/{quote(run.id, safe='')}/plots"
+    kinds = {name: [kind for kind in KINDS if picture(run, name, kind)] for name in CAPTIONS}
+    return {name: f"{base}/{name}.{there[0]}" for name, there in kinds.items() if there}
 
 
-def picture(run: Run, name: str) -> Path | None:
+def picture(run: Run, name: str, kind: str) -> Path | None:
     """The file of a picture; None where there is no such picture in the run's own folder."""
-    if name not in PICTURES:
+    if name not in CAPTIONS or kind not in KINDS:
         return None
-    path = run.folder / "plots" / f"{name}.png"
+    path = run.folder / "plots" / f"{name}.{kind}"
     inside = path.resolve().is_relative_to(run.folder.resolve())
     return path if inside and path.is_file() else None
 

@@ -1,4 +1,4 @@
-"""What was uploaded: read into memory as far as the limits go, never onto disk, and decoded only if it is an image."""
+"""Uploads: read into memory as far as the limits go, never onto disk, and decoded only if it is an image."""
 
 import io
 import warnings
@@ -23,7 +23,7 @@ MOST_FIELDS, LARGEST_FIELD = 16, 4_096
 _FRAME = 65_536
 """Bytes of a request beside its files."""
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""What Pillow may try. It knows more, and some of those run other programs (EPS)."""
+"""Formats that Pillow may try. It knows more, and some of those run other programs (EPS)."""
 
 
 @dataclass(frozen=True)

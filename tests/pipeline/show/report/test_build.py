@@ -12,9 +12,11 @@ from hamcache.heads.metrics import compute_metrics
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ArtefactNotFoundError
 from hamcache.pipeline.runs.records import new_run_folder, predictions_table, write_run
+from hamcache.pipeline.show.plots.epochs import curves_figure
+from hamcache.pipeline.show.plots.style import COLOURS
 from hamcache.pipeline.show.report.build import build_report
 from hamcache.pipeline.show.report.choose import choose
-from hamcache.pipeline.show.report.details import run_details
+from hamcache.pipeline.show.web.run_view import RunView
 from hamcache.pipeline.studies.sweeps.results import all_sweeps
 
 WORDS = CliRunner()
@@ -130,7 +132,7 @@ def test_what_is_broken_costs_only_itself(own_lab, tmp_path: Path) -> None:
 
 
 def test_a_run_with_many_classes_and_folds_is_drawn(own_lab) -> None:
-    """Thirty classes: no matrix, but the most frequent confusions; a history with folds: one line a fold."""
+    """Thirty classes: a matrix without numbers, and the most frequent confusions; a line for each fold."""
     classes = {f"class{n:02d}": f"Class {n}" for n in range(30)}
     rng = np.random.default_rng(0)
     tables, metrics = [], {}
@@ -156,9 +158,8 @@ def test_a_run_with_many_classes_and_folds_is_drawn(own_lab) -> None:
         folder.rename(own_lab.workspace / "runs" / "many")
     board = own_lab.board()
     row = board.of("many")
-    found = run_details(row, board)
-    assert not found.confusion.whole and len(found.confusion.worst) == 10
-    charts = dict(found.charts)
-    assert charts["loss by epoch"].count('class="line c0"') == 2 and charts["loss by epoch"].count("<li>") == 1
+    assert len(RunView(row.run, "validation", {}).confusions) == 10
+    (loss, _) = curves_figure(row.run).axes
+    assert len([line for line in loss.lines if line.get_color() == COLOURS[0]]) == 2
     text = own_lab.report(own_lab.workspace / "page.html", "many")
-    assert "The most frequent confusions of 30 classes" in text
+    assert "The most frequent confusions: " in text

@@ -93,7 +93,7 @@ def test_features_that_are_gone_stale_or_others_are_said_and_cost_no_report(own_
     run.provenance["stores"] = dict.fromkeys(recorded, "another key")
     assert "only others" in look()
     run.provenance["stores"] = recorded
-    changed = Path(Datasets(own_lab.workspace).table(run).frame.set_index("image_id").loc[asked[0], "path"])
+    changed = Path(Datasets(own_lab.workspace).of(run).table.frame.set_index("image_id").loc[asked[0], "path"])
     changed.write_bytes(changed.read_bytes() + b" ")
     assert "other bytes" in look() or "changed" in look()
     own_lab.csv.unlink()
@@ -127,7 +127,7 @@ def test_the_gallery_holds_each_picture_once_and_names_what_is_missing(own_lab) 
     run = board.rows[0].run
     given, true = run.probabilities("validation").argmax(1), run.labels("validation")
     assert entry["counts"] == confusion_matrix(true, given).tolist() and entry["images"] == len(true)
-    table = Datasets(own_lab.workspace).table(run)
+    table = Datasets(own_lab.workspace).of(run).table
     Path(table.frame.set_index("image_id").loc[shown["id"], "path"]).unlink()
     again = galleries(board, 2, Datasets(own_lab.workspace))["runs"][0]["mistakes"][0]
     assert again["id"] == shown["id"] and again["picture"] is None and len(again["near"]) == NEIGHBOURS

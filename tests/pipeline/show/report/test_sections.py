@@ -14,11 +14,11 @@ from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.show.report.contributions import contributions
 from hamcache.pipeline.show.report.cost import costs, pareto
 from hamcache.pipeline.show.report.datasets import Datasets, describe
-from hamcache.pipeline.show.report.details import run_details
-from hamcache.pipeline.show.report.origins import origins, train_command
-from hamcache.pipeline.show.report.run_charts import class_scores, confusion, epochs
+from hamcache.pipeline.show.report.origins import origins
 from hamcache.pipeline.show.report.sweeps import sweep_views
+from hamcache.pipeline.show.web.run_view import RunView
 from hamcache.pipeline.studies.hybrids import what_each_adds
+from hamcache.pipeline.studies.sweeps.importance import importances
 from hamcache.pipeline.studies.sweeps.results import all_sweeps
 
 
@@ -68,28 +68,31 @@ def test_every_run_and_every_sweep_with_a_run_is_in_the_cost_chart(lab, board) -
     assert search.seconds == pytest.approx(2 + 3 + 4 + 5) and search.row.run.id == lab.runs["mlp"].id
 
 
-def test_confusion_and_class_scores_are_those_of_another_library(lab) -> None:
+def test_class_scores_are_those_of_another_library(lab) -> None:
     run = lab.runs["a"]
     y, given = run.labels("validation"), run.probabilities("validation").argmax(axis=1)
-    found = confusion(run, "validation")
-    assert (found.counts == confusion_matrix(y, given, labels=range(3))).all() and found.whole
-    assert np.allclose(found.shares.sum(axis=1), 1)
-    worst = found.worst[0]
-    assert worst[2] == max(found.counts[i, j] for i in range(3) for j in range(3) if i != j)
     precision, recall, f1, images = precision_recall_fscore_support(y, given, labels=range(3))
-    for code, one in enumerate(class_scores(run, "validation")):
+    view = RunView(run, "validation", {})
+    for code, one in enumerate(view.classes):
         assert (one.precision, one.sensitivity, one.f1) == pytest.approx((precision[code], recall[code], f1[code]))
         assert one.images == images[code] and one.auc == run.metrics["validation"][f"auc_{one.name}"]
+        assert one.given == (given == code).sum()
+    assert view.confusions == []  # the picture shows them
 
 
-def test_heads_with_epochs_have_their_course(lab) -> None:
-    assert [caption for caption, _ in epochs(lab.runs["mlp"])] == ["loss by epoch", "MCC by epoch"]
-    assert epochs(lab.runs["knn"]) == []
+def test_the_confusions_of_many_classes_are_listed(lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hamcache.pipeline.show.web.run_view.MOST_NUMBERS", 2)
+    run = lab.runs["a"]
+    counts = confusion_matrix(run.labels("validation"), run.probabilities("validation").argmax(axis=1))
+    np.fill_diagonal(counts, 0)
+    found = RunView(run, "validation", {}).confusions
+    assert [images for _, _, images in found] == sorted(counts[counts > 0], reverse=True)
+    assert all(counts[run.classes.index(true), run.classes.index(given)] == images for true, given, images in found)
 
 
 def test_details_hold_configuration_and_provenance(lab, board) -> None:
     run = lab.runs["ab"]
-    found = run_details(board.of(run.id), board)
+    found = RunView(run, "validation", {})
     assert found.parts == ["train", "validation", "test"] and "max_iter" in found.yaml
     provenance = dict(found.provenance)
     assert provenance["fingerprint"] == run.provenance["fingerprint"] and provenance["test set"] == "opened"
@@ -105,8 +108,8 @@ def test_a_sweep_shows_its_trials_its_best_and_its_failures(lab, board) -> None:
     assert view.keys == {"head.lr": True, "head.hidden": False}
     assert [one.error for one in view.trials if one.state == "failed"] == ["ValueError: expected a rate above 0"]
     assert view.trials[1].values == {"head.lr": "0.002", "head.hidden": "[16]"}
-    assert view.parallel is not None and view.parallel.count("<path") == 3  # the failed one has no score
-    assert view.importance == {} and view.short == {"head.lr": "lr", "head.hidden": "hidden"}
+    assert [caption for caption, _ in view.figures] == ["Score by trial", "The values of each trial"]
+    assert view.short == {"head.lr": "lr", "head.hidden": "hidden"}
 
 
 def test_the_importance_of_values_is_shown_once_there_are_enough_trials(own_lab) -> None:
@@ -118,7 +121,8 @@ def test_the_importance_of_values_is_shown_once_there_are_enough_trials(own_lab)
     ]
     path.write_text("\n".join([head, *rows, *more]) + "\n")
     (view,) = sweep_views(all_sweeps(own_lab.workspace), own_lab.board())
-    assert list(view.importance) == ["head.lr", "head.hidden"] and view.importance["head.lr"] > 0.8
+    assert view.figures[-1][0] == "Which values decide the score"
+    assert dict(importances(view.sweep)[["key", "importance"]].itertuples(index=False))["head.lr"] > 0.8
     assert "Which values decide the score" in own_lab.report(own_lab.workspace / "page.html", gallery=0)
 
 
@@ -173,5 +177,7 @@ def test_provenance_names_stores_versions_and_commands(lab, board) -> None:
         f"hamcache extract --dataset {lab.csv} --backbones net_a,net_b --augmentations none --views 1"
     ]
     row = board.rows[0]
-    assert train_command(row).startswith(f"hamcache train --config runs/{row.run.id}/config.yaml")
+    assert RunView(row.run, "validation", {}).command.startswith(
+        f"hamcache train --config runs/{row.run.id}/config.yaml"
+    )
     assert json.dumps(found.versions)

@@ -39,18 +39,18 @@ def predict_page(tab: Any, address: str, run: str = "") -> None:
 
 def shown(tab: Any) -> dict[str, float]:
     """The probabilities of the first card, by class."""
-    bars = tab.locator(".card").first.locator(".bar")
+    bars = tab.locator("#cards .card").first.locator(".bar")
     return dict(bars.evaluate_all("bars => bars.map(bar => [bar.dataset.label, Number(bar.dataset.p)])"))
 
 
 def in_set(tab: Any) -> tuple[str, ...]:
     """The classes of the first card that are marked as in the set."""
-    bars = tab.locator(".card").first.locator(".bar.in")
+    bars = tab.locator("#cards .card").first.locator(".bar.in")
     return tuple(bars.evaluate_all("bars => bars.map(bar => bar.dataset.label)"))
 
 
 def answered(tab: Any, cards: int = 1) -> None:
-    expect(tab.locator(".card .set b")).to_have_count(cards)
+    expect(tab.locator("#cards .card .set b")).to_have_count(cards)
 
 
 def widths(tab: Any) -> tuple[int, int]:
@@ -111,7 +111,7 @@ def test_sets_switch_without_asking_again(
     if conditional:
         tab.locator("#conditional").press("Space")
     expected = served.predictor.predict(photos, Question(coverage=coverage, class_conditional=conditional))
-    cards = tab.locator(".card")
+    cards = tab.locator("#cards .card")
     for number, one in enumerate(expected):
         marked = cards.nth(number).locator(".bar.in").evaluate_all("bars => bars.map(bar => bar.dataset.label)")
         assert tuple(marked) == one.prediction_set
@@ -131,7 +131,7 @@ def test_dropped_and_pasted_images_are_taken(tab: Any, address: str, served: Ser
     paste = "data => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}))"
     tab.evaluate(paste, transfer(tab, ("pasted.png", png(seed=4))))
     answered(tab, 2)
-    expect(tab.locator(".card h3").first).to_have_text("pasted.png")
+    expect(tab.locator("#cards .card h3").first).to_have_text("pasted.png")
     assert tab.url.startswith(address)
 
 
@@ -168,7 +168,7 @@ def test_more_images_than_are_taken_at_a_time_are_told(tab: Any, address: str, s
     expect(tab.locator("#message")).to_contain_text("the other 3 were left out")
     answered(tab, 8)
     tab.locator("#clear").click()
-    expect(tab.locator(".card")).to_have_count(0)
+    expect(tab.locator("#cards .card")).to_have_count(0)
     expect(tab.locator("#empty")).to_be_visible()
 
 
@@ -183,7 +183,7 @@ def test_a_validation_image_can_be_tried_by_keyboard_alone(tab: Any, address: st
     tab.locator("#sample").focus()
     tab.keyboard.press("Enter")
     answered(tab)
-    image_id = tab.locator(".card h3").text_content()
+    image_id = tab.locator("#cards .card h3").text_content()
     row = served.run().part("validation").set_index("image_id").loc[image_id]
     (expected,) = served.predictor.predict([served.photo(image_id)])
     assert shown(tab) == expected.probabilities
@@ -193,7 +193,7 @@ def test_a_validation_image_can_be_tried_by_keyboard_alone(tab: Any, address: st
     expect(tab.locator(".truth-set")).to_have_text(inside)
     tab.locator(".remove").focus()
     tab.keyboard.press("Enter")
-    expect(tab.locator(".card")).to_have_count(0)
+    expect(tab.locator("#cards .card")).to_have_count(0)
 
 
 def test_another_run_answers_for_itself(tab: Any, address: str, served: Served) -> None:
@@ -214,7 +214,7 @@ def test_another_run_answers_for_itself(tab: Any, address: str, served: Served) 
 
 def test_runs_sort_and_filter(tab: Any, address: str, served: Served) -> None:
     tab.goto(f"{address}/runs")
-    expect(tab.locator(".score[data-metric=mcc] .interval", has_text="[")).to_have_count(3)
+    expect(tab.locator(".score[data-metric=mcc] small", has_text="[")).to_have_count(3)
     rows = tab.locator("#runs tbody tr")
 
     names = {run: name for name, run in served.runs.items()}
@@ -223,18 +223,21 @@ def test_runs_sort_and_filter(tab: Any, address: str, served: Served) -> None:
         """In the order of the table."""
         return [served.run(names[one]) for one in rows.evaluate_all("rows => rows.map(row => row.dataset.id)")]
 
+    def heading(name: str) -> Any:
+        return tab.locator("#runs thead th", has_text=name)
+
     def scores(part: str) -> list[float]:
         return [run.metrics[part]["mcc"] for run in runs() if part in run.metrics]
 
     assert len(scores("validation")) == 3
     assert scores("validation") == sorted(scores("validation"), reverse=True)
-    tab.locator("th[data-sort=mcc] button").click()
-    expect(tab.locator("th[data-sort=mcc]")).to_have_attribute("aria-sort", "ascending")
+    heading("MCC").locator("button").click()
+    expect(heading("MCC")).to_have_attribute("aria-sort", "ascending")
     assert scores("validation") == sorted(scores("validation"))
-    tab.locator("th[data-sort=head] button").click()
+    heading("head").locator("button").click()
     assert [run.config.model_name for run in runs()] == ["knn", "logreg", "ridge"]
     tab.locator("#part").select_option("test")
-    tab.locator("th[data-sort=mcc] button").click()
+    heading("MCC").locator("button").click()
     assert scores("test") == sorted(scores("test"), reverse=True)
     assert runs()[-1].id == HOSTILE_RUN  # whose test set was not opened
     test = served.run().metrics["test"]["mcc"]
@@ -255,13 +258,15 @@ def test_from_the_table_to_a_run_to_its_predictions(tab: Any, address: str, serv
     expect(tile).to_contain_text(f"{run.metrics['test']['mcc']:.3f}")
     expect(tile.locator(".tile-interval")).to_contain_text("[")
     assert [name.strip() for name in tab.locator(".scores thead").first.inner_text().split("\t")] == [
-        "Score",
+        "score",
         "test",
         "validation",
         "train",
         "majority class",
     ]
     expect(tab.locator(".pictures img")).to_have_count(1)
+    tab.get_by_text("Configuration", exact=True).click()
+    tab.get_by_text("Provenance", exact=True).click()
     expect(tab.locator("pre.code")).to_contain_text("name: ")
     expect(tab.locator(".provenance")).to_contain_text(run.provenance["fingerprint"])
     tab.locator("text=Predict with this run").click()
@@ -270,7 +275,7 @@ def test_from_the_table_to_a_run_to_its_predictions(tab: Any, address: str, serv
 
 def test_hostile_names_are_text(tab: Any, address: str, served: Served) -> None:
     tab.goto(f"{address}/runs")
-    expect(tab.locator(".score[data-metric=mcc] .interval", has_text="[")).to_have_count(3)
+    expect(tab.locator(".score[data-metric=mcc] small", has_text="[")).to_have_count(3)
     tab.goto(f"{address}/runs/{quote(HOSTILE_RUN)}")
     expect(tab.locator("code").first).to_have_text(HOSTILE_RUN)
     predict_page(tab, address, HOSTILE_RUN)
@@ -281,7 +286,7 @@ def test_hostile_names_are_text(tab: Any, address: str, served: Served) -> None:
     tab.dispatch_event("#drop", "drop", {"dataTransfer": data})
     answered(tab, 2)
     tab.wait_for_load_state("networkidle")
-    expect(tab.locator(".card h3").first).to_have_text(f"{HACK}.png")
+    expect(tab.locator("#cards .card h3").first).to_have_text(f"{HACK}.png")
     assert set(shown(tab)) == {HACK, "<b>bold</b>", "__proto__"}
     expect(tab.locator(".bar .name", has_text="<b>bold</b>")).to_have_count(2)
     assert tab.evaluate("[window.hacked === undefined, document.querySelectorAll('[onerror], [onload]').length]") == [

@@ -21,12 +21,13 @@ from starlette.testclient import TestClient
 from hamcache.data.dataset import DatasetWords
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.intervals import bootstrap
+from hamcache.pipeline.show.web.labels import HEADLINE
 from hamcache.pipeline.use.predict import predictor as predictor_module
 from hamcache.pipeline.use.predict.predictor import Question, load_predictor
 from hamcache.pipeline.use.serve.answers import CHOICES
 from hamcache.pipeline.use.serve.photographs import Gallery, NoImageError
 from hamcache.pipeline.use.serve.predictors import KEPT, MOST_WAITING, Predictors
-from hamcache.pipeline.use.serve.shelf import HEADLINE, Shelf
+from hamcache.pipeline.use.serve.shelf import Shelf
 from tests.pipeline.use.serve.conftest import HACK, HOSTILE_RUN, Served, client_of, ids, png
 
 NO_RUNS = (

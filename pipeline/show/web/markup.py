@@ -55,6 +55,13 @@ def seconds(value: Any) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def bracket(interval: Any) -> str:
+    """`[0.412, 0.603]`, or nothing where an interval is absent or undefined."""
+    if interval is None or _number(interval.low) is None:
+        return ""
+    return f"[{score(interval.low)}, {score(interval.high)}]"
+
+
 def p_value(value: Any) -> str:
     """`p = 0.012`, or `p < 0.001`."""
     number = _number(value)
