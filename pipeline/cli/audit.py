@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hamcache.configs.defaults import POLICIES
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.console import progress_bar, say, show_table
+from hamcache.pipeline.cli.extraction import open_dataset
 
 if TYPE_CHECKING:
     from hamcache.pipeline.inspect.audit.audit import Audit
@@ -18,7 +20,8 @@ SHOWN = 12
 
 
 def audit(
-    dataset: options.Dataset = None,
+    words: bundles.Words,
+    workspace: bundles.FullWorkspace,
     backbones: options.Backbones = None,
     top: Annotated[int, typer.Option(min=1, help="Nearest images of other lesions looked at, for each image.")] = 10,
     cosine: Annotated[
@@ -33,10 +36,6 @@ def audit(
     workers: options.Workers = None,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Find images of different lesions that look the same, labels that are likely wrong, and images unlike the rest.
 
@@ -44,14 +43,12 @@ def audit(
     compares candidates at their pixels. Writes tables, sheets to look at, and two proposals, exclude.csv and
     merge_groups.csv, for you to edit.
     """
-    place = options.place(workspace, features_url)
     from hamcache.data.curation import read_curation
-    from hamcache.pipeline.cli.console import progress_bar
     from hamcache.pipeline.inspect.audit.audit import AuditSettings
     from hamcache.pipeline.inspect.audit.audit import audit as make_audit
     from hamcache.pipeline.inspect.audit.audit_files import write_audit
 
-    opened = options.open_dataset(dataset, place, column, dataset_name)
+    opened = open_dataset(words, workspace)
     settings = AuditSettings(
         backbones=tuple(name for name in options.listed(backbones) if name),
         top=top,
@@ -61,14 +58,9 @@ def audit(
         seed=seed or 0,
         workers=workers,
     )
-    found = make_audit(
-        opened,
-        place,
-        settings,
-        curation=read_curation(opened.table, exclude, merge_groups),
-        bar=progress_bar,
-    )
-    folder = place / "audit" / opened.name
+    curation = read_curation(opened.table, exclude, merge_groups)
+    found = make_audit(opened, workspace, settings, curation=curation, bar=progress_bar)
+    folder = workspace / "audit" / opened.name
     kept = write_audit(found, folder)
     pictures = draw(found, folder)
     show(found, folder, pictures, kept)
@@ -90,13 +82,9 @@ def draw(found: Audit, folder: Path) -> list[Path]:
 
 def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> None:
     """Print what was found, how far it can be trusted, and what to do with it."""
-    from functools import partial
-
-    from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.inspect.audit.audit_files import EXCLUDE, MERGE_GROUPS
     from hamcache.pipeline.inspect.audit.findings import records
 
-    say = partial(console.print, highlight=False, soft_wrap=True)
     pairs = found.pairs
     if len(pairs):
         rows = [

@@ -8,25 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from hamcache.configs.defaults import (
-    AUGMENTATION,
-    DATASET,
-    DEVICES,
-    PARTS,
-    POLICIES,
-    SETS,
-    VIEWS,
-)
-
-if TYPE_CHECKING:
-    from hamcache.cache.catalogue import Catalogue
-    from hamcache.data.dataset import Dataset as OpenedDataset
-    from hamcache.data.table import ImageTable
-    from hamcache.data.workspace import Workspace
+from hamcache.configs.defaults import DEVICES, PARTS, POLICIES, SETS
 
 
 def one_of(*valid: str) -> Callable[[str | None], str | None]:
@@ -170,6 +156,9 @@ Extract = Annotated[
 Plots = Annotated[
     bool, typer.Option("--plots/--no-plots", help="Draw each run's pictures, a second a run (`runs plot` does later).")
 ]
+Objective = Annotated[
+    str | None, typer.Option(help="Metric on validation: mcc, f1 (weighted_f1), balanced_accuracy, nll, ...")
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Tasks at a time (default: one per core, limited by free memory).")
 ]
@@ -197,54 +186,6 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 # -- what options stand for
 
 
-def place(path: Path, features_url: str | None = None) -> Workspace:
-    """The workspace of the options `--workspace` and `--features-url`."""
-    from hamcache.data.workspace import Workspace
-
-    return Workspace(path, features_url or None)
-
-
-def open_dataset(
-    dataset: str | None,
-    workspace: Workspace,
-    columns: Sequence[str] | None = None,
-    name: str | None = None,
-    *,
-    rehash: bool = False,
-) -> OpenedDataset:
-    """The data set that the shared options describe."""
-    from hamcache.data.dataset import DatasetWords
-    from hamcache.data.dataset import open_dataset as open_words
-
-    dataset = dataset or DATASET
-    announce_drawing(dataset, workspace)
-    return open_words(DatasetWords(dataset, pairs(columns), name), workspace, rehash=rehash)
-
-
-def read_table(
-    dataset: str | None, workspace: Workspace, columns: Sequence[str] | None = None, name: str | None = None
-) -> ImageTable:
-    """The image table of the data set that the shared options describe."""
-    return open_dataset(dataset, workspace, columns, name).table
-
-
-def announce_drawing(dataset: str, workspace: Workspace) -> None:
-    """Say so before the synthetic data set is drawn on its first use, which takes a while."""
-    from hamcache.data.readers.resolve import must_be_drawn
-    from hamcache.pipeline.cli.console import errors
-
-    if must_be_drawn(dataset, workspace):
-        folder = workspace.datasets / DATASET
-        errors.print(f"Drawing the synthetic data set into {folder}, once ...", highlight=False)
-
-
-def catalogue(workspace: Workspace) -> Catalogue:
-    """The catalogue of a workspace's feature stores."""
-    from hamcache.cache.catalogue import Catalogue
-
-    return Catalogue(workspace.features)
-
-
 def listed(names: str | None) -> list[str]:
     """`"A, B"` as its parts; an empty part between two commas is left for the checks to find."""
     return [part.strip() for part in names.split(",")] if names and names.strip() else []
@@ -256,39 +197,3 @@ def pairs(texts: Sequence[str] | None) -> dict[str, str]:
     if wrong:
         raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r}")
     return {key: value for key, _, value in (text.partition("=") for text in texts or ())}
-
-
-def settings(
-    texts: Sequence[str] | None = None,
-    *,
-    dataset: str | None = None,
-    dataset_name: str | None = None,
-    column: Sequence[str] | None = None,
-    seed: int | None = None,
-    exclude: Path | None = None,
-    merge_groups: Path | None = None,
-    features: str | None = None,
-    augmentation: str = AUGMENTATION,
-    views: int = VIEWS,
-    head: str | None = None,
-    objective: str | None = None,
-) -> dict[str, Any]:
-    """Options as settings of an experiment's configuration, by dotted keys; the texts of `--set` come last."""
-    from hamcache.pipeline.config.overrides import in_order, parse_settings
-    from hamcache.pipeline.config.schema import blocks_from
-
-    if features and "," in features:
-        raise typer.BadParameter(f"expected one feature set, got {features!r}", param_hint="--features")
-    chosen = {
-        "dataset": dataset,
-        "dataset_name": dataset_name,
-        "columns": pairs(column) or None,
-        "seed": seed,
-        "split.exclude": None if exclude is None else str(exclude),
-        "split.merge_groups": None if merge_groups is None else str(merge_groups),
-        "features.blocks": None if features is None else blocks_from(features, augmentation, views),
-        "head": head,
-        "objective": objective,
-    }
-    given = {key: value for key, value in chosen.items() if value is not None}
-    return in_order(given, parse_settings(texts))
