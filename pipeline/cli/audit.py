@@ -9,10 +9,12 @@ import typer
 
 from hamcache.configs.defaults import POLICIES
 from hamcache.pipeline.cli import bundles, options
-from hamcache.pipeline.cli.console import progress_bar, say, show_table
+from hamcache.pipeline.cli.console import progress_bar, say, show_frame, show_table
 from hamcache.pipeline.cli.extraction import open_dataset
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hamcache.pipeline.inspect.audit.audit import Audit
 
 SHOWN = 12
@@ -25,8 +27,7 @@ def audit(
     backbones: options.Backbones = None,
     top: Annotated[int, typer.Option(min=1, help="Nearest images of other lesions looked at, for each image.")] = 10,
     cosine: Annotated[
-        float | None,
-        typer.Option(min=-1, max=1, help="Least cosine of a pair (default: from pairs of one lesion)."),
+        float | None, typer.Option(min=-1, max=1, help="Least cosine of a pair (default: from pairs of one lesion).")
     ] = None,
     candidates: Annotated[
         int | None, typer.Option(min=0, help="Pairs compared at pixels (default: 2 an image, 50,000 at most).")
@@ -83,38 +84,28 @@ def draw(found: Audit, folder: Path) -> list[Path]:
 def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> None:
     """Print what was found, how far it can be trusted, and what to do with it."""
     from hamcache.pipeline.inspect.audit.audit_files import EXCLUDE, MERGE_GROUPS
-    from hamcache.pipeline.inspect.audit.findings import records
 
     pairs = found.pairs
     if len(pairs):
-        rows = [
-            (
-                p["image_id"],
-                p["other"],
-                f"{p['group']} {p['label']}",
-                f"{p['other_group']} {p['other_label']}",
-                p["score"],
-                p["cosine"],
-                p["verdict"],
-                f"{p['part']} | {p['other_part']}" if p["straddles"] else "",
-                "yes" if p["conflict"] else "",
-            )
-            for p in records(pairs.head(SHOWN))
-        ]
-        show_table(
-            f"Pairs of different lesions: {len(pairs)}",
-            ("image", "other", "lesion", "other lesion", "score", "cosine", "verdict", "straddles", "labels differ"),
-            rows,
-            _more(len(pairs), "pairs.csv"),
+        shown = pairs.head(SHOWN)
+        parts = (shown["part"] + " | " + shown["other_part"]).where(shown["straddles"], "")
+        frame = shown[["image_id", "other"]].assign(
+            lesion=shown["group"] + " " + shown["label"],
+            other_lesion=shown["other_group"] + " " + shown["other_label"],
+            **shown[["score", "cosine", "verdict"]],
+            straddles=parts,
+            labels_differ=shown["conflict"].map({True: "yes", False: ""}),
         )
+        names = {"image_id": "image", "other_lesion": "other lesion", "labels_differ": "labels differ"}
+        show_frame(f"Pairs of different lesions: {len(pairs)}", frame.rename(columns=names), _more(pairs, "pairs.csv"))
     if len(found.labels):
-        names = ("image_id", "group", "label", "p_label", "suggested", "p_suggested")
-        show_table(
+        names = {"image_id": "image", "group": "lesion", "label": "label", "p_label": "p(label)"}
+        names |= {"suggested": "suggested", "p_suggested": "p(suggested)"}
+        show_frame(
             f"Likely label errors: {len(found.labels)}",
-            ("image", "lesion", "label", "p(label)", "suggested", "p(suggested)"),
-            [tuple(x[name] for name in names) for x in records(found.labels.head(SHOWN))],
+            found.labels[list(names)].head(SHOWN).rename(columns=names),
             f"By a logistic regression with an MCC of {found.label_mcc:.3f}: what it does not see it calls an error. "
-            + _more(len(found.labels), "labels.csv"),
+            + _more(found.labels, "labels.csv"),
         )
     show_table("Found", ("what", "number"), list(found.counts.items()))
     known = found.calibration
@@ -141,5 +132,5 @@ def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> 
     say(f"{sum(found.seconds.values()):.0f} s ({', '.join(f'{k} {v:.0f}' for k, v in found.seconds.items())})")
 
 
-def _more(count: int, file: str) -> str:
-    return f"The first {SHOWN}; all are in {file}." if count > SHOWN else ""
+def _more(frame: pd.DataFrame, file: str) -> str:
+    return f"The first {SHOWN}; all are in {file}." if len(frame) > SHOWN else ""

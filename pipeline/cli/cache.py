@@ -59,8 +59,7 @@ def info(catalogue: bundles.Stores, store: Store) -> None:
 
 @app.command()
 def verify(
-    catalogue: bundles.Stores,
-    stores: Annotated[list[str] | None, typer.Argument(help="Stores (default: all).")] = None,
+    catalogue: bundles.Stores, stores: Annotated[list[str] | None, typer.Argument(help="Stores (default: all).")] = None
 ) -> None:
     """Read every chunk and check it. Exits with 1 when anything is wrong; the same `extract` command mends it."""
 

@@ -128,9 +128,7 @@ def subset(
         for label in table.classes
     ]  # fmt: skip
     show_table(f"{len(smaller):,} of {len(table):,} images", ("class", "images", "%", "of", "%"), rows)
-    say(
-        f"{smaller.frame['group'].nunique():,} whole lesions. Wrote {out}: `hamcache data summary --dataset {out}`.",
-    )
+    say(f"{smaller.frame['group'].nunique():,} whole lesions. Wrote {out}: `hamcache data summary --dataset {out}`.")
 
 
 def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
@@ -164,9 +162,7 @@ def download(
     say(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {target}")
     say(f"Cite: {CITATION}\nLicence: {LICENCE}")
     dataset = NAME if target == options.WORKSPACE / "datasets" / NAME else target
-    say(
-        f"Next: `hamcache data summary --dataset {dataset}`, `hamcache extract --dataset {dataset}`",
-    )
+    say(f"Next: `hamcache data summary --dataset {dataset}`, `hamcache extract --dataset {dataset}`")
 
 
 def _source(given: list[str]) -> str | list[Path]:

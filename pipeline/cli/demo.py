@@ -10,6 +10,7 @@ from hamcache.pipeline.cli.extraction import extract_behind_bar, open_dataset, s
 
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
 AUGMENTATION, VIEWS, LESIONS = "flip", 2, 280
+METRICS = ("mcc", "weighted_f1", "balanced_accuracy")
 EXPECTED = "0.55 to 0.85"
 """Validation MCC of the heads below on the demo's data set."""
 
@@ -37,8 +38,7 @@ def demo(workspace: bundles.PlainWorkspace) -> None:
     show_summary(extract_behind_bar(dataset, workspace, wanted))
 
     console.rule("3. Heads train on cached features", align="left")
-    rows = []
-    runs = []
+    rows, runs = [], []
     for features in (*BACKBONES, "+".join(BACKBONES)):
         for head in ("logreg", "mlp"):
             config = validate_config(
@@ -51,13 +51,11 @@ def demo(workspace: bundles.PlainWorkspace) -> None:
             )
             run = run_experiment(config, workspace, inputs=open_inputs(config, workspace, dataset=dataset))
             runs.append(run)
-            scores, seconds = run.metrics["validation"], run.provenance["seconds"]["total"]
-            rows.append(
-                (features, head, scores["mcc"], scores["weighted_f1"], scores["balanced_accuracy"], float(seconds))
-            )
+            scores = [run.metrics["validation"][name] for name in METRICS]
+            rows.append((features, head, *scores, float(run.provenance["seconds"]["total"])))
     pictures.draw_pictures(runs)
     chance = runs[0].baseline("validation")
-    rows.append(("majority class", "", chance["mcc"], chance["weighted_f1"], chance["balanced_accuracy"], 0.0))
+    rows.append(("majority class", "", *(chance[name] for name in METRICS), 0.0))
     show_table(
         "Validation scores",
         ("features", "head", "MCC", "weighted F1", "balanced accuracy", "seconds"),

@@ -44,12 +44,7 @@ def export(
     targets(load_run(run, workspace), workspace, out, force=force)  # told before networks are loaded
     predictor = load_predictor(run, workspace, **networks | {"device": "cpu"})
     done = export_run(
-        predictor,
-        workspace,
-        out,
-        ExportSettings(*promise, terms, checked),
-        force=force,
-        say=lambda line: say(line),
+        predictor, workspace, out, ExportSettings(*promise, terms, checked), force=force, say=lambda line: say(line)
     )
     say(f"Parity: {done.parity}.")
     for path in (done.model, done.card):

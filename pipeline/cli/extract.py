@@ -31,8 +31,7 @@ def extract(
     ] = None,
     weights: options.Weights = None,
     fit: Annotated[
-        str,
-        typer.Option(callback=options.one_of(*FITS), help="crop (the central square) or squash (the whole image)."),
+        str, typer.Option(callback=options.one_of(*FITS), help="crop (the central square) or squash (the whole image).")
     ] = "crop",
     device: options.Device = "auto",
     aug_seed: options.AugSeed = 0,

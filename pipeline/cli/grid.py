@@ -42,7 +42,7 @@ def grid(
     for names in same_views({cell.augmentation: cell.views for cell in cells}):
         warn(
             f"Note: the first views of {' and '.join(names)} are the same pictures: with --views {views} these columns "
-            "are equal.",
+            "are equal."
         )
     outcomes = run_behind_bar([cell.experiment for cell in cells], workspace, running, apart=True)
     made = save_grid(cells, outcomes, workspace)
@@ -55,7 +55,7 @@ def grid(
     reused = sum(outcome.reused for outcome in outcomes)
     say(
         f"{len(outcomes)} cells: {len(outcomes) - reused - failed} run, {reused} found finished, "
-        f"{failed} failed. Grid: {made.folder} ({HEATMAP})",
+        f"{failed} failed. Grid: {made.folder} ({HEATMAP})"
     )
 
 

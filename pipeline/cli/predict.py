@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ import typer
 
 from hamcache.configs.defaults import NEIGHBOURS, UNLIKE
 from hamcache.pipeline.cli import bundles, options
-from hamcache.pipeline.cli.console import console, errors, progress_bar, say, show_table
+from hamcache.pipeline.cli.console import progress_bar, say, show_table, warn
 
 if TYPE_CHECKING:
     from hamcache.pipeline.use.predict.predictor import Prediction
@@ -27,8 +26,7 @@ def predict(
     workspace: bundles.FullWorkspace,
     run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder.", metavar="RUN")],
     images: Annotated[
-        list[str],
-        typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE"),
+        list[str], typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE")
     ],
     raw: Annotated[bool, typer.Option("--raw", help="The head's own probabilities, not calibrated ones.")] = False,
     neighbours: Annotated[int, typer.Option(min=0, help="Most similar training images to name.")] = NEIGHBOURS,
@@ -65,11 +63,8 @@ def predict(
     fitted = predictor.sets(*promise, raw)
     started = perf_counter()
     with progress_bar("predicting", None, "images") as advance_to:
-        predictions = predictor.predict(
-            images,
-            Question(*promise, raw, neighbours, unlike),
-            on_progress=advance_to,
-        )
+        question = Question(*promise, raw, neighbours, unlike)
+        predictions = predictor.predict(images, question, on_progress=advance_to)
     last_line = tables.summary(predictions, perf_counter() - started)
     notes = predictor.notes(fitted, unlike)
     text = ""
@@ -77,7 +72,7 @@ def predict(
         text = tables.as_csv(predictions, predictor.classes)
     elif form == "json":
         text = tables.as_json(predictor, predictions, fitted, raw, notes)
-    say = partial((errors if form and out is None else console).print)
+    tell = warn if form and out is None else say
     if out is not None:
         write_text(out, text)
     if form and out is None:
@@ -85,7 +80,7 @@ def predict(
     else:
         _show(predictor.run.id, predictions[:limit], len(predictions), tables.promise(fitted, raw))
     for line in (*notes, DISCLAIMER, last_line, *([f"Wrote {out}"] if out is not None else [])):
-        say(line)
+        tell(line)
     if all(prediction.error is not None for prediction in predictions):
         raise PredictionError(f"Not one of {len(predictions)} images could be predicted: {predictions[0].error}.")
 

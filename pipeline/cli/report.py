@@ -56,5 +56,5 @@ def report(
         warn(f"... and {len(made.left_out) - SAID:,} more, listed in the page.")
     say(
         f"Wrote {made.path}: {made.runs:,} {'run' if made.runs == 1 else 'runs'}, {human_bytes(made.bytes)}, "
-        f"{made.seconds:.1f} s. Open it in a browser; it needs no network.",
+        f"{made.seconds:.1f} s. Open it in a browser; it needs no network."
     )

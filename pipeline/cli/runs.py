@@ -65,8 +65,7 @@ def runs(
 
 @app.command()
 def show(
-    workspace: bundles.PlainWorkspace,
-    run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")],
+    workspace: bundles.PlainWorkspace, run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")]
 ) -> None:
     """Show one run: every score, where it comes from, and its files."""
     from hamcache.pipeline.runs.records import load_run
