@@ -20,19 +20,14 @@ def extract(
     augmentations: options.Augmentations = AUGMENTATION,
     views: options.Views = VIEWS,
     precision: Annotated[
-        str,
-        typer.Option(
-            callback=options.one_of(*PRECISIONS), help="auto, fp32 or bf16; auto takes bf16 where the processor has it."
-        ),
+        str, options.word(PRECISIONS, "auto, fp32 or bf16; auto takes bf16 where the processor has it.")
     ] = "auto",
     workers: options.Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of an existing Dask cluster.", metavar="tcp://HOST:PORT")
     ] = None,
     weights: options.Weights = None,
-    fit: Annotated[
-        str, typer.Option(callback=options.one_of(*FITS), help="crop (the central square) or squash (the whole image).")
-    ] = "crop",
+    fit: Annotated[str, options.word(FITS, "crop (the central square) or squash (the whole image).")] = "crop",
     device: options.Device = "auto",
     aug_seed: options.AugSeed = 0,
     recipes: options.Recipes = None,

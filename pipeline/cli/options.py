@@ -6,7 +6,7 @@ An option that takes one value is named in the singular (`--augmentation`), one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +15,8 @@ import typer
 from hamcache.configs.defaults import DEVICES, PARTS, POLICIES, SETS
 
 
-def one_of(*valid: str) -> Callable[[str | None], str | None]:
-    """A check that an option's value is one of these words; anything else is wrong usage."""
+def word(valid: Sequence[str], meaning: str, *names: str) -> Any:
+    """An option that takes one of these words; anything else is wrong usage."""
 
     def check(value: str | None) -> str | None:
         if value is not None and value not in valid:
@@ -27,7 +27,7 @@ def one_of(*valid: str) -> Callable[[str | None], str | None]:
             raise typer.BadParameter(f"expected {', '.join(valid[:-1])} or {valid[-1]}, got {value!r}{hint}")
         return value
 
-    return check
+    return typer.Option(*names, callback=check, help=meaning)
 
 
 def _check_pairs(values: list[str] | None) -> list[str] | None:
@@ -46,6 +46,11 @@ def _check_url(url: str | None) -> str | None:
         except (ValueError, ImportError) as error:
             raise typer.BadParameter(f"{url}: {error} (for s3://: pip install 'hamcache[s3]')") from None
     return url
+
+
+def file(metavar: str, meaning: str) -> Any:
+    """An option that takes a file that is there."""
+    return typer.Option(metavar=metavar, exists=True, dir_okay=False, help=meaning)
 
 
 def out(written: str) -> Any:
@@ -87,24 +92,10 @@ Columns = Annotated[
         help="For a CSV, e.g. label=diagnosis; ours are image_id, path, label and group.",
     ),
 ]
-Exclude = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="CSV", exists=True, dir_okay=False, help="Images to leave out: image_id, reason (see `data audit`)."
-    ),
-]
-MergeGroups = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="CSV", exists=True, dir_okay=False, help="Groups that are one: group, into, reason (see `data audit`)."
-    ),
-]
+Exclude = Annotated[Path | None, file("CSV", "Images to leave out: image_id, reason (see `data audit`).")]
+MergeGroups = Annotated[Path | None, file("CSV", "Groups that are one: group, into, reason (see `data audit`).")]
 Policy = Annotated[
-    str,
-    typer.Option(
-        callback=one_of(*POLICIES),
-        help="Images that take part in the split, and how: one_per_lesion, single_image_lesions or grouped.",
-    ),
+    str, word(POLICIES, "Images that take part in the split, and how: one_per_lesion, single_image_lesions or grouped.")
 ]
 
 # -- features and augmentation views
@@ -126,14 +117,12 @@ Augmentation = Annotated[str, typer.Option(help="Augmentation of the features.")
 Augmentations = Annotated[str | None, typer.Option(help="Augmentations, separated by commas.")]
 Views = Annotated[int, typer.Option(min=1, help="Views of each augmentation, at most as many as are different.")]
 AugSeed = Annotated[int, typer.Option(min=0, help="Seed of the augmentation draws.")]
-Recipes = Annotated[
-    Path | None, typer.Option(exists=True, dir_okay=False, metavar="YAML", help="A file of your own augmentations.")
-]
+Recipes = Annotated[Path | None, file("YAML", "A file of your own augmentations.")]
 Weights = Annotated[
     list[str] | None,
     typer.Option(callback=_check_pairs, metavar="BACKBONE=FILE", help="Weights of a backbone, from a file."),
 ]
-Device = Annotated[str, typer.Option(callback=one_of(*DEVICES), help="auto, cpu or cuda.")]
+Device = Annotated[str, word(DEVICES, "auto, cpu or cuda.")]
 
 # -- experiments
 
@@ -165,12 +154,10 @@ Workers = Annotated[
 
 # -- finished artefacts, and what is written
 
-Part = Annotated[
-    str | None, typer.Option(callback=one_of(*PARTS), help="Part whose scores count: train, validation or test.")
-]
+Part = Annotated[str | None, word(PARTS, "Part whose scores count: train, validation or test.")]
 Metric = Annotated[str | None, typer.Option(help="Metric that runs are ordered and compared by.")]
 Coverage = Annotated[float, typer.Option(help="Chance that a prediction set holds the true class.")]
-Sets = Annotated[str, typer.Option(callback=one_of(*SETS), help="lac (smallest sets) or aps (larger for hard images).")]
+Sets = Annotated[str, word(SETS, "lac (smallest sets) or aps (larger for hard images).")]
 ClassConditional = Annotated[
     bool, typer.Option("--class-conditional", help="Promise the coverage for each class, not only on average.")
 ]

@@ -37,10 +37,7 @@ def predict(
         ),
     ] = UNLIKE,
     form: Annotated[
-        str | None,
-        typer.Option(
-            "--format", callback=options.one_of(*FORMATS), help="csv or json on standard output, instead of a table."
-        ),
+        str | None, options.word(FORMATS, "csv or json on standard output, instead of a table.", "--format")
     ] = None,
     out: Annotated[Path | None, options.out("Write all predictions to this file, *.csv or *.json.")] = None,
     limit: options.Limit = 50,

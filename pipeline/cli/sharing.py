@@ -28,10 +28,8 @@ def export(
     file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")],
     form: Annotated[
         str,
-        typer.Option(
-            "--format",
-            callback=options.one_of(*FORMATS),
-            help="archive (for `cache import`), or npz or parquet (one store, for other tools).",
+        options.word(
+            FORMATS, "archive (for `cache import`), or npz or parquet (one store, for other tools).", "--format"
         ),
     ] = "archive",
     dataset: options.Dataset = None,

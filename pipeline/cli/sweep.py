@@ -29,14 +29,9 @@ def sweep(
         typer.Option(help="Go on with this sweep: its folder, its id or the beginning of it.", metavar="SWEEP"),
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the configuration's).")] = None,
-    search: Annotated[
-        str | None, typer.Option(callback=options.one_of(*SEARCHES), help="optuna (TPE), random, or grid: all points.")
-    ] = None,
+    search: Annotated[str | None, options.word(SEARCHES, "optuna (TPE), random, or grid: all points.")] = None,
     stopping: Annotated[
-        str | None,
-        typer.Option(
-            callback=options.one_of(*STOPPINGS), help="asha: stop bad trials early; none: train all to their end."
-        ),
+        str | None, options.word(STOPPINGS, "asha: stop bad trials early; none: train all to their end.")
     ] = None,
     seed: options.Seed = None,
     extract: options.Extract = False,
