@@ -77,7 +77,7 @@ class Lab:
     @cached_property
     def table(self) -> ImageTable:
         """The image table; its `frame` has one row an image: `image_id, path, label, group` and what else is known."""
-        from hamcache.pipeline.cli.options import announce_drawing
+        from hamcache.pipeline.cli.extraction import announce_drawing
 
         announce_drawing(self.dataset, self.workspace)
         return self._words.table(self.workspace)

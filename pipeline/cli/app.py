@@ -32,6 +32,7 @@ from hamcache.pipeline.cli import (
     train,
     zoo,
 )
+from hamcache.pipeline.cli.bundles import Commands
 from hamcache.pipeline.cli.renamed_options import name_successor
 
 ORDER = (
@@ -42,7 +43,7 @@ ORDER = (
 """Commands in the order in which a newcomer needs them."""
 
 
-class Commands(TyperGroup):
+class Group(TyperGroup):
     """The group of all commands."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -58,9 +59,9 @@ class Commands(TyperGroup):
             raise
 
 
-app = typer.Typer(
+app = Commands(
     name="hamcache",
-    cls=Commands,
+    cls=Group,
     help="Run every frozen image backbone once, then make every classification experiment cost seconds.",
     no_args_is_help=True,
     add_completion=False,

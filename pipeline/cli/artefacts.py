@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.bundles import Commands
+from hamcache.pipeline.cli.console import confirm, say, show_table, warn
 
 if TYPE_CHECKING:
     from hamcache.pipeline.runs.artefacts import Kind
@@ -39,51 +41,46 @@ def grids_kind() -> Kind[Any]:
     return GRIDS
 
 
-def add_rm(app: typer.Typer, noun: str, kind_of: KindOf) -> None:
+def add_rm(app: Commands, noun: str, kind_of: KindOf) -> None:
     """Give an app the command `rm`."""
 
     @app.command(help=f"Remove {noun}, after asking.")
     def rm(
+        workspace: bundles.PlainWorkspace,
         names: Annotated[list[str], typer.Argument(help="Ids, beginnings of them, or folders.", metavar="ID...")],
         yes: options.Yes = False,
-        workspace: options.WorkspacePath = options.WORKSPACE,
     ) -> None:
-        place = options.place(workspace)
-        from hamcache.pipeline.cli.console import console
         from hamcache.pipeline.runs.artefacts import remove
 
         kind = kind_of()
-        folders = list(dict.fromkeys(kind.find(name, place) for name in names))
+        folders = list(dict.fromkeys(kind.find(name, workspace) for name in names))
         for folder in folders:
-            console.print(str(folder), highlight=False)
-        if not yes and not typer.confirm(f"Remove {_counted(len(folders), noun)}?"):
-            raise typer.Exit(1)
+            say(str(folder))
+        confirm(f"Remove {_counted(len(folders), noun)}?", yes)
         for folder in folders:
             remove(folder)
-        console.print(f"Removed {_counted(len(folders), noun)}.")
+        say(f"Removed {_counted(len(folders), noun)}.")
 
 
-def listing(noun: str, kind_of: KindOf, columns: Sequence[str], row: Callable[[Any], tuple[Any, ...]]) -> typer.Typer:
+def listing(noun: str, kind_of: KindOf, columns: Sequence[str], row: Callable[[Any], tuple[Any, ...]]) -> Commands:
     """An app that lists one kind of artefact, latest first, and has `rm`."""
-    app = typer.Typer(help=f"List {noun}; `{noun} rm` to remove some.")
+    app = Commands(help=f"List {noun}; `{noun} rm` to remove some.")
 
     @app.callback(invoke_without_command=True)
-    def show(context: typer.Context, workspace: options.WorkspacePath = options.WORKSPACE) -> None:
-        place = options.place(workspace)
+    def show(workspace: bundles.PlainWorkspace, context: typer.Context) -> None:
         if context.invoked_subcommand:
             return
-        from hamcache.pipeline.cli.console import console, errors, show_table
 
         rows = []
-        for artefact in reversed(kind_of().all(place)):
+        for artefact in reversed(kind_of().all(workspace)):
             try:
                 rows.append(row(artefact))
             except (OSError, ValueError, KeyError) as error:
-                errors.print(f"Can't be read: {artefact.folder}: {error}", highlight=False, markup=False)
+                warn(f"Can't be read: {artefact.folder}: {error}")
         if rows:
             show_table(_counted(len(rows), noun), columns, rows)
         else:
-            console.print(f"No {noun} in {place}. Make one: `hamcache {noun.removesuffix('s')}`.")
+            say(f"No {noun} in {workspace}. Make one: `hamcache {noun.removesuffix('s')}`.")
 
     add_rm(app, noun, kind_of)
     return app

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hamcache.configs.defaults import POLICIES
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.console import progress_bar, say, show_frame, show_table
+from hamcache.pipeline.cli.extraction import open_dataset
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hamcache.pipeline.inspect.audit.audit import Audit
 
 SHOWN = 12
@@ -18,12 +22,12 @@ SHOWN = 12
 
 
 def audit(
-    dataset: options.Dataset = None,
+    words: bundles.Words,
+    workspace: bundles.FullWorkspace,
     backbones: options.Backbones = None,
     top: Annotated[int, typer.Option(min=1, help="Nearest images of other lesions looked at, for each image.")] = 10,
     cosine: Annotated[
-        float | None,
-        typer.Option(min=-1, max=1, help="Least cosine of a pair (default: from pairs of one lesion)."),
+        float | None, typer.Option(min=-1, max=1, help="Least cosine of a pair (default: from pairs of one lesion).")
     ] = None,
     candidates: Annotated[
         int | None, typer.Option(min=0, help="Pairs compared at pixels (default: 2 an image, 50,000 at most).")
@@ -33,10 +37,6 @@ def audit(
     workers: options.Workers = None,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Find images of different lesions that look the same, labels that are likely wrong, and images unlike the rest.
 
@@ -44,14 +44,12 @@ def audit(
     compares candidates at their pixels. Writes tables, sheets to look at, and two proposals, exclude.csv and
     merge_groups.csv, for you to edit.
     """
-    place = options.place(workspace, features_url)
     from hamcache.data.curation import read_curation
-    from hamcache.pipeline.cli.console import progress_bar
     from hamcache.pipeline.inspect.audit.audit import AuditSettings
     from hamcache.pipeline.inspect.audit.audit import audit as make_audit
     from hamcache.pipeline.inspect.audit.audit_files import write_audit
 
-    opened = options.open_dataset(dataset, place, column, dataset_name)
+    opened = open_dataset(words, workspace)
     settings = AuditSettings(
         backbones=tuple(name for name in options.listed(backbones) if name),
         top=top,
@@ -61,14 +59,9 @@ def audit(
         seed=seed or 0,
         workers=workers,
     )
-    found = make_audit(
-        opened,
-        place,
-        settings,
-        curation=read_curation(opened.table, exclude, merge_groups),
-        bar=progress_bar,
-    )
-    folder = place / "audit" / opened.name
+    curation = read_curation(opened.table, exclude, merge_groups)
+    found = make_audit(opened, workspace, settings, curation=curation, bar=progress_bar)
+    folder = workspace / "audit" / opened.name
     kept = write_audit(found, folder)
     pictures = draw(found, folder)
     show(found, folder, pictures, kept)
@@ -90,43 +83,29 @@ def draw(found: Audit, folder: Path) -> list[Path]:
 
 def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> None:
     """Print what was found, how far it can be trusted, and what to do with it."""
-    from functools import partial
-
-    from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.inspect.audit.audit_files import EXCLUDE, MERGE_GROUPS
-    from hamcache.pipeline.inspect.audit.findings import records
 
-    say = partial(console.print, highlight=False, soft_wrap=True)
     pairs = found.pairs
     if len(pairs):
-        rows = [
-            (
-                p["image_id"],
-                p["other"],
-                f"{p['group']} {p['label']}",
-                f"{p['other_group']} {p['other_label']}",
-                p["score"],
-                p["cosine"],
-                p["verdict"],
-                f"{p['part']} | {p['other_part']}" if p["straddles"] else "",
-                "yes" if p["conflict"] else "",
-            )
-            for p in records(pairs.head(SHOWN))
-        ]
-        show_table(
-            f"Pairs of different lesions: {len(pairs)}",
-            ("image", "other", "lesion", "other lesion", "score", "cosine", "verdict", "straddles", "labels differ"),
-            rows,
-            _more(len(pairs), "pairs.csv"),
+        shown = pairs.head(SHOWN)
+        parts = (shown["part"] + " | " + shown["other_part"]).where(shown["straddles"], "")
+        frame = shown[["image_id", "other"]].assign(
+            lesion=shown["group"] + " " + shown["label"],
+            other_lesion=shown["other_group"] + " " + shown["other_label"],
+            **shown[["score", "cosine", "verdict"]],
+            straddles=parts,
+            labels_differ=shown["conflict"].map({True: "yes", False: ""}),
         )
+        names = {"image_id": "image", "other_lesion": "other lesion", "labels_differ": "labels differ"}
+        show_frame(f"Pairs of different lesions: {len(pairs)}", frame.rename(columns=names), _more(pairs, "pairs.csv"))
     if len(found.labels):
-        names = ("image_id", "group", "label", "p_label", "suggested", "p_suggested")
-        show_table(
+        names = {"image_id": "image", "group": "lesion", "label": "label", "p_label": "p(label)"}
+        names |= {"suggested": "suggested", "p_suggested": "p(suggested)"}
+        show_frame(
             f"Likely label errors: {len(found.labels)}",
-            ("image", "lesion", "label", "p(label)", "suggested", "p(suggested)"),
-            [tuple(x[name] for name in names) for x in records(found.labels.head(SHOWN))],
+            found.labels[list(names)].head(SHOWN).rename(columns=names),
             f"By a logistic regression with an MCC of {found.label_mcc:.3f}: what it does not see it calls an error. "
-            + _more(len(found.labels), "labels.csv"),
+            + _more(found.labels, "labels.csv"),
         )
     show_table("Found", ("what", "number"), list(found.counts.items()))
     known = found.calibration
@@ -153,5 +132,5 @@ def show(found: Audit, folder: Path, pictures: list[Path], kept: list[Path]) -> 
     say(f"{sum(found.seconds.values()):.0f} s ({', '.join(f'{k} {v:.0f}' for k, v in found.seconds.items())})")
 
 
-def _more(count: int, file: str) -> str:
-    return f"The first {SHOWN}; all are in {file}." if count > SHOWN else ""
+def _more(frame: pd.DataFrame, file: str) -> str:
+    return f"The first {SHOWN}; all are in {file}." if len(frame) > SHOWN else ""

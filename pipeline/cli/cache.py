@@ -7,23 +7,21 @@ from typing import Annotated
 
 import typer
 
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.bundles import Commands
+from hamcache.pipeline.cli.console import confirm, human_bytes, progress_bar, say, show_table, warn
 
-app = typer.Typer(help="List, inspect, verify, compare, share and clean feature stores.", no_args_is_help=True)
+app = Commands(help="List, inspect, verify, compare, share and clean feature stores.", no_args_is_help=True)
 Store = Annotated[str, typer.Argument(help="A store: its folder, or the first digits of its key.", metavar="STORE")]
 
 
 @app.command()
 def ls(
+    catalogue: bundles.Stores,
     dataset: Annotated[str | None, typer.Option(help="Only stores of the data set of this name.")] = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """List every store: what it holds, how full it is, its size."""
-    place = options.place(workspace, features_url)
-    from hamcache.pipeline.cli.console import console, errors, human_bytes, show_table
 
-    catalogue = options.catalogue(place)
     rows, total = [], 0
     for store in catalogue.stores(dataset or "*"):
         size = sum(catalogue.root.files(store.folder).values())
@@ -33,20 +31,16 @@ def ls(
         rows.append((key.dataset, key.features_name, key.augmentation_name, key.precision, *held, key.short))
     columns = ("data set", "features", "augmentation", "precision", "images", "views", "dim", "filled", "size", "key")
     show_table(f"Feature stores in {catalogue.root.url}", columns, rows)
-    console.print(f"{len(rows)} stores, {human_bytes(total)}")
+    say(f"{len(rows)} stores, {human_bytes(total)}")
     for folder, reason in catalogue.broken().items():
-        errors.print(f"Can't be read: {folder}: {reason}")
+        warn(f"Can't be read: {folder}: {reason}")
 
 
 @app.command()
-def info(
-    store: Store, workspace: options.WorkspacePath = options.WORKSPACE, features_url: options.FeaturesUrl = None
-) -> None:
+def info(catalogue: bundles.Stores, store: Store) -> None:
     """Show one store's key, provenance and contents as JSON."""
-    place = options.place(workspace, features_url)
     from hamcache.cache.quarantine import Quarantine
 
-    catalogue = options.catalogue(place)
     found = catalogue.by_prefix(store)
     about = {
         "folder": found.folder,
@@ -65,15 +59,10 @@ def info(
 
 @app.command()
 def verify(
-    stores: Annotated[list[str] | None, typer.Argument(help="Stores (default: all).")] = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
+    catalogue: bundles.Stores, stores: Annotated[list[str] | None, typer.Argument(help="Stores (default: all).")] = None
 ) -> None:
     """Read every chunk and check it. Exits with 1 when anything is wrong; the same `extract` command mends it."""
-    place = options.place(workspace, features_url)
-    from hamcache.pipeline.cli.console import console, progress_bar, show_table
 
-    catalogue = options.catalogue(place)
     chosen = [catalogue.by_prefix(name) for name in stores] if stores else catalogue.stores()
     rows: list[tuple[str, object, object, str]] = []
     if not stores:
@@ -84,28 +73,24 @@ def verify(
             advance_to(number, None)
     if rows:
         show_table("Wrong", ("store", "chunk", "view", "what"), rows)
-        console.print("Damaged chunks are never served. Run the extract command that made them to mend them.")
+        say("Damaged chunks are never served. Run the extract command that made them to mend them.")
         raise typer.Exit(1)
-    console.print(f"{len(chosen)} stores, nothing wrong.")
+    say(f"{len(chosen)} stores, nothing wrong.")
 
 
 @app.command()
 def explain(
+    catalogue: bundles.Stores,
     ours: Annotated[str, typer.Argument(help="A store.")],
     theirs: Annotated[str, typer.Argument(help="Another store.")],
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Say which fields make two stores' keys differ."""
-    place = options.place(workspace, features_url)
     from hamcache.cache.keys import explain as differing
-    from hamcache.pipeline.cli.console import console, show_table
 
-    catalogue = options.catalogue(place)
     left, right = catalogue.by_prefix(ours), catalogue.by_prefix(theirs)
     fields = differing(left.key, right.key)
     if not fields:
-        console.print("The keys are equal: both names mean the same store.")
+        say("The keys are equal: both names mean the same store.")
         return
     show_table(f"{left.folder} against {right.folder}", ("field", left.key.short, right.key.short),
                [(field, str(a), str(b)) for field, a, b in fields])  # fmt: skip
@@ -113,61 +98,52 @@ def explain(
 
 @app.command()
 def rm(
+    catalogue: bundles.Stores,
     stores: Annotated[list[str], typer.Argument(help="Stores: folders, or the first digits of keys.")],
     yes: options.Yes = False,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Remove stores, after asking."""
-    place = options.place(workspace, features_url)
-    from hamcache.pipeline.cli.console import console, human_bytes
 
-    catalogue = options.catalogue(place)
     folders = [name if name in catalogue.folders() else catalogue.by_prefix(name).folder for name in stores]
     for folder in folders:
-        console.print(f"{folder}  {human_bytes(sum(catalogue.root.files(folder).values()))}")
-    if not yes and not typer.confirm(f"Remove {len(folders)} stores?"):
-        raise typer.Exit(1)
+        say(f"{folder}  {human_bytes(sum(catalogue.root.files(folder).values()))}")
+    confirm(f"Remove {len(folders)} stores?", yes)
     from hamcache.cache.lock import writing
 
     for folder in folders:
         with writing(catalogue.root, folder.split("/")[0]):
             catalogue.remove(folder)
-    console.print(f"Removed {len(folders)} stores.")
+    say(f"Removed {len(folders)} stores.")
 
 
 @app.command()
 def gc(
+    catalogue: bundles.Stores,
+    workspace: bundles.FullWorkspace,
     yes: options.Yes = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Also decoded images and checkpoints, which only save time.")
     ] = False,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Sweep up what killed processes left behind: partial files, unfinished stores and runs, orphaned chunks."""
-    place = options.place(workspace, features_url)
     from contextlib import ExitStack
 
     from hamcache.cache.lock import writing
-    from hamcache.pipeline.cli.console import console, human_bytes, show_table
     from hamcache.pipeline.runs.housekeeping import remove_leftover, workspace_leftovers
 
-    catalogue = options.catalogue(place)
     with ExitStack() as locks:
         for dataset in catalogue.datasets():
             locks.enter_context(writing(catalogue.root, dataset))  # a partial file may be somebody's work under way
-        in_stores, beside = catalogue.leftovers(), workspace_leftovers(place, everything=everything)
+        in_stores, beside = catalogue.leftovers(), workspace_leftovers(workspace, everything=everything)
         found = [*in_stores, *beside]
         if not found:
-            console.print("Nothing to free.")
+            say("Nothing to free.")
             return
         show_table("Would free", ("path", "bytes", "why"), [(x.path, x.bytes, x.why) for x in found])
         total = human_bytes(sum(x.bytes for x in found))
-        if not yes and not typer.confirm(f"Free {total} in {len(found)} places?"):
-            raise typer.Exit(1)
+        confirm(f"Free {total} in {len(found)} places?", yes)
         for leftover in in_stores:
             catalogue.root.remove(leftover.path)
         for leftover in beside:
-            remove_leftover(place, leftover)
-        console.print(f"Freed {total}.")
+            remove_leftover(workspace, leftover)
+        say(f"Freed {total}.")

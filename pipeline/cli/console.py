@@ -8,17 +8,8 @@ from math import isnan
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +23,36 @@ if not console.is_terminal:
 errors = Console(stderr=True, width=None if Console(stderr=True).is_terminal else WIDTH)
 
 
+def say(text: object) -> None:
+    """Print a line as it is: never folded, and brackets are no markup."""
+    console.print(str(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def warn(text: object) -> None:
+    """Print a line like `say`, on standard error."""
+    errors.print(str(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask, unless the answer is yes already; any other answer ends the command."""
+    if not yes and not typer.confirm(question):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def interruptible(advice: str) -> Iterator[None]:
+    """End the command on Ctrl-C with this advice."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"Interrupted{advice}")
+        raise typer.Exit(1) from None
+
+
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
     """Print a table; text left, numbers right. The first column, which names the row, is the last to be folded."""
+    from rich.table import Table
+
     table = Table()
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], (int, float)) for row in rows) if rows else False
@@ -47,11 +66,10 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
         console.print(caption, style="italic", highlight=False)
 
 
-def plain_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Rows for `show_table`, numpy's numbers as Python's."""
-    return [
-        tuple(cell.item() if hasattr(cell, "item") else cell for cell in row) for row in frame.itertuples(index=False)
-    ]
+def show_frame(title: str, frame: pd.DataFrame, caption: str = "") -> None:
+    """Print a table of a frame."""
+    rows = [[cell.item() if hasattr(cell, "item") else cell for cell in row] for row in frame.itertuples(index=False)]
+    show_table(title, list(frame.columns), rows, caption)
 
 
 def _text(cell: Any) -> str:
@@ -69,6 +87,16 @@ def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[
     if console.is_jupyter:
         yield _notebook_line(what, total, unit)
         return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     first: int | None = None if unit == "B" else 0  # bytes of an earlier download come at once: no part of the rate
     with Progress(
         TextColumn("{task.description}"),
@@ -127,7 +155,7 @@ class ConsoleReport:
 
     def say(self, sentence: str) -> None:
         """Print one line."""
-        console.print(sentence, highlight=False, markup=False)
+        say(sentence)
 
     def bar(self, what: str, total: int | None, unit: str) -> AbstractContextManager[Callable[[int, int | None], None]]:
         """A bar with rate and time left; one line where the output is not a terminal."""

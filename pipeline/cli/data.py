@@ -9,32 +9,31 @@ from typing import Annotated
 import typer
 
 from hamcache.configs.defaults import PARTS, POLICIES
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.bundles import Commands
+from hamcache.pipeline.cli.console import ConsoleReport, progress_bar, say, show_table
+from hamcache.pipeline.cli.extraction import open_dataset
 
-app = typer.Typer(
+app = Commands(
     help="Look at a data set, audit it, split it, take a part of it, draw a synthetic one.", no_args_is_help=True
 )
 
 
 @app.command()
 def summary(
-    dataset: options.Dataset = None,
+    words: bundles.Words,
+    workspace: bundles.PlainWorkspace,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Sizes, class distribution for all images and for one image per lesion, images per lesion, missing files."""
-    place = options.place(workspace)
     from hamcache.data.summary import summarise
-    from hamcache.pipeline.cli.console import console, show_table
 
-    opened = options.open_dataset(dataset, place, column, dataset_name)
+    opened = open_dataset(words, workspace)
     found = summarise(opened.table, opened.digests)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2))
         return
-    console.print(
+    say(
         f"{found.name}: {found.images:,} images -> {found.groups:,} lesions (groups), "
         f"fingerprint {found.fingerprint[:12]}"
     )
@@ -45,18 +44,17 @@ def summary(
         caption="'% of lesions' is the distribution when one image of each lesion is kept.",
     )
     per_group = ", ".join(f"{n}: {count:,}" for n, count in found.images_per_group.items())
-    console.print(f"Images per lesion (images: lesions): {per_group}")
-    console.print(f"Missing files: {len(found.missing_files):,}{_some(found.missing_files)}")
-    console.print(f"Lesions with several labels: {len(found.mixed_groups):,}{_some(found.mixed_groups)}")
+    say(f"Images per lesion (images: lesions): {per_group}")
+    say(f"Missing files: {len(found.missing_files):,}{_some(found.missing_files)}")
+    say(f"Lesions with several labels: {len(found.mixed_groups):,}{_some(found.mixed_groups)}")
     if found.twins is not None:
-        console.print(
-            f"Identical files in different lesions: {len(found.twins):,}{_some(['='.join(t) for t in found.twins])}"
-        )
+        say(f"Identical files in different lesions: {len(found.twins):,}{_some(['='.join(t) for t in found.twins])}")
 
 
 @app.command()
 def split(
-    dataset: options.Dataset = None,
+    words: bundles.Words,
+    workspace: bundles.PlainWorkspace,
     policy: options.Policy = POLICIES[0],
     seed: options.Seed = None,
     test_fraction: Annotated[float, typer.Option(help="Share of the whole.")] = 0.2,
@@ -65,17 +63,12 @@ def split(
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
     out: Annotated[Path, options.out("The CSV to write.")] = Path("split.csv"),
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Make a split, check it for leaks, and save it as a CSV."""
-    place = options.place(workspace)
     from hamcache.data.curation import read_curation
     from hamcache.data.splits import make_split
-    from hamcache.pipeline.cli.console import console, show_table
 
-    table = options.read_table(dataset, place, column, dataset_name)
+    table = open_dataset(words, workspace).table
     made = make_split(
         table,
         policy,
@@ -92,46 +85,40 @@ def split(
     rows = [(label, *map(int, counts.loc[label])) for label in table.classes if label in counts.index]
     rows.append(("all", *(int(counts[part].sum()) for part in PARTS)))
     show_table(f"{policy}, seed {seed or 0}", ("class", *PARTS), rows)
-    console.print(f"No lesion is in two parts. Wrote {out}, fingerprint {made.fingerprint[:12]}.")
+    say(f"No lesion is in two parts. Wrote {out}, fingerprint {made.fingerprint[:12]}.")
 
 
 @app.command()
 def synthesize(
+    workspace: bundles.PlainWorkspace,
     folder: Annotated[Path | None, typer.Argument(help="Where to (default: WORKSPACE/datasets/synthetic).")] = None,
     lesions: Annotated[int, typer.Option(min=1, help="How many lesions; some get several photographs.")] = 400,
     seed: options.Seed = None,
     difficulty: Annotated[float, typer.Option(min=0, max=1, help="0: classes differ plainly; 1: hardly.")] = 0.5,
     width: Annotated[int, typer.Option(min=32, help="Pixels.")] = 600,
     height: Annotated[int, typer.Option(min=32, help="Pixels.")] = 450,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Draw a HAM10000-shaped data set of synthetic dermatoscopic lesions."""
-    place = options.place(workspace)
     from hamcache.data.synthetic.collection import synthesize as draw
-    from hamcache.pipeline.cli.console import console, progress_bar
 
-    folder = folder or place.datasets / "synthetic"
+    folder = folder or workspace.datasets / "synthetic"
     with progress_bar("drawing", None, "images") as advance_to:
         draw(folder, lesions=lesions, seed=seed or 0, difficulty=difficulty, size=(width, height), progress=advance_to)
-    console.print(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
+    say(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
 
 
 @app.command()
 def subset(
-    dataset: options.Dataset = None,
+    words: bundles.Words,
+    workspace: bundles.PlainWorkspace,
     images: Annotated[int, typer.Option(min=1, help="How many images.")] = 2000,
     seed: options.Seed = None,
     out: Annotated[Path, options.out("The CSV to write; its name becomes the data set's.")] = Path("subset.csv"),
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Take fewer images in the same mix of classes, whole lesions only, as a CSV that every --dataset takes."""
-    place = options.place(workspace)
     from hamcache.data.subset import stratified_subset, write_csv
-    from hamcache.pipeline.cli.console import console, show_table
 
-    table = options.read_table(dataset, place, column, dataset_name)
+    table = open_dataset(words, workspace).table
     smaller = stratified_subset(table, images, seed or 0)
     write_csv(smaller, out)
     counts, of = (one.frame["label"].value_counts() for one in (smaller, table))
@@ -141,10 +128,7 @@ def subset(
         for label in table.classes
     ]  # fmt: skip
     show_table(f"{len(smaller):,} of {len(table):,} images", ("class", "images", "%", "of", "%"), rows)
-    console.print(
-        f"{smaller.frame['group'].nunique():,} whole lesions. Wrote {out}: `hamcache data summary --dataset {out}`.",
-        highlight=False,
-    )
+    say(f"{smaller.frame['group'].nunique():,} whole lesions. Wrote {out}: `hamcache data summary --dataset {out}`.")
 
 
 def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
@@ -154,6 +138,7 @@ def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
 
 
 def download(
+    workspace: bundles.PlainWorkspace,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further files of --source.")] = None,
     source: Annotated[
         list[str] | None,
@@ -166,29 +151,22 @@ def download(
     folder: Annotated[Path | None, typer.Option(help="Where to (default: WORKSPACE/datasets/ham10000).")] = None,
     keep_archive: Annotated[bool, typer.Option(help="Keep what was downloaded, beside the images.")] = False,
     images: Annotated[int, typer.Option(min=1, help="How many images to expect: fewer for an excerpt.")] = 10_015,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Get HAM10000, and check that it is whole. The same command goes on with a download that was broken off."""
-    place = options.place(workspace)
     from hamcache.data.fetch.download import download_ham10000
     from hamcache.data.ham10000 import CITATION, LICENCE, NAME
-    from hamcache.pipeline.cli.console import ConsoleReport, console
 
     where = _source([*(source or []), *map(str, more or [])])
-    target = folder or place.datasets / NAME
+    target = folder or workspace.datasets / NAME
     table = download_ham10000(target, where, images=images, keep_archives=keep_archive, report=ConsoleReport())
-    console.print(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {target}")
-    console.print(f"Cite: {CITATION}\nLicence: {LICENCE}", highlight=False, soft_wrap=True)
+    say(f"{len(table):,} images of {table.frame['group'].nunique():,} lesions in {target}")
+    say(f"Cite: {CITATION}\nLicence: {LICENCE}")
     dataset = NAME if target == options.WORKSPACE / "datasets" / NAME else target
-    console.print(
-        f"Next: `hamcache data summary --dataset {dataset}`, `hamcache extract --dataset {dataset}`",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"Next: `hamcache data summary --dataset {dataset}`, `hamcache extract --dataset {dataset}`")
 
 
 def _source(given: list[str]) -> str | list[Path]:
-    """The value of `--source`: a place by its name, or files."""
+    """The value of `--source`: a workspace by its name, or files."""
     from hamcache.data.fetch.download import SOURCES
     from hamcache.data.nearest import unknown_name
 

@@ -8,74 +8,66 @@ from typing import Annotated
 import typer
 
 from hamcache.configs.defaults import AUGMENTATION, BACKBONE, FITS, PRECISIONS, SHEET_VIEWS, VIEWS
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.console import say, show_table
+from hamcache.pipeline.cli.extraction import extract_behind_bar, open_dataset, show_summary
 
 
 def extract(
-    dataset: options.Dataset = None,
+    words: bundles.Words,
+    workspace: bundles.FullWorkspace,
     backbones: options.Backbones = BACKBONE,
     augmentations: options.Augmentations = AUGMENTATION,
     views: options.Views = VIEWS,
     precision: Annotated[
-        str,
-        typer.Option(
-            callback=options.one_of(*PRECISIONS), help="auto, fp32 or bf16; auto takes bf16 where the processor has it."
-        ),
+        str, options.word(PRECISIONS, "auto, fp32 or bf16; auto takes bf16 where the processor has it.")
     ] = "auto",
     workers: options.Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of an existing Dask cluster.", metavar="tcp://HOST:PORT")
     ] = None,
     weights: options.Weights = None,
-    fit: Annotated[
-        str,
-        typer.Option(callback=options.one_of(*FITS), help="crop (the central square) or squash (the whole image)."),
-    ] = "crop",
+    fit: Annotated[str, options.word(FITS, "crop (the central square) or squash (the whole image).")] = "crop",
     device: options.Device = "auto",
     aug_seed: options.AugSeed = 0,
     recipes: options.Recipes = None,
     rehash: Annotated[bool, typer.Option(help="Read every file again instead of trusting its time of change.")] = False,
     retry_quarantined: Annotated[bool, typer.Option(help="Try the quarantined images again.")] = False,
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Run frozen backbones over a data set, once: features of every augmentation view go into the cache."""
-    place = options.place(workspace, features_url)
     from hamcache.extract.names import split_list
-    from hamcache.pipeline.cli.console import console
 
     files = options.pairs(weights)
     names = split_list(backbones or "")
     augmentation_names = [name for name in options.listed(augmentations) if name]
     if not names or not augmentation_names:
         raise typer.BadParameter("expected at least one backbone and one augmentation")
-    opened = options.open_dataset(dataset, place, column, dataset_name, rehash=rehash)
+    opened = open_dataset(words, workspace, rehash=rehash)
     if retry_quarantined:
+        from hamcache.cache.catalogue import Catalogue
         from hamcache.cache.quarantine import Quarantine
 
-        Quarantine(options.catalogue(place).root, opened.name).release()
-    from hamcache.pipeline.cli.extraction import extract_behind_bar, show_summary
+        Quarantine(Catalogue(workspace.features).root, opened.name).release()
     from hamcache.pipeline.experiment.extraction import FeatureWords  # imports torch
 
     try:
         summary = extract_behind_bar(
             opened,
-            place,
+            workspace,
             FeatureWords(names, augmentation_names, views, aug_seed, precision, fit, files, recipes),
             workers=workers,
             scheduler=scheduler,
             device=device,
         )
     except KeyboardInterrupt:
-        console.print("Interrupted. What was written is valid; the same command goes on from there.")
+        say("Interrupted. What was written is valid; the same command goes on from there.")
         raise typer.Exit(1) from None
     show_summary(summary)
 
 
 def show_views(
-    dataset: options.Dataset = None,
+    words: bundles.Words,
+    workspace: bundles.PlainWorkspace,
     augmentations: options.Augmentations = None,
     views: options.Views = SHEET_VIEWS,
     images: Annotated[int, typer.Option(min=1, max=16, help="Images to show.")] = 1,
@@ -83,21 +75,16 @@ def show_views(
     aug_seed: options.AugSeed = 0,
     recipes: options.Recipes = None,
     out: Annotated[Path, options.out("The picture to write.")] = Path("views.png"),
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Draw a sheet of views, a row for each augmentation (all without --augmentations), of some images."""
-    place = options.place(workspace)
     from PIL import Image
 
     from hamcache.extract.augmentations import get_augmentation, load_augmentations
     from hamcache.extract.sheet import view_sheet
-    from hamcache.pipeline.cli.console import console
 
     if out.suffix.lower() not in Image.registered_extensions():
         raise typer.BadParameter(f"expected a picture's name, such as views.png, got {str(out)!r}", param_hint="--out")
-    table = options.read_table(dataset, place, column, dataset_name)
+    table = open_dataset(words, workspace).table
     chosen = [name for name in options.listed(augmentations) if name] or list(load_augmentations(recipes))
     rows = table.frame if image_id is None else table.subset([image_id]).frame
     table.require_images("Drawing views", list(rows["image_id"]))
@@ -105,7 +92,7 @@ def show_views(
     step = max(1, len(paths) // images)
     picked = dict(list(paths.items())[::step][:images])
     view_sheet(picked, [get_augmentation(n, recipes) for n in chosen], views, aug_seed, out)
-    console.print(f"Wrote {out}: {len(picked)} images, {len(chosen)} augmentations, up to {views} views each.")
+    say(f"Wrote {out}: {len(picked)} images, {len(chosen)} augmentations, up to {views} views each.")
 
 
 def backbones(
@@ -117,7 +104,6 @@ def backbones(
     import torchvision
 
     from hamcache.extract.names import ALIASES, EMBEDDED, TORCHVISION
-    from hamcache.pipeline.cli.console import console, show_table
 
     short = {alias: full for alias, full in ALIASES.items() if full not in EMBEDDED}
     rows = [(n, "weights are installed with hamcache") for n in EMBEDDED]
@@ -128,4 +114,4 @@ def backbones(
     fitting = [row for row in rows if (match or "") in row[0]]
     show_table(f"{len(fitting):,} backbones", ("name", "weights"), fitting[:limit])
     if len(fitting) > limit:
-        console.print(f"... and {len(fitting) - limit:,} more; narrow it down: `hamcache backbones resnet`")
+        say(f"... and {len(fitting) - limit:,} more; narrow it down: `hamcache backbones resnet`")

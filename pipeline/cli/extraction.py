@@ -1,23 +1,40 @@
-"""Extraction behind a bar, with its summary printed: for every command that extracts."""
+"""Data sets opened and features extracted, with what takes long announced: for every command that does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hamcache.pipeline.cli.console import progress_bar, say, show_table, warn
+
 if TYPE_CHECKING:
-    from hamcache.data.dataset import Dataset
+    from hamcache.data.dataset import Dataset, DatasetWords
     from hamcache.data.workspace import Workspace
     from hamcache.extract.fill import ExtractionSummary
     from hamcache.pipeline.config.schema import ExperimentConfig
     from hamcache.pipeline.experiment.extraction import FeatureWords
 
 
+def announce_drawing(dataset: str, workspace: Workspace) -> None:
+    """Say so before the synthetic data set is drawn on its first use, which takes a while."""
+    from hamcache.data.readers.resolve import must_be_drawn
+
+    if must_be_drawn(dataset, workspace):
+        warn(f"Drawing the synthetic data set into {workspace.datasets / dataset}, once ...")
+
+
+def open_dataset(words: DatasetWords, workspace: Workspace, *, rehash: bool = False) -> Dataset:
+    """The data set of these words."""
+    from hamcache.data.dataset import open_dataset
+
+    announce_drawing(words.dataset, workspace)
+    return open_dataset(words, workspace, rehash=rehash)
+
+
 def extract_behind_bar(
     dataset: Dataset, workspace: Workspace, features: FeatureWords, **options: Any
 ) -> ExtractionSummary:
     """Fill the cache behind a bar; takes the options of `experiment.extraction.extract_features`."""
-    from hamcache.pipeline.cli.console import progress_bar
     from hamcache.pipeline.experiment.extraction import extract_features
 
     with progress_bar("extracting", None, "images") as advance_to:
@@ -26,9 +43,11 @@ def extract_behind_bar(
         )
 
 
-def extract_lacking(configs: Sequence[ExperimentConfig], workspace: Workspace) -> None:
-    """Extract what the cache lacks of the features of experiments of one data set, and print what was done."""
-    from hamcache.pipeline.cli.console import progress_bar
+def prepare(configs: Sequence[ExperimentConfig], workspace: Workspace, *, extract: bool) -> None:
+    """Announce the drawing of the data set of experiments, and extract what the cache lacks of their features."""
+    announce_drawing(configs[0].dataset, workspace)
+    if not extract:
+        return
     from hamcache.pipeline.experiment.extraction import extract_for
     from hamcache.pipeline.studies.opened import joined
 
@@ -44,9 +63,8 @@ def extract_lacking(configs: Sequence[ExperimentConfig], workspace: Workspace) -
 
 def show_summary(summary: ExtractionSummary) -> None:
     """Print what an extraction did."""
-    from hamcache.pipeline.cli.console import console, show_table
 
-    console.print(str(summary))
+    say(summary)
     if summary.quarantined:
         rows = [(bad.image_id, bad.reason) for bad in summary.quarantined[:20]]
         more = len(summary.quarantined) - len(rows)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hamcache.configs.defaults import GRID_VIEWS
-from hamcache.pipeline.cli import options
-from hamcache.pipeline.cli.zoo import line_of, run_behind_bar
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.console import say, show_table, warn
+from hamcache.pipeline.cli.zoo import run_behind_bar, warn_of_failures
 
 if TYPE_CHECKING:
     from hamcache.pipeline.studies.grid.matrix import Grid
 
 
 def grid(
+    settings: bundles.SeededExperiments,
+    running: bundles.ExtractingStudy,
+    workspace: bundles.FullWorkspace,
     features: options.Features,
     augmentations: options.Augmentations,
     head: options.Head = None,
@@ -24,69 +28,34 @@ def grid(
         typer.Option(help="Seeds, separated by commas: a cell is their mean (default: the configuration's)."),
     ] = None,
     config: options.Config = None,
-    set_: options.Set = None,
-    dataset: options.Dataset = None,
-    test: options.Test = False,
-    extract: options.Extract = True,
-    workers: options.Workers = None,
-    plots: options.Plots = True,
-    exclude: options.Exclude = None,
-    merge_groups: options.MergeGroups = None,
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Score every augmentation with every backbone: one matrix, with intervals. Finished cells are not run again.
 
     The feature sets are the rows, the augmentations the columns.
     """
-    place = options.place(workspace, features_url)
-    from hamcache.pipeline.cli.console import console, errors
     from hamcache.pipeline.studies.experiments import Template
     from hamcache.pipeline.studies.grid.cells import plan_grid, same_views
     from hamcache.pipeline.studies.grid.matrix import HEATMAP, save_grid
 
-    settings = options.settings(
-        set_, dataset=dataset, dataset_name=dataset_name, column=column, exclude=exclude, merge_groups=merge_groups
-    )
-    cells = plan_grid(
-        options.listed(features),
-        options.listed(augmentations),
-        Template(config, settings),
-        head=head,
-        views=views,
-        seeds=_numbers(seeds),
-    )
+    rows, columns, template = options.listed(features), options.listed(augmentations), Template(config, settings)
+    cells = plan_grid(rows, columns, template, head=head, views=views, seeds=_numbers(seeds))
     for names in same_views({cell.augmentation: cell.views for cell in cells}):
-        errors.print(
+        warn(
             f"Note: the first views of {' and '.join(names)} are the same pictures: with --views {views} these columns "
-            "are equal.",
-            highlight=False,
+            "are equal."
         )
-    outcomes = run_behind_bar(
-        [cell.experiment for cell in cells],
-        place,
-        extract=extract,
-        plots=plots,
-        test=test,
-        workers=workers,
-        apart=True,
-    )
-    made = save_grid(cells, outcomes, place)
+    outcomes = run_behind_bar([cell.experiment for cell in cells], workspace, running, apart=True)
+    made = save_grid(cells, outcomes, workspace)
     from hamcache.pipeline.show.plots.grid import plot_grid  # imports matplotlib
 
     plot_grid(made, made.folder / HEATMAP)
     for part in made.parts:
         _show(made, part)
-    failed = [outcome for outcome in outcomes if outcome.run is None]
-    for outcome in failed:
-        errors.print(line_of(outcome), highlight=False, markup=False)
+    failed = warn_of_failures(outcomes)
     reused = sum(outcome.reused for outcome in outcomes)
-    console.print(
-        f"{len(outcomes)} cells: {len(outcomes) - reused - len(failed)} run, {reused} found finished, "
-        f"{len(failed)} failed. Grid: {made.folder} ({HEATMAP})",
-        highlight=False,
+    say(
+        f"{len(outcomes)} cells: {len(outcomes) - reused - failed} run, {reused} found finished, "
+        f"{failed} failed. Grid: {made.folder} ({HEATMAP})"
     )
 
 
@@ -94,7 +63,6 @@ def _show(grid: Grid, part: str) -> None:
     """The matrix of one part, each score above its interval; a star marks the best cell on validation."""
     import numpy as np
 
-    from hamcache.pipeline.cli.console import show_table
     from hamcache.pipeline.studies.grid.cell_scores import MEAN
 
     def words(backbone: str, augmentation: str, score: float, low: float, high: float) -> str:

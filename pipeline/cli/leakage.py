@@ -7,28 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hamcache.configs.defaults import AUGMENTATION, BACKBONE, LEAKAGE_HEADS, LEAKAGE_REPEATS, VIEWS
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.console import interruptible, progress_bar, say, show_table
+from hamcache.pipeline.cli.extraction import prepare
 
 if TYPE_CHECKING:
     from hamcache.pipeline.studies.leakage.outcome import LeakageDemo
 
 
 def leakage_demo(
+    settings: bundles.TornExperiments,
+    workspace: bundles.FullWorkspace,
     features: options.Features = None,
     heads: options.Heads = None,
     repeats: Annotated[
         int, typer.Option(min=1, help="How often everything is drawn and trained; scores are means.")
     ] = LEAKAGE_REPEATS,
-    dataset: options.Dataset = None,
     augmentation: options.Augmentation = AUGMENTATION,
     views: options.Views = VIEWS,
-    set_: options.Set = None,
     extract: options.Extract = False,
     workers: options.Workers = None,
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Show how much better heads look when other photographs of the test lesions are in train.
 
@@ -39,29 +37,19 @@ def leakage_demo(
     split of images puts there. Lesions of the experiment's own test set take no part. A finished demonstration is
     found, not run again.
     """
-    place = options.place(workspace, features_url)
-    from hamcache.pipeline.cli.console import console, progress_bar
     from hamcache.pipeline.studies.experiments import Template, plan
     from hamcache.pipeline.studies.leakage.measure import demonstrate
 
     experiments = plan(
         options.listed(features) or [BACKBONE],
         options.listed(heads) or LEAKAGE_HEADS,
-        Template(settings=options.settings(set_, dataset=dataset, dataset_name=dataset_name, column=column)),
+        Template(settings=settings),
         augmentation=augmentation,
         views=views,
     )
-    options.announce_drawing(experiments[0].config.dataset, place)
-    if extract:
-        from hamcache.pipeline.cli.extraction import extract_lacking
-
-        extract_lacking([experiment.config for experiment in experiments], place)
-    with progress_bar("training", None, "heads") as advance_to:
-        try:
-            demo = demonstrate(experiments, place, seeds=repeats, workers=workers, on_progress=advance_to)
-        except KeyboardInterrupt:
-            console.print("Interrupted: nothing was kept.")
-            raise typer.Exit(1) from None
+    prepare([experiment.config for experiment in experiments], workspace, extract=extract)
+    with interruptible(": nothing was kept."), progress_bar("training", None, "heads") as advance_to:
+        demo = demonstrate(experiments, workspace, seeds=repeats, workers=workers, on_progress=advance_to)
     if not demo.picture.is_file():
         from hamcache.pipeline.show.plots.leakage import plot_leakage  # imports matplotlib
 
@@ -70,7 +58,6 @@ def leakage_demo(
 
 
 def _show(demo: LeakageDemo) -> None:
-    from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.studies.leakage.outcome import in_words
 
     metric, count = demo.metric, len(demo.summary["seeds"])
@@ -94,9 +81,9 @@ def _show(demo: LeakageDemo) -> None:
         ("head", "split by lesion", "split by image", "difference"),
         [(row["head"], row["honest"], row["leaky"], _gap(row)) for row in demo.rows("own").to_dict("records")],
     )
-    console.print(in_words(demo), highlight=False, markup=False)
+    say(in_words(demo))
     found = " (found finished, not run again)" if demo.reused else f" in {sum(demo.summary['seconds'].values()):.0f} s"
-    console.print(f"Wrote {demo.folder}: leakage.csv, leakage.json, leakage.png{found}", highlight=False, markup=False)
+    say(f"Wrote {demo.folder}: leakage.csv, leakage.json, leakage.png{found}")
 
 
 def _gap(row: dict) -> str:

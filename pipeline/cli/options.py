@@ -6,31 +6,17 @@ An option that takes one value is named in the singular (`--augmentation`), one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from hamcache.configs.defaults import (
-    AUGMENTATION,
-    DATASET,
-    DEVICES,
-    PARTS,
-    POLICIES,
-    SETS,
-    VIEWS,
-)
-
-if TYPE_CHECKING:
-    from hamcache.cache.catalogue import Catalogue
-    from hamcache.data.dataset import Dataset as OpenedDataset
-    from hamcache.data.table import ImageTable
-    from hamcache.data.workspace import Workspace
+from hamcache.configs.defaults import DEVICES, PARTS, POLICIES, SETS
 
 
-def one_of(*valid: str) -> Callable[[str | None], str | None]:
-    """A check that an option's value is one of these words; anything else is wrong usage."""
+def word(valid: Sequence[str], meaning: str, *names: str) -> Any:
+    """An option that takes one of these words; anything else is wrong usage."""
 
     def check(value: str | None) -> str | None:
         if value is not None and value not in valid:
@@ -41,7 +27,7 @@ def one_of(*valid: str) -> Callable[[str | None], str | None]:
             raise typer.BadParameter(f"expected {', '.join(valid[:-1])} or {valid[-1]}, got {value!r}{hint}")
         return value
 
-    return check
+    return typer.Option(*names, callback=check, help=meaning)
 
 
 def _check_pairs(values: list[str] | None) -> list[str] | None:
@@ -60,6 +46,11 @@ def _check_url(url: str | None) -> str | None:
         except (ValueError, ImportError) as error:
             raise typer.BadParameter(f"{url}: {error} (for s3://: pip install 'hamcache[s3]')") from None
     return url
+
+
+def file(metavar: str, meaning: str) -> Any:
+    """An option that takes a file that is there."""
+    return typer.Option(metavar=metavar, exists=True, dir_okay=False, help=meaning)
 
 
 def out(written: str) -> Any:
@@ -101,24 +92,10 @@ Columns = Annotated[
         help="For a CSV, e.g. label=diagnosis; ours are image_id, path, label and group.",
     ),
 ]
-Exclude = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="CSV", exists=True, dir_okay=False, help="Images to leave out: image_id, reason (see `data audit`)."
-    ),
-]
-MergeGroups = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="CSV", exists=True, dir_okay=False, help="Groups that are one: group, into, reason (see `data audit`)."
-    ),
-]
+Exclude = Annotated[Path | None, file("CSV", "Images to leave out: image_id, reason (see `data audit`).")]
+MergeGroups = Annotated[Path | None, file("CSV", "Groups that are one: group, into, reason (see `data audit`).")]
 Policy = Annotated[
-    str,
-    typer.Option(
-        callback=one_of(*POLICIES),
-        help="Images that take part in the split, and how: one_per_lesion, single_image_lesions or grouped.",
-    ),
+    str, word(POLICIES, "Images that take part in the split, and how: one_per_lesion, single_image_lesions or grouped.")
 ]
 
 # -- features and augmentation views
@@ -140,14 +117,12 @@ Augmentation = Annotated[str, typer.Option(help="Augmentation of the features.")
 Augmentations = Annotated[str | None, typer.Option(help="Augmentations, separated by commas.")]
 Views = Annotated[int, typer.Option(min=1, help="Views of each augmentation, at most as many as are different.")]
 AugSeed = Annotated[int, typer.Option(min=0, help="Seed of the augmentation draws.")]
-Recipes = Annotated[
-    Path | None, typer.Option(exists=True, dir_okay=False, metavar="YAML", help="A file of your own augmentations.")
-]
+Recipes = Annotated[Path | None, file("YAML", "A file of your own augmentations.")]
 Weights = Annotated[
     list[str] | None,
     typer.Option(callback=_check_pairs, metavar="BACKBONE=FILE", help="Weights of a backbone, from a file."),
 ]
-Device = Annotated[str, typer.Option(callback=one_of(*DEVICES), help="auto, cpu or cuda.")]
+Device = Annotated[str, word(DEVICES, "auto, cpu or cuda.")]
 
 # -- experiments
 
@@ -170,18 +145,19 @@ Extract = Annotated[
 Plots = Annotated[
     bool, typer.Option("--plots/--no-plots", help="Draw each run's pictures, a second a run (`runs plot` does later).")
 ]
+Objective = Annotated[
+    str | None, typer.Option(help="Metric on validation: mcc, f1 (weighted_f1), balanced_accuracy, nll, ...")
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Tasks at a time (default: one per core, limited by free memory).")
 ]
 
 # -- finished artefacts, and what is written
 
-Part = Annotated[
-    str | None, typer.Option(callback=one_of(*PARTS), help="Part whose scores count: train, validation or test.")
-]
+Part = Annotated[str | None, word(PARTS, "Part whose scores count: train, validation or test.")]
 Metric = Annotated[str | None, typer.Option(help="Metric that runs are ordered and compared by.")]
 Coverage = Annotated[float, typer.Option(help="Chance that a prediction set holds the true class.")]
-Sets = Annotated[str, typer.Option(callback=one_of(*SETS), help="lac (smallest sets) or aps (larger for hard images).")]
+Sets = Annotated[str, word(SETS, "lac (smallest sets) or aps (larger for hard images).")]
 ClassConditional = Annotated[
     bool, typer.Option("--class-conditional", help="Promise the coverage for each class, not only on average.")
 ]
@@ -197,54 +173,6 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 # -- what options stand for
 
 
-def place(path: Path, features_url: str | None = None) -> Workspace:
-    """The workspace of the options `--workspace` and `--features-url`."""
-    from hamcache.data.workspace import Workspace
-
-    return Workspace(path, features_url or None)
-
-
-def open_dataset(
-    dataset: str | None,
-    workspace: Workspace,
-    columns: Sequence[str] | None = None,
-    name: str | None = None,
-    *,
-    rehash: bool = False,
-) -> OpenedDataset:
-    """The data set that the shared options describe."""
-    from hamcache.data.dataset import DatasetWords
-    from hamcache.data.dataset import open_dataset as open_words
-
-    dataset = dataset or DATASET
-    announce_drawing(dataset, workspace)
-    return open_words(DatasetWords(dataset, pairs(columns), name), workspace, rehash=rehash)
-
-
-def read_table(
-    dataset: str | None, workspace: Workspace, columns: Sequence[str] | None = None, name: str | None = None
-) -> ImageTable:
-    """The image table of the data set that the shared options describe."""
-    return open_dataset(dataset, workspace, columns, name).table
-
-
-def announce_drawing(dataset: str, workspace: Workspace) -> None:
-    """Say so before the synthetic data set is drawn on its first use, which takes a while."""
-    from hamcache.data.readers.resolve import must_be_drawn
-    from hamcache.pipeline.cli.console import errors
-
-    if must_be_drawn(dataset, workspace):
-        folder = workspace.datasets / DATASET
-        errors.print(f"Drawing the synthetic data set into {folder}, once ...", highlight=False)
-
-
-def catalogue(workspace: Workspace) -> Catalogue:
-    """The catalogue of a workspace's feature stores."""
-    from hamcache.cache.catalogue import Catalogue
-
-    return Catalogue(workspace.features)
-
-
 def listed(names: str | None) -> list[str]:
     """`"A, B"` as its parts; an empty part between two commas is left for the checks to find."""
     return [part.strip() for part in names.split(",")] if names and names.strip() else []
@@ -256,39 +184,3 @@ def pairs(texts: Sequence[str] | None) -> dict[str, str]:
     if wrong:
         raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r}")
     return {key: value for key, _, value in (text.partition("=") for text in texts or ())}
-
-
-def settings(
-    texts: Sequence[str] | None = None,
-    *,
-    dataset: str | None = None,
-    dataset_name: str | None = None,
-    column: Sequence[str] | None = None,
-    seed: int | None = None,
-    exclude: Path | None = None,
-    merge_groups: Path | None = None,
-    features: str | None = None,
-    augmentation: str = AUGMENTATION,
-    views: int = VIEWS,
-    head: str | None = None,
-    objective: str | None = None,
-) -> dict[str, Any]:
-    """Options as settings of an experiment's configuration, by dotted keys; the texts of `--set` come last."""
-    from hamcache.pipeline.config.overrides import in_order, parse_settings
-    from hamcache.pipeline.config.schema import blocks_from
-
-    if features and "," in features:
-        raise typer.BadParameter(f"expected one feature set, got {features!r}", param_hint="--features")
-    chosen = {
-        "dataset": dataset,
-        "dataset_name": dataset_name,
-        "columns": pairs(column) or None,
-        "seed": seed,
-        "split.exclude": None if exclude is None else str(exclude),
-        "split.merge_groups": None if merge_groups is None else str(merge_groups),
-        "features.blocks": None if features is None else blocks_from(features, augmentation, views),
-        "head": head,
-        "objective": objective,
-    }
-    given = {key: value for key, value in chosen.items() if value is not None}
-    return in_order(given, parse_settings(texts))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from hamcache.pipeline.cli.console import progress_bar, warn
+
 if TYPE_CHECKING:
     from hamcache.pipeline.runs.records import Run
     from hamcache.pipeline.studies.experiments import Outcome
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
 
 def draw_pictures(runs: Iterable[Run], workers: int | None = None) -> int:
     """Draw the runs that have no pictures, and print what goes wrong; returns the number of pictures drawn."""
-    from hamcache.pipeline.cli.console import errors, progress_bar
 
     bare = [run for run in runs if not run.plots]
     if not bare:
@@ -27,7 +28,7 @@ def draw_pictures(runs: Iterable[Run], workers: int | None = None) -> int:
                 count += len(drawn)
             else:
                 reason = f"{type(drawn).__name__}: {' '.join(str(drawn).split())}"
-                errors.print(f"warning: the plots of {run.id} were not drawn: {reason}", highlight=False, markup=False)
+                warn(f"warning: the plots of {run.id} were not drawn: {reason}")
     return count
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hamcache.configs.defaults import COVERAGE, NEIGHBOURS, UNLIKE
-from hamcache.pipeline.cli import options
+from hamcache.configs.defaults import NEIGHBOURS, UNLIKE
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.console import progress_bar, say, show_table, warn
 
 if TYPE_CHECKING:
     from hamcache.pipeline.use.predict.predictor import Prediction
@@ -21,14 +21,13 @@ FORMATS = ("csv", "json")
 
 
 def predict(
+    networks: bundles.Networks,
+    promise: bundles.Promise,
+    workspace: bundles.FullWorkspace,
     run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder.", metavar="RUN")],
     images: Annotated[
-        list[str],
-        typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE"),
+        list[str], typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE")
     ],
-    coverage: options.Coverage = COVERAGE,
-    sets: options.Sets = "lac",
-    class_conditional: options.ClassConditional = False,
     raw: Annotated[bool, typer.Option("--raw", help="The head's own probabilities, not calibrated ones.")] = False,
     neighbours: Annotated[int, typer.Option(min=0, help="Most similar training images to name.")] = NEIGHBOURS,
     unlike: Annotated[
@@ -38,18 +37,10 @@ def predict(
         ),
     ] = UNLIKE,
     form: Annotated[
-        str | None,
-        typer.Option(
-            "--format", callback=options.one_of(*FORMATS), help="csv or json on standard output, instead of a table."
-        ),
+        str | None, options.word(FORMATS, "csv or json on standard output, instead of a table.", "--format")
     ] = None,
     out: Annotated[Path | None, options.out("Write all predictions to this file, *.csv or *.json.")] = None,
     limit: options.Limit = 50,
-    device: options.Device = "auto",
-    weights: options.Weights = None,
-    recipes: options.Recipes = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Predict images with any finished run: probabilities, a set of plausible classes, the most similar known images.
 
@@ -57,31 +48,20 @@ def predict(
     with the chance stated (split conformal prediction). An image that is unlike all training images is flagged. For
     research only: this is not a medical device.
     """
-    place = options.place(workspace, features_url)
     form = _form(form, out)  # wrong usage is told before anything heavy is loaded
 
     from hamcache.data.files import write_text
-    from hamcache.pipeline.cli.console import console, errors, progress_bar
     from hamcache.pipeline.errors import PredictionError
     from hamcache.pipeline.evaluate import DISCLAIMER
     from hamcache.pipeline.use.predict import prediction_tables as tables
     from hamcache.pipeline.use.predict.predictor import Question, load_predictor
 
-    predictor = load_predictor(
-        run,
-        place,
-        weights=options.pairs(weights),
-        recipes_file=recipes,
-        device=device,
-    )
-    fitted = predictor.sets(coverage, sets, class_conditional, raw)
+    predictor = load_predictor(run, workspace, **networks)
+    fitted = predictor.sets(*promise, raw)
     started = perf_counter()
     with progress_bar("predicting", None, "images") as advance_to:
-        predictions = predictor.predict(
-            images,
-            Question(coverage, sets, class_conditional, raw, neighbours, unlike),
-            on_progress=advance_to,
-        )
+        question = Question(*promise, raw, neighbours, unlike)
+        predictions = predictor.predict(images, question, on_progress=advance_to)
     last_line = tables.summary(predictions, perf_counter() - started)
     notes = predictor.notes(fitted, unlike)
     text = ""
@@ -89,7 +69,7 @@ def predict(
         text = tables.as_csv(predictions, predictor.classes)
     elif form == "json":
         text = tables.as_json(predictor, predictions, fitted, raw, notes)
-    say = partial((errors if form and out is None else console).print, highlight=False, markup=False, soft_wrap=True)
+    tell = warn if form and out is None else say
     if out is not None:
         write_text(out, text)
     if form and out is None:
@@ -97,7 +77,7 @@ def predict(
     else:
         _show(predictor.run.id, predictions[:limit], len(predictions), tables.promise(fitted, raw))
     for line in (*notes, DISCLAIMER, last_line, *([f"Wrote {out}"] if out is not None else [])):
-        say(line)
+        tell(line)
     if all(prediction.error is not None for prediction in predictions):
         raise PredictionError(f"Not one of {len(predictions)} images could be predicted: {predictions[0].error}.")
 
@@ -116,10 +96,9 @@ def _form(form: str | None, out: Path | None) -> str | None:
 def _show(run: str, predictions: Sequence[Prediction], total: int, promise: str) -> None:
     from rich.markup import escape
 
-    from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.use.predict import prediction_tables as tables
 
     rows = [tuple(escape(cell) for cell in row) for row in tables.rows_for_people(predictions)]
     show_table(f"{tables.counted(total)} by {run}", tables.COLUMNS, rows, caption=promise)
     if total > len(predictions):
-        console.print(f"... and {total - len(predictions):,} more: --limit shows them, --out keeps all.")
+        say(f"... and {total - len(predictions):,} more: --limit shows them, --out keeps all.")

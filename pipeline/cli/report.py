@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.console import human_bytes, progress_bar, say, warn
 
 SAID = 5
 """Runs left out that are named on the console."""
 
 
 def report(
+    workspace: bundles.FullWorkspace,
     names: Annotated[
         list[str] | None,
         typer.Argument(
@@ -27,16 +29,12 @@ def report(
         int, typer.Option(min=0, max=50, help="Mistakes shown of each pair of classes; 0: no images in the page.")
     ] = 4,
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Write one self-contained HTML page: leaderboard, plots, hybrids, cost, sweeps, grids, mistakes, provenance.
 
     Scores are those of validation without --part (on test: runs that have opened it), and runs are ordered by their
     objective without --metric.
     """
-    place = options.place(workspace, features_url)
-    from hamcache.pipeline.cli.console import console, errors, human_bytes, progress_bar
     from hamcache.pipeline.show.report.build import build_report
 
     if part == "train":
@@ -44,7 +42,7 @@ def report(
     with progress_bar("reading", None, "runs") as advance_to:
         made = build_report(
             names or (),
-            place,
+            workspace,
             out,
             part=part or "validation",
             metric=metric or "",
@@ -53,13 +51,10 @@ def report(
             on_progress=lambda what, done, total: advance_to(done, total),
         )
     for name, why in list(made.left_out.items())[:SAID]:
-        errors.print(f"Left out: {name}: {why}", highlight=False, markup=False)
+        warn(f"Left out: {name}: {why}")
     if len(made.left_out) > SAID:
-        errors.print(f"... and {len(made.left_out) - SAID:,} more, listed in the page.", highlight=False)
-    console.print(
+        warn(f"... and {len(made.left_out) - SAID:,} more, listed in the page.")
+    say(
         f"Wrote {made.path}: {made.runs:,} {'run' if made.runs == 1 else 'runs'}, {human_bytes(made.bytes)}, "
-        f"{made.seconds:.1f} s. Open it in a browser; it needs no network.",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        f"{made.seconds:.1f} s. Open it in a browser; it needs no network."
     )

@@ -8,38 +8,38 @@ from typing import Annotated
 import typer
 
 from hamcache.configs.defaults import OBJECTIVE, RESAMPLES, SCORES
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
 from hamcache.pipeline.cli.artefacts import add_rm, runs_kind
+from hamcache.pipeline.cli.bundles import Commands
+from hamcache.pipeline.cli.console import progress_bar, say, show_frame, show_table, warn
 
-app = typer.Typer(help="List runs; `runs show RUN` for one, `runs plot` to draw them, `runs rm` to remove some.")
+app = Commands(help="List runs; `runs show RUN` for one, `runs plot` to draw them, `runs rm` to remove some.")
 add_rm(app, "runs", runs_kind)
 SHOWN = tuple(name for name in SCORES if name != "macro_f1")
 
 
 @app.callback(invoke_without_command=True)
 def runs(
+    workspace: bundles.PlainWorkspace,
     context: typer.Context,
     sort: Annotated[str, typer.Option(help="A metric, or a column of the table.")] = OBJECTIVE,
     part: options.Part = None,
     match: Annotated[str | None, typer.Option("--filter", help="Only runs whose row contains this text.")] = None,
     limit: options.Limit = 50,
     out: Annotated[Path | None, options.out("Write the whole table, every metric, to this file.")] = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """List runs: heads on features and nets from images in one table, with scores on validation without --part."""
-    place = options.place(workspace)
     if context.invoked_subcommand:
         return
     from hamcache.data.files import write_csv
     from hamcache.data.nearest import unknown_name
     from hamcache.heads.errors import MetricError
     from hamcache.heads.metrics import METRICS
-    from hamcache.pipeline.cli.console import console, plain_rows, show_table
     from hamcache.pipeline.runs.records import list_runs
 
-    table = list_runs(place)
+    table = list_runs(workspace)
     if table.empty:
-        console.print(f"No runs in {place}. Make one: `hamcache train --features tf_efficientnet_lite0`.")
+        say(f"No runs in {workspace}. Make one: `hamcache train --features tf_efficientnet_lite0`.")
         return
     if match:
         text = table[["run", "head", "features", "dataset", "policy"]].astype(str).agg(" ".join, axis=1)
@@ -58,23 +58,19 @@ def runs(
     if column not in columns:
         columns.append(column)
     shown = table.reindex(columns=columns).head(limit)
-    names = [column.removeprefix(f"{part}_") for column in columns]
-    show_table(f"{len(table):,} runs, {part}", names, plain_rows(shown))
+    show_frame(f"{len(table):,} runs, {part}", shown.rename(columns=lambda column: column.removeprefix(f"{part}_")))
     if out:
-        console.print(f"Wrote {out}")
+        say(f"Wrote {out}")
 
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")],
-    workspace: options.WorkspacePath = options.WORKSPACE,
+    workspace: bundles.PlainWorkspace, run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")]
 ) -> None:
     """Show one run: every score, where it comes from, and its files."""
-    place = options.place(workspace)
-    from hamcache.pipeline.cli.console import console, show_table
     from hamcache.pipeline.runs.records import load_run
 
-    found = load_run(run, place)
+    found = load_run(run, workspace)
     parts = list(found.metrics)
     chance = found.baseline("validation")
     names = list(dict.fromkeys(name for values in found.metrics.values() for name in values))
@@ -83,68 +79,62 @@ def show(
     show_table(found.id, ("metric", *parts, "majority class (validation)"), rows)
     for name, value in found.provenance.items():
         if name != "versions":
-            console.print(f"{name}: {value}", highlight=False)
-    console.print("files: " + ", ".join(sorted(path.name for path in found.folder.iterdir())))
+            say(f"{name}: {value}")
+    say("files: " + ", ".join(sorted(path.name for path in found.folder.iterdir())))
 
 
 @app.command()
 def plot(
+    workspace: bundles.PlainWorkspace,
     runs: Annotated[
         list[str] | None, typer.Argument(help="Runs: ids, or beginnings of them (default: all that lack plots).")
     ] = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Draw the pictures of runs: curves, confusion, ROC, precision and recall, reliability, scores of each class."""
-    place = options.place(workspace)
-    from hamcache.pipeline.cli.console import console, errors, progress_bar
     from hamcache.pipeline.runs.records import all_runs, load_run, plots_folder
     from hamcache.pipeline.show.plots.runs import lacks_plots, plot_run
 
-    chosen = [load_run(run, place) for run in runs or []]
+    chosen = [load_run(run, workspace) for run in runs or []]
     if not runs:
-        chosen = [run for run in all_runs(place) if lacks_plots(run)]
+        chosen = [run for run in all_runs(workspace) if lacks_plots(run)]
     failed = 0
     with progress_bar("drawing", len(chosen), "runs") as advance_to:
         for number, run in enumerate(chosen, start=1):
             try:
                 pictures = plot_run(run)
-                console.print(f"{plots_folder(run.folder)}: {', '.join(p.stem for p in pictures)}", highlight=False)
+                say(f"{plots_folder(run.folder)}: {', '.join(p.stem for p in pictures)}")
             except Exception as error:  # a run with a damaged file costs no other run its pictures
                 failed += 1
-                errors.print(f"{run.id}: FAILED: {type(error).__name__}: {error}", highlight=False, markup=False)
+                warn(f"{run.id}: FAILED: {type(error).__name__}: {error}")
             advance_to(number, None)
-    console.print(f"Drew {len(chosen) - failed} of {len(chosen)} runs." if chosen else "Every run has its plots.")
+    say(f"Drew {len(chosen) - failed} of {len(chosen)} runs." if chosen else "Every run has its plots.")
     if failed:
         raise typer.Exit(1)
 
 
 def compare(
+    workspace: bundles.PlainWorkspace,
     runs: Annotated[list[str], typer.Argument(help="Two or more runs: ids, or beginnings of them.")],
     metric: options.Metric = None,
     part: options.Part = None,
     reference: Annotated[str | None, typer.Option(help="Compare the others with this run only.")] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of lesions.")] = RESAMPLES,
     out: Annotated[Path | None, options.out("Write the pairs to this file.")] = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> None:
     """Compare runs on the same images: paired bootstrap over lesions, Holm's correction for many pairs.
 
     By mcc without --metric; without --part on the test set if all runs have opened it, else on validation.
     """
-    place = options.place(workspace)
     from hamcache.data.files import write_csv
-    from hamcache.pipeline.cli.console import console, plain_rows, show_table
     from hamcache.pipeline.evaluate.compare import compare_runs
     from hamcache.pipeline.runs.records import load_run
 
-    loaded = [load_run(run, place) for run in runs]
-    against = load_run(reference, place).id if reference is not None else None
+    loaded = [load_run(run, workspace) for run in runs]
+    against = load_run(reference, workspace).id if reference is not None else None
     found = compare_runs(loaded, metric or OBJECTIVE, part, reference=against, resamples=resamples)
     for title, frame in (("Scores", found.scores), ("Differences", found.pairs)):
-        show_table(f"{title}: {found.metric} on {found.part}", list(frame.columns), plain_rows(frame))
-    console.print(
-        f"{found.images:,} images of {found.groups:,} lesions; intervals: 95 %, {resamples:,} resamples of lesions."
-    )
+        show_frame(f"{title}: {found.metric} on {found.part}", frame)
+    say(f"{found.images:,} images of {found.groups:,} lesions; intervals: 95 %, {resamples:,} resamples of lesions.")
     if out:
         write_csv(out, found.pairs)
-        console.print(f"Wrote {out}")
+        say(f"Wrote {out}")

@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles
+from hamcache.pipeline.cli.console import say, warn
 
 
 def serve(
+    networks: bundles.Networks,
+    workspace: bundles.FullWorkspace,
     run: Annotated[str | None, typer.Argument(help="The run to begin with: its id, or a beginning of it.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free port.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -19,23 +22,15 @@ def serve(
         bool, typer.Option("--allow-network", help="Let other machines in: needed for any other --host.")
     ] = False,
     open_: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
-    weights: options.Weights = None,
-    recipes: options.Recipes = None,
-    device: options.Device = "auto",
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Serve a local web page: drop an image, see what a run says of it; browse all runs. Ctrl-C ends it.
 
     Only this machine can reach the page. Uploaded images stay in memory and are not kept. For research only: this is
     not a medical device.
     """
-    place = options.place(workspace, features_url)
-    from hamcache.pipeline.cli.console import console, errors
     from hamcache.pipeline.errors import MissingExtraError, ServingError
     from hamcache.pipeline.runs.records import load_run
 
-    files = options.pairs(weights)
     try:
         import python_multipart  # noqa: F401
 
@@ -52,30 +47,19 @@ def serve(
             "use this machine. If that is meant, add --allow-network",
             param_hint="--host",
         )
-    first = load_run(run, place) if run is not None else None
-    if first is not None and first.folder.parent.resolve() != place.runs.resolve():
-        raise ServingError(f"Expected a run of the place {place}, but {first.folder} lies elsewhere.")
+    first = load_run(run, workspace) if run is not None else None
+    if first is not None and first.folder.parent.resolve() != workspace.runs.resolve():
+        raise ServingError(f"Expected a run of the workspace {workspace}, but {first.folder} lies elsewhere.")
     made = listen(host, port)
     if not is_loopback(host):
-        errors.print(
+        warn(
             f"Warning: other machines can reach this page at {host}. Nothing asks for a password, and nothing is "
-            "encrypted.",
-            style="yellow",
-            highlight=False,
+            "encrypted."
         )
-    sentence = f"Serving the runs of {place} at {address_of(made)}  (Ctrl-C ends)"
-    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    still_computing = serve(
-        made,
-        place,
-        run=first.id if first else "",
-        host=host,
-        browser=open_,
-        weights=files,
-        recipes_file=recipes,
-        device=device,
-    )
-    console.print("Ended.")
+    say(f"Serving the runs of {workspace} at {address_of(made)}  (Ctrl-C ends)")
+    run_id = first.id if first else ""
+    still_computing = serve(made, workspace, run=run_id, host=host, browser=open_, **networks)
+    say("Ended.")
     if still_computing:  # nobody waits for what it gives
         sys.stdout.flush()
         os._exit(0)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli import bundles, options
+from hamcache.pipeline.cli.console import human_bytes, progress_bar, say, show_table
 
 FORMATS = ("archive", "npz", "parquet")
 
 
 def export(
+    catalogue: bundles.Stores,
+    stated: bundles.DataTerms,
+    workspace: bundles.FullWorkspace,
     stores: Annotated[
         list[str],
         typer.Argument(
@@ -25,19 +28,13 @@ def export(
     file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")],
     form: Annotated[
         str,
-        typer.Option(
-            "--format",
-            callback=options.one_of(*FORMATS),
-            help="archive (for `cache import`), or npz or parquet (one store, for other tools).",
+        options.word(
+            FORMATS, "archive (for `cache import`), or npz or parquet (one store, for other tools).", "--format"
         ),
     ] = "archive",
     dataset: options.Dataset = None,
-    licence: options.Licence = None,
-    citation: options.Citation = None,
-    force: options.Force = False,
     column: options.Columns = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
+    force: options.Force = False,
 ) -> None:
     """Write feature stores, with labels and groups but without images, into one file to share.
 
@@ -46,10 +43,7 @@ def export(
     Read the other forms with `np.load(FILE)["features"]` (float32 [image, view, dim]; also image_id, label, group, key)
     or `pandas.read_parquet(FILE)` (one row an image and view).
     """
-    place = options.place(workspace, features_url)
     from hamcache.data.dataset import DatasetWords
-    from hamcache.data.readers.imported import Terms
-    from hamcache.pipeline.cli.console import console, human_bytes, progress_bar
     from hamcache.pipeline.use.share.feature_archive import (
         chosen_stores,
         dataset_of,
@@ -63,11 +57,11 @@ def export(
         raise typer.BadParameter(f"expected a file named *.{form}, got {str(file)!r}", param_hint="FILE")
     if file.exists() and not force:
         raise typer.BadParameter(f"{file} is there already: choose another name, or say --force", param_hint="FILE")
-    chosen = chosen_stores(options.catalogue(place), stores)
+    chosen = chosen_stores(catalogue, stores)
     if form != "archive" and len(chosen) > 1:
         raise typer.BadParameter(f"expected one store for {form}, but these are {len(chosen)}", param_hint="STORE")
-    opened = dataset_of(chosen, DatasetWords(dataset or source_of(chosen), options.pairs(column)), place)
-    table, terms = opened.table, terms_of(opened, Terms(licence or "", citation or ""))
+    opened = dataset_of(chosen, DatasetWords(dataset or source_of(chosen), options.pairs(column)), workspace)
+    table, terms = opened.table, terms_of(opened, stated)
     with progress_bar("exporting", None, "chunks" if form == "archive" else "images") as advance_to:
         if form == "archive":
             export_features(chosen, table, file, terms, advance_to)
@@ -77,36 +71,33 @@ def export(
             words = f"{written.n_images:,} images" + (
                 f", {written.n_left_out:,} left out" if written.n_left_out else ""
             )
-    console.print(f"Wrote {file}: {words}, {human_bytes(file.stat().st_size)}.", highlight=False)
+    say(f"Wrote {file}: {words}, {human_bytes(file.stat().st_size)}.")
     for store in chosen:
         if (full := store.filled()) < 1:
-            console.print(f"{store.folder} is {100 * full:.1f} % full: run its extraction again to fill it.")
-    console.print(f"Licence of the data: {terms.licence or 'not known: state it with --licence'}", highlight=False)
+            say(f"{store.folder} is {100 * full:.1f} % full: run its extraction again to fill it.")
+    say(f"Licence of the data: {terms.licence or 'not known: state it with --licence'}")
 
 
 def import_(
+    catalogue: bundles.Stores,
+    workspace: bundles.FullWorkspace,
     file: Annotated[Path, typer.Argument(help="What `cache export` wrote.", exists=True, dir_okay=False)],
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Take in an archive of features, after checking all of it; heads can then be trained without the images.
 
     Stores of a new key are added, stores that are here already get the vectors they lack; nothing here is overwritten.
     """
-    place = options.place(workspace, features_url)
-    from hamcache.pipeline.cli.console import console, progress_bar, show_table
     from hamcache.pipeline.use.share.feature_archive import import_features
 
-    root = options.catalogue(place).root
+    root = catalogue.root
     with progress_bar("checking", None, "chunks") as advance_to:
-        imported = import_features(file, place, root, advance_to)
+        imported = import_features(file, workspace, root, advance_to)
     rows = [
         (store.folder, store.n_vectors, store.n_written, "new" if store.is_new else "was here")
         for store in imported.stores
     ]
     show_table(f"Stores in {root.url}", ("store", "vectors", "written", ""), rows)
     table = imported.table
-    say = partial(console.print, highlight=False, soft_wrap=True)
     say(f"Table of {len(table):,} images, {len(table.classes)} classes: --dataset {imported.dataset}")
     if absent := len(table.missing_files()):
         say(f"{absent:,} images themselves are not here: heads train without them, extraction and nets need them.")
@@ -114,8 +105,8 @@ def import_(
     if imported.terms.citation:
         say(f"Cite: {imported.terms.citation}")
     where = []
-    if place.path != options.WORKSPACE:
-        where += ["--workspace", str(place)]
-    if place.features_url:
-        where += ["--features-url", place.features_url]
+    if workspace.path != options.WORKSPACE:
+        where += ["--workspace", str(workspace)]
+    if workspace.features_url:
+        where += ["--features-url", workspace.features_url]
     say(" ".join(["Train with:", imported.example, *map(shlex.quote, where)]))

@@ -9,41 +9,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hamcache.configs.defaults import AUGMENTATION, DATASET, SEARCHES, STOPPINGS, VIEWS
-from hamcache.pipeline.cli import options
+from hamcache.configs.defaults import SEARCHES, STOPPINGS
+from hamcache.pipeline.cli import bundles, options, pictures
+from hamcache.pipeline.cli.console import console, interruptible, say, show_table, warn
+from hamcache.pipeline.cli.extraction import prepare
 
 if TYPE_CHECKING:
-    from hamcache.data.workspace import Workspace
     from hamcache.pipeline.studies.sweeps.results import Sweep
-    from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 
 BEST = 5
 
 
 def sweep(
+    values: bundles.SweptExperiment,
+    workspace: bundles.FullWorkspace,
     config: options.Config = None,
     resume: Annotated[
         str | None,
         typer.Option(help="Go on with this sweep: its folder, its id or the beginning of it.", metavar="SWEEP"),
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the configuration's).")] = None,
-    objective: Annotated[
-        str | None, typer.Option(help="Metric on validation: mcc, f1 (weighted_f1), balanced_accuracy, nll, ...")
-    ] = None,
-    search: Annotated[
-        str | None, typer.Option(callback=options.one_of(*SEARCHES), help="optuna (TPE), random, or grid: all points.")
-    ] = None,
+    search: Annotated[str | None, options.word(SEARCHES, "optuna (TPE), random, or grid: all points.")] = None,
     stopping: Annotated[
-        str | None,
-        typer.Option(
-            callback=options.one_of(*STOPPINGS), help="asha: stop bad trials early; none: train all to their end."
-        ),
+        str | None, options.word(STOPPINGS, "asha: stop bad trials early; none: train all to their end.")
     ] = None,
-    features: options.Features = None,
-    augmentation: options.Augmentation = AUGMENTATION,
-    views: options.Views = VIEWS,
-    set_: options.Set = None,
-    dataset: options.Dataset = None,
     seed: options.Seed = None,
     extract: options.Extract = False,
     workers: options.Workers = None,
@@ -53,33 +42,13 @@ def sweep(
     ray_address: Annotated[
         str | None, typer.Option(help="An existing Ray cluster (HOST:PORT, or auto).", metavar="ADDRESS")
     ] = None,
-    exclude: options.Exclude = None,
-    merge_groups: options.MergeGroups = None,
-    column: options.Columns = None,
-    dataset_name: options.DatasetName = None,
-    workspace: options.WorkspacePath = options.WORKSPACE,
-    features_url: options.FeaturesUrl = None,
 ) -> None:
     """Search an experiment's open values with many short trials; what was killed goes on where it was.
 
     Packaged sweeps are mlp, cnn, resnet, densenet and hybrid. A value that an option or --set gives is not searched.
     """
-    place = options.place(workspace, features_url)
     if (config is None) == (resume is None):
         raise typer.BadParameter("expected either --config or --resume", param_hint="--config / --resume")
-    values = options.settings(
-        set_,
-        dataset=dataset,
-        dataset_name=dataset_name,
-        column=column,
-        seed=seed,
-        exclude=exclude,
-        merge_groups=merge_groups,
-        features=features,
-        augmentation=augmentation,
-        views=views,
-        objective=objective,
-    )
     changes = {"samples": samples, "seed": seed, "search": search, "stopping": stopping}
     known = None
     if config is not None:
@@ -95,46 +64,25 @@ def sweep(
             )
         from hamcache.pipeline.studies.sweeps.results import load_sweep
 
-        known = load_sweep(str(resume), place)
+        known = load_sweep(str(resume), workspace)
         settings = known.settings.model_copy(update={"samples": max(samples or 0, known.settings.samples)})
-    _run(settings, known, place, workers, ray_address, extract, finalize)
-
-
-def _run(
-    settings: SweepConfig,
-    known: Sweep | None,
-    workspace: Workspace,
-    workers: int | None,
-    ray_address: str | None,
-    extract: bool,
-    finalize: bool,
-) -> None:
-    from hamcache.pipeline.cli.console import console
     from hamcache.pipeline.cli.live_table import LiveTable
     from hamcache.pipeline.studies.sweeps.sweep_config import structures
     from hamcache.pipeline.studies.sweeps.tuning import finalize as finalize_sweep
     from hamcache.pipeline.studies.sweeps.tuning import run_sweep
 
-    options.announce_drawing(str(settings.experiment.get("dataset", DATASET)), workspace)
-    if extract:
-        from hamcache.pipeline.cli.extraction import extract_lacking
-
-        extract_lacking(list(structures(settings)), workspace)
-    with LiveTable(settings, console) as live:
-        try:
-            done = run_sweep(settings, workspace, sweep=known, workers=workers, ray_address=ray_address, watcher=live)
-        except KeyboardInterrupt:
-            console.print("Interrupted. Trials that ended are kept; the same command goes on from there.")
-            raise typer.Exit(1) from None
+    prepare(list(structures(settings)), workspace, extract=extract)
+    kept = ". Trials that ended are kept; the same command goes on from there."
+    with LiveTable(settings, console) as live, interruptible(kept):
+        done = run_sweep(settings, workspace, sweep=known, workers=workers, ray_address=ray_address, watcher=live)
     show_sweep(done)
     written = _drawn(done)
-    console.print(f"Sweep: {done.folder} ({', '.join(path.name for path in written)})", highlight=False)
+    say(f"Sweep: {done.folder} ({', '.join(path.name for path in written)})")
     if finalize:
-        from hamcache.pipeline.cli.pictures import draw_pictures
         from hamcache.pipeline.cli.train import show_run
 
         run = finalize_sweep(done, workspace, watcher=LiveTable(settings, console))
-        draw_pictures([run])
+        pictures.draw_pictures([run])
         show_run(run)
 
 
@@ -153,7 +101,6 @@ def _drawn(sweep: Sweep) -> list[Path]:
 
 def show_sweep(sweep: Sweep) -> None:
     """Print the best trials, those that failed, and what the sweep took."""
-    from hamcache.pipeline.cli.console import console, errors, show_table
     from hamcache.pipeline.studies.sweeps.results import FAILED
     from hamcache.pipeline.studies.sweeps.space import short_key, short_label
 
@@ -173,10 +120,10 @@ def show_sweep(sweep: Sweep) -> None:
         caption=f"{sweep.objective} on validation; the best of many trials is always a little too good.",
     )
     for _, row in sweep.trials[sweep.trials["state"] == FAILED].iterrows():
-        errors.print(f"trial {row['trial']} FAILED: {row['error']}", highlight=False, markup=False)
+        warn(f"trial {row['trial']} FAILED: {row['error']}")
     about = sweep.summary
     beyond = about.get("overhead") or {}
     words = f"{about['finished']} finished, {about['stopped']} stopped early, {about['failed']} failed"
     took = f"{about['seconds']:.1f} s, {about['seconds_a_trial']:.2f} s a trial" if about["seconds_a_trial"] else ""
     more = f"; beyond a trial's own training {beyond['median']:.2f} s (median)" if beyond else ""
-    console.print(f"{about['trials']} trials: {words}; {took}{more}", highlight=False)
+    say(f"{about['trials']} trials: {words}; {took}{more}")

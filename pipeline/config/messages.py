@@ -41,21 +41,23 @@ def config_error(
     lines: dict[str, str] = {}
     for finding in error.errors(include_url=False):
         path, field = _field_at(model, finding["loc"])
-        key = prefix + ".".join(path)
+        key, came = prefix + ".".join(path), finding["input"]
         if finding["type"] == "extra_forbidden":
-            unknown = prefix + ".".join(str(part) for part in finding["loc"])
-            lines.setdefault(unknown, f"unknown key {unknown}{_nearest_key(unknown, keys)}")
+            key = prefix + ".".join(map(str, finding["loc"]))
+            line = f"unknown key {key}{_nearest_key(key, keys)}"
         elif finding["type"] == "value_error":
             key = key.rstrip(".")
             reason = str(finding.get("ctx", {}).get("error", finding["msg"]))
-            lines.setdefault(key, f"{key}: {reason}" if key else reason)
+            line = f"{key}: {reason}" if key else reason
         elif finding["type"] == "string_pattern_mismatch" and field is not None and field.description:
-            lines.setdefault(key, f"{key}: expected {field.description}; got {kind_of(finding['input'])}")
+            line = f"{key}: expected {field.description}; got {kind_of(came)}"
         elif finding["type"] == "missing":
-            lines.setdefault(key, f"{key}: missing; expected {expected(field)}{_meaning(field)}")
+            line = f"{key}: missing; expected {expected(field)}{_meaning(field)}"
         else:
-            got = kind_of(finding["input"]) + _nearest_option(finding["input"], field)
-            lines.setdefault(key, f"{key}: expected {expected(field)}, got {got}{_meaning(field)}")
+            line = (
+                f"{key}: expected {expected(field)}, got {kind_of(came)}{_nearest_option(came, field)}{_meaning(field)}"
+            )
+        lines.setdefault(key, line)
     listed = "\n".join(f"  - {line}" for line in lines.values())
     return ConfigError(f"{source} is not a valid configuration:\n{listed}\nCorrect it there, or with --set key=value.")
 

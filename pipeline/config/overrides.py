@@ -29,9 +29,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
 
@@ -98,36 +96,32 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
     path = key.split(".")
     for depth, part in enumerate(path):
         here = ".".join(path[:depth]) or "the configuration"
-        last = depth == len(path) - 1
+        name: Any = part
         if isinstance(node, dict):
             # An integer key may have been written in YAML as a number (class weights by code).
-            name: Any = int(part) if part.isdigit() and int(part) in node else part
-            if last:
-                node[name] = value
-            else:
-                if node.get(name) is None:
-                    node[name] = [] if path[depth + 1] == "0" else {}
-                node = node[name]
+            name = int(part) if part.isdigit() and int(part) in node else part
+            new: Any = [] if path[depth + 1 : depth + 2] == ["0"] else {}
+            there = node.get(name)
         elif isinstance(node, list):
             if not part.isdigit() or int(part) > len(node):
                 raise ConfigError(
                     f"{key}: {here} is a list of {len(node)}, expected an index from 0 to {len(node)} "
                     f"({len(node)} appends), got {part!r}"
                 )
-            index = int(part)
-            if index == len(node):
+            name, new = int(part), {}
+            if name == len(node):
                 node.append(None)
-            if last:
-                node[index] = value
-            else:
-                if node[index] is None:
-                    node[index] = {}
-                node = node[index]
+            there = node[name]
         else:
             raise ConfigError(
                 f"{key}: {here} is {kind_of(node)}, which has no {part!r} inside; "
                 f"set {here} itself, or give it as a mapping"
             )
+        if depth == len(path) - 1:
+            node[name] = value
+        elif there is None:
+            node[name] = new
+        node = node[name]
 
 
 def value_at(content: Any, key: str) -> Any:

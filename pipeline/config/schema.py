@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -115,6 +115,9 @@ class NetConfig(_Named):
     """The model that is trained from images: a net's name and its parameters (see `heads.nets`)."""
 
     name: str = Field(min_length=1, description="a net: simple_cnn or finetune")
+
+
+Named = TypeVar("Named", HeadConfig, NetConfig)
 
 
 class ExperimentConfig(_Part):
@@ -245,32 +248,15 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
         raise config_error(error, ExperimentConfig, source) from None
     resolved: dict[str, Any] = {}
     if config.features.blocks:
-        resolved["head"] = resolve_head(config.head, source, objective=config.objective)
+        from hamcache.heads.zoo import HEADS, head_params  # scikit-learn comes with it: only to check a head
+
+        resolved["head"] = _resolved(config.head, "head", HEADS, head_params, config.objective, source)
     if config.net is not None:
-        resolved["net"] = resolve_net(config.net, source, objective=config.objective)
+        from hamcache.heads.nets.net_params import NETS, net_params
+
+        resolved["net"] = _resolved(config.net, "net", NETS, net_params, config.objective, source)
         _check_net(config, resolved["net"], source)
     return config.model_copy(update=resolved)
-
-
-def resolve_head(head: HeadConfig, source: str = "the configuration", *, objective: str = "mcc") -> HeadConfig:
-    """The same head with all of its parameters: those given, checked, and the defaults of the rest.
-
-    What stops early watches the experiment's objective, unless `head.objective` says otherwise.
-    """
-    from hamcache.heads.zoo import HEADS, head_params  # scikit-learn comes with it: only when there is a head to check
-
-    if head.name not in HEADS:
-        raise ConfigError(f"{source}: head.name: {unknown_name('head', head.name, HEADS)}")
-    return HeadConfig(name=head.name, **_checked(head_params(head.name), head.params, source, "head", objective))
-
-
-def resolve_net(net: NetConfig, source: str = "the configuration", *, objective: str = "mcc") -> NetConfig:
-    """The same net with all of its parameters, like `resolve_head`."""
-    from hamcache.heads.nets.net_params import NETS, net_params
-
-    if net.name not in NETS:
-        raise ConfigError(f"{source}: net.name: {unknown_name('net', net.name, NETS)}")
-    return NetConfig(name=net.name, **_checked(net_params(net.name), net.params, source, "net", objective))
 
 
 def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
@@ -292,17 +278,25 @@ def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
         )
 
 
-def _checked(model: type[BaseModel], params: dict[str, Any], source: str, key: str, objective: str) -> dict[str, Any]:
-    """Parameters checked by their own model, as plain values with all defaults."""
+def _resolved(
+    named: Named, kind: str, valid: Iterable[str], params_of: Callable[[str], type[BaseModel]], metric: str, source: str
+) -> Named:
+    """The same head or net with all of its parameters: those given, checked by their model, and defaults of the rest.
+
+    What stops early watches `metric`, the experiment's objective, unless the head's or net's own says otherwise.
+    """
+    if named.name not in valid:
+        raise ConfigError(f"{source}: {kind}.name: {unknown_name(kind, named.name, valid)}")
+    model, params = params_of(named.name), named.params
     if "objective" in model.model_fields:
-        watched = params.setdefault("objective", objective)
+        watched = params.setdefault("objective", metric)
         if watched not in (*METRICS, "loss"):
-            raise ConfigError(f"{source}: {key}.objective: {unknown_name('metric', watched, [*METRICS, 'loss'])}")
+            raise ConfigError(f"{source}: {kind}.objective: {unknown_name('metric', watched, [*METRICS, 'loss'])}")
     try:
-        return model.model_validate(params).model_dump(mode="json")
+        return type(named)(name=named.name, **model.model_validate(params).model_dump(mode="json"))
     except ValidationError as error:
-        known = [f"{key}.name", *(k for k in valid_keys(ExperimentConfig) if not k.startswith(f"{key}."))]
-        raise config_error(error, model, source, prefix=f"{key}.", known=known) from None
+        known = [f"{kind}.name", *(key for key in valid_keys(ExperimentConfig) if not key.startswith(f"{kind}."))]
+        raise config_error(error, model, source, prefix=f"{kind}.", known=known) from None
 
 
 def expand_short_forms(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,199 @@
+"""Arguments that are made from several options: a command names the bundle in one parameter, without a default.
+
+`Commands` shows typer the options of a bundle after the command's own, and gives the command what the bundle's
+function makes of them. An option that the command or another bundle names as well is given to each of them.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hamcache.configs.defaults import AUGMENTATION, COVERAGE, DATASET, VIEWS
+from hamcache.data.workspace import Workspace
+from hamcache.pipeline.cli import options
+
+if TYPE_CHECKING:
+    from hamcache.cache.catalogue import Catalogue
+    from hamcache.data.dataset import DatasetWords
+    from hamcache.data.readers.imported import Terms
+
+
+class Bundle:
+    """Marks a parameter that `make` gives; its own parameters are the options, less some, with other defaults."""
+
+    def __init__(self, make: Callable[..., Any], without: Sequence[str] = (), **defaults: Any) -> None:
+        self.make = make
+        self.parameters = {
+            name: parameter.replace(default=defaults.get(name, parameter.default))
+            for name, parameter in inspect.signature(make).parameters.items()
+            if name not in without
+        }
+
+
+def unbundled(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command as typer understands it, with the options of its bundles in their place."""
+    own = dict(inspect.signature(command, eval_str=True).parameters)
+    bundles = {
+        name: mark
+        for name in list(own)
+        for mark in getattr(own[name].annotation, "__metadata__", ())
+        if isinstance(mark, Bundle) and own.pop(name)
+    }
+    shown = own.copy()
+    for bundle in bundles.values():
+        shown = {**shown, **{name: parameter for name, parameter in bundle.parameters.items() if name not in own}}
+
+    def call(**given: Any) -> Any:
+        made = {
+            name: bundle.make(**{option: given[option] for option in bundle.parameters})
+            for name, bundle in bundles.items()
+        }
+        return command(**{name: given[name] for name in own}, **made)
+
+    call.__name__, call.__doc__, call.__module__ = command.__name__, command.__doc__, command.__module__
+    call.__annotations__ = {name: parameter.annotation for name, parameter in shown.items()}
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown.values()]
+    call.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    return call
+
+
+class Commands(typer.Typer):
+    """A typer app whose commands may take bundles."""
+
+    def command(self, *names: Any, **about: Any) -> Callable[[Callable[..., Any]], Any]:
+        """Add a command."""
+        add = super().command(*names, **about)
+        return lambda function: add(unbundled(function))
+
+    def callback(self, *names: Any, **about: Any) -> Callable[[Callable[..., Any]], Any]:
+        """Set what runs before every command of the app."""
+        add = super().callback(*names, **about)
+        return lambda function: add(unbundled(function))
+
+
+# -- where everything is
+
+
+def workspace_at(
+    workspace: options.WorkspacePath = options.WORKSPACE, features_url: options.FeaturesUrl = None
+) -> Workspace:
+    """The workspace."""
+    return Workspace(workspace, features_url or None)
+
+
+def catalogue_at(
+    workspace: options.WorkspacePath = options.WORKSPACE, features_url: options.FeaturesUrl = None
+) -> "Catalogue":
+    """The catalogue of a workspace's feature stores."""
+    from hamcache.cache.catalogue import Catalogue
+
+    return Catalogue(workspace_at(workspace, features_url).features)
+
+
+PlainWorkspace = Annotated[Workspace, Bundle(workspace_at, without=["features_url"])]
+"""For commands that touch no features."""
+FullWorkspace = Annotated[Workspace, Bundle(workspace_at)]
+Stores = Annotated["Catalogue", Bundle(catalogue_at)]
+
+# -- the data set and experiments on it
+
+
+def dataset_words(
+    dataset: options.Dataset = None, column: options.Columns = None, dataset_name: options.DatasetName = None
+) -> "DatasetWords":
+    """The words that name a data set."""
+    from hamcache.data.dataset import DatasetWords
+
+    return DatasetWords(dataset or DATASET, options.pairs(column), dataset_name)
+
+
+def settings(
+    set_: options.Set = None,
+    dataset: options.Dataset = None,
+    features: options.Features = None,
+    augmentation: options.Augmentation = AUGMENTATION,
+    views: options.Views = VIEWS,
+    head: options.Head = None,
+    seed: options.Seed = None,
+    objective: options.Objective = None,
+    exclude: options.Exclude = None,
+    merge_groups: options.MergeGroups = None,
+    column: options.Columns = None,
+    dataset_name: options.DatasetName = None,
+) -> dict[str, Any]:
+    """Options as settings of an experiment's configuration, by dotted keys; the texts of `--set` come last."""
+    from hamcache.pipeline.config.overrides import in_order, parse_settings
+    from hamcache.pipeline.config.schema import blocks_from
+
+    if features and "," in features:
+        raise typer.BadParameter(f"expected one feature set, got {features!r}", param_hint="--features")
+    chosen = {
+        "dataset": dataset,
+        "dataset_name": dataset_name,
+        "columns": options.pairs(column) or None,
+        "seed": seed,
+        "split.exclude": None if exclude is None else str(exclude),
+        "split.merge_groups": None if merge_groups is None else str(merge_groups),
+        "features.blocks": None if features is None else blocks_from(features, augmentation, views),
+        "head": head,
+        "objective": objective,
+    }
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return in_order(given, parse_settings(set_))
+
+
+@dataclass(frozen=True)
+class Running:
+    """How the experiments of a study are run."""
+
+    test: options.Test = False
+    extract: options.Extract = False
+    workers: options.Workers = None
+    plots: options.Plots = True
+
+
+_OF_MODELS = ["features", "augmentation", "views", "head", "objective"]
+Words = Annotated["DatasetWords", Bundle(dataset_words)]
+OneExperiment = Annotated[dict[str, Any], Bundle(settings, without=["objective"])]
+SweptExperiment = Annotated[dict[str, Any], Bundle(settings, without=["head"])]
+Experiments = Annotated[dict[str, Any], Bundle(settings, without=_OF_MODELS)]
+SeededExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed"])]
+"""For a study that draws its own seeds."""
+TornExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed", "exclude", "merge_groups"])]
+"""For a study that splits by itself."""
+Study = Annotated[Running, Bundle(Running)]
+ExtractingStudy = Annotated[Running, Bundle(Running, extract=True)]
+
+# -- finished runs in use
+
+
+def networks(
+    weights: options.Weights = None, recipes: options.Recipes = None, device: options.Device = "auto"
+) -> dict[str, Any]:
+    """The networks that new images are run through, as `use.predict.predictor.load_predictor` takes them."""
+    return {"weights": options.pairs(weights), "recipes_file": recipes, "device": device}
+
+
+def promise(
+    coverage: options.Coverage = COVERAGE,
+    sets: options.Sets = "lac",
+    class_conditional: options.ClassConditional = False,
+) -> tuple[float, str, bool]:
+    """The coverage of prediction sets, their kind, and True where it holds for each class."""
+    return coverage, sets, class_conditional
+
+
+def terms(licence: options.Licence = None, citation: options.Citation = None) -> "Terms":
+    """The terms of the data."""
+    from hamcache.data.readers.imported import Terms
+
+    return Terms(licence or "", citation or "")
+
+
+Networks = Annotated[dict[str, Any], Bundle(networks)]
+NetworksOnCpu = Annotated[dict[str, Any], Bundle(networks, without=["device"])]
+Promise = Annotated[tuple[float, str, bool], Bundle(promise)]
+DataTerms = Annotated["Terms", Bundle(terms)]
