@@ -272,6 +272,62 @@ def test_every_module_says_what_it_is_for() -> None:
     assert silent == []
 
 
+QUESTIONS = {"What", "Which", "How", "Whether", "Where", "Who", "When", "Why"}
+MOST_PARAMETERS = 8
+HYPERPARAMETERS = {"MLPHead.__init__"}
+"""scikit-learn's contract: every hyperparameter of a head is a parameter of its `__init__`."""
+
+
+def documented(module: Path) -> Iterator[tuple[str, str]]:
+    """The docstrings of a module and of all that it defines, with the place of each."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield f"{module}:{getattr(node, 'lineno', 1)}", text
+
+
+def test_docstrings_begin_with_a_noun_phrase_or_an_imperative() -> None:
+    wrong = [
+        f"{place}: {text.splitlines()[0]}"
+        for module in MODULES
+        for place, text in documented(module)
+        if re.split(r"\W", text)[0] in QUESTIONS
+    ]
+    assert wrong == []
+
+
+def functions(node: ast.AST, within: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every function below a node, named with the class or function it stands in."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{within}{child.name}", child
+        name = f"{child.name}." if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) else ""
+        yield from functions(child, f"{within}{name}")
+
+
+def test_long_parameter_lists_are_missing_nouns() -> None:
+    """Commands are exempt: their parameters are the options that a user is offered."""
+    wrong = []
+    for module in MODULES:
+        for name, function in functions(tree(module)):
+            given = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+            count = len([argument for argument in given if argument.arg not in ("self", "cls")])
+            if module.parts[:2] != ("pipeline", "cli") and count > MOST_PARAMETERS and name not in HYPERPARAMETERS:
+                wrong.append(f"{module}:{function.lineno} {name} takes {count}")
+    assert wrong == []
+
+
+def test_nothing_is_none_and_never_empty_text() -> None:
+    wrong = []
+    for module in MODULES:
+        for name, function in functions(tree(module)):
+            defaults = [*function.args.defaults, *filter(None, function.args.kw_defaults)]
+            if any(isinstance(default, ast.Constant) and default.value == "" for default in defaults):
+                wrong.append(f"{module}:{function.lineno} {name}")
+    assert wrong == []
+
+
 def test_no_file_names_a_machine() -> None:
     home = r"(?<![\w.}])/(?:work|home|root|Users|mnt)/\w"
     registry = r"https?://[\w.-]*(?:pypi|files\.pythonhosted|artifactory|nexus|registry|mirror)[\w.-]*|--index-url"

@@ -11,9 +11,10 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
+from hamcache.configs.defaults import PARTS
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.scored import scored
-from hamcache.pipeline.runs.records import PARTS, Run
+from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.plots.confusion import MOST_NUMBERS
 from hamcache.pipeline.show.plots.runs import CAPTIONS
 from hamcache.pipeline.show.web.labels import class_names
