@@ -48,7 +48,7 @@ class Group(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of the help."""
-        return sorted(super().list_commands(ctx), key=ORDER.index)
+        return sorted(super().list_commands(ctx), key=[*ORDER, *super().list_commands(ctx)].index)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; an error about a renamed option says its name of today."""

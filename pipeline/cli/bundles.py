@@ -147,7 +147,7 @@ def settings(
 
 @dataclass(frozen=True)
 class Running:
-    """How the experiments of a study are run."""
+    """The way in which the experiments of a study are run."""
 
     test: options.Test = False
     extract: options.Extract = False

@@ -35,7 +35,7 @@ def report(
     Scores are those of validation without --part (on test: runs that have opened it), and runs are ordered by their
     objective without --metric.
     """
-    from hamcache.pipeline.show.report.build import build_report
+    from hamcache.pipeline.show.report.build import ReportSettings, build_report
 
     if part == "train":
         raise typer.BadParameter("expected validation or test, got 'train'", param_hint="--part")
@@ -44,10 +44,7 @@ def report(
             names or (),
             workspace,
             out,
-            part=part or "validation",
-            metric=metric or "",
-            gallery=gallery,
-            title=title or "",
+            ReportSettings(part or "validation", metric, gallery, title),
             on_progress=lambda what, done, total: advance_to(done, total),
         )
     for name, why in list(made.left_out.items())[:SAID]:

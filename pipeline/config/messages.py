@@ -16,17 +16,17 @@ _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
 
 
-def valid_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def valid_keys(model: type[BaseModel], prefix: str | None = None) -> Iterator[str]:
     """Every dotted key a model accepts; list items are written with `*` for their index."""
     for name, field in model.model_fields.items():
-        key = f"{prefix}{name}"
+        key = f"{prefix or ''}{name}"
         yield key
         for nested, step in _models_in(field.annotation):
             yield from valid_keys(nested, f"{key}{step}.")
 
 
 def config_error(
-    error: ValidationError, model: type[BaseModel], source: str, prefix: str = "", known: Sequence[str] = ()
+    error: ValidationError, model: type[BaseModel], source: str, prefix: str | None = None, known: Sequence[str] = ()
 ) -> ConfigError:
     """One readable error for everything pydantic found.
 
@@ -37,6 +37,7 @@ def config_error(
         prefix: Dotted key of the root inside the whole configuration, with its last dot (`head.`).
         known: Valid dotted keys beside those of `model`, as candidates for a misspelt one.
     """
+    prefix = prefix or ""
     keys = [*valid_keys(model, prefix), *known]
     lines: dict[str, str] = {}
     for finding in error.errors(include_url=False):

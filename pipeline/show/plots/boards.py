@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from hamcache.pipeline.show.plots.style import BAR, WIDTH, bars, legend_above, rows_down, save_figure, score_axis
 
 
-def plot_zoo(board: pd.DataFrame, metric: str, chance: float, path: Path, title: str = "") -> None:
+def plot_zoo(board: pd.DataFrame, metric: str, chance: float, path: Path, title: str | None = None) -> None:
     """Heads beside each other, one bar a feature set, the best head on top; a dashed line is the majority baseline.
 
     Args:
@@ -29,7 +29,7 @@ def plot_zoo(board: pd.DataFrame, metric: str, chance: float, path: Path, title:
         bars(axes, middle, rows, metric, thickness, label=features, style=number)
     rows_down(axes, heads)
     score_axis(axes, metric, chance)
-    legend_above(figure, axes, title, columns=1)
+    legend_above(figure, axes, title or "", columns=1)
     save_figure(figure, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -55,16 +55,34 @@ class Report:
     seconds: float
 
 
+@dataclass(frozen=True)
+class ReportSettings:
+    """The choices that a report leaves to whoever asks for it.
+
+    Attributes:
+        part: `validation`, or `test`, which shows only runs that have opened it. Validation decides the order and the
+            best run in either case.
+        metric: The score that runs are ordered by; None: the objective that most of them have.
+        gallery: Mistakes shown of each pair of classes, 0 for no gallery (and no images in the page).
+        title: Of the page.
+        resamples: Resamples of the bootstraps.
+    """
+
+    part: str = "validation"
+    metric: str | None = None
+    gallery: int = DEFAULT_GALLERY
+    title: str | None = None
+    resamples: int = RESAMPLES
+
+
+PLAIN = ReportSettings()
+
+
 def build_report(
     names: Sequence[str],
     workspace: Workspace,
-    out: str | Path | None = None,
-    *,
-    part: str = "validation",
-    metric: str = "",
-    gallery: int = DEFAULT_GALLERY,
-    title: str = "",
-    resamples: int = RESAMPLES,
+    out: Path | None = None,
+    settings: ReportSettings = PLAIN,
     on_progress: Progress | None = None,
 ) -> Report:
     """Write one HTML page about some runs, sweeps and grids; it opens from disk and loads nothing from anywhere.
@@ -73,12 +91,7 @@ def build_report(
         names: Ids of runs, sweeps and grids, or beginnings of ids; none: everything in the workspace.
         workspace: Holds `runs/`, `sweeps/`, `grids/` and the features.
         out: The page; None: `report.html` in the workspace.
-        part: `validation`, or `test`, which shows only runs that have opened it. Validation decides the order and the
-            best run in either case.
-        metric: What runs are ordered by; empty: the objective that most of them have.
-        gallery: Mistakes shown of each pair of classes, 0 for no gallery (and no images in the page).
-        title: Of the page.
-        resamples: Resamples of the bootstraps.
+        settings: Choices about what is shown.
         on_progress: Told how far it is.
 
     Raises:
@@ -89,7 +102,8 @@ def build_report(
     started = perf_counter()
     tell = on_progress or (lambda what, done, total: None)
     chosen = choose(names, workspace)
-    metric = metric or _objective(chosen.runs)
+    part, resamples = settings.part, settings.resamples
+    metric = settings.metric or _objective(chosen.runs)
     board = make_board(
         chosen.runs, metric, part, resamples=resamples, on_run=lambda n: tell("scoring", n, len(chosen.runs))
     )
@@ -102,16 +116,16 @@ def build_report(
         views[run.id] = RunView(run, part, pictures, absent)
         tell("drawing", len(views), len(detailed))
     shown = None
-    if gallery > 0:
+    if settings.gallery > 0:
         shown = galleries(
             board,
-            gallery,
+            settings.gallery,
             datasets,
             on_run=lambda n: tell("looking at mistakes", n, None),
         )
     page = render(
         board=board,
-        title=title or _title(board),
+        title=settings.title or _title(board),
         part=part,
         resamples=resamples,
         left_out=chosen.left_out | board.left_out,
@@ -125,10 +139,10 @@ def build_report(
         data=describe(board, datasets),
         names={key: name for cohort in board.cohorts for key, name in class_names(cohort.best.run).items()},
         origins=origins(board),
-        command=_command(names, part, metric, gallery, title),
+        command=_command(names, replace(settings, metric=metric)),
         made=datetime.now().strftime("%-d %B %Y, %H:%M"),
     )
-    path = Path(out) if out is not None else workspace.path / "report.html"
+    path = out if out is not None else workspace.path / "report.html"
     write_text(path, page)
     return Report(
         path, path.stat().st_size, len(board.rows), chosen.left_out | board.left_out, perf_counter() - started
@@ -151,8 +165,13 @@ def _title(board: Board) -> str:
     return f"What was learned on {' and '.join(names[:3])}" + (" and more" if len(names) > 3 else "")
 
 
-def _command(names: Sequence[str], part: str, metric: str, gallery: int, title: str) -> str:
-    options: dict[str, Any] = {"--part": part, "--metric": metric, "--gallery": gallery, "--title": title}
+def _command(names: Sequence[str], settings: ReportSettings) -> str:
+    options: dict[str, Any] = {
+        "--part": settings.part,
+        "--metric": settings.metric,
+        "--gallery": settings.gallery,
+        "--title": settings.title,
+    }
     words = ["hamcache", "report", *names]
-    words += [word for name, value in options.items() if value != "" for word in (name, str(value))]
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
     return shlex.join(words)

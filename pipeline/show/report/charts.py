@@ -90,11 +90,11 @@ class Chart:
         (a, b), (c, d) = self._units([start, end])
         self._lines.append(tag("path", d=f"M{a} {b}L{c} {d}", class_=look, **attributes))
 
-    def dot(self, at: Point, look: str, text: str = "", *, element: str = "a", **attributes: object) -> None:
+    def dot(self, at: Point, look: str, text: str | None = None, *, element: str = "a", **attributes: object) -> None:
         """An element on a point: a link to a run, say."""
         x, y = self.x(at[0]), self.y(at[1])
         where = f"left:{100 * x:.2f}%;bottom:{100 * y:.2f}%"
-        self._above.append(tag(element, text, class_=f"dot {look}", style=where, **attributes))
+        self._above.append(tag(element, text or "", class_=f"dot {look}", style=where, **attributes))
 
     def legend(self, name: str, look: str) -> None:
         """One entry of the legend."""

@@ -64,7 +64,12 @@ STATUS: Mapping[type[Exception], int] = {ArtefactNotFoundError: 404, NoImageErro
 
 
 def create_app(
-    workspace: Workspace, *, run: str = "", host: str = "127.0.0.1", worker: Worker | None = None, **options: object
+    workspace: Workspace,
+    *,
+    run: str | None = None,
+    host: str = "127.0.0.1",
+    worker: Worker | None = None,
+    **options: object,
 ) -> ASGIApp:
     """The application, guarded (see `use.serve.guard`).
 
@@ -82,7 +87,7 @@ def create_app(
     app = FastAPI(title="hamcache", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/", response_class=HTMLResponse)
-    def predict_page(run: str = "") -> str:
+    def predict_page(run: str | None = None) -> str:
         return pages.predict(run)
 
     @app.get("/runs", response_class=HTMLResponse)

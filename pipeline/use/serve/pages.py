@@ -40,15 +40,15 @@ class Pages:
         first: Id of the run that the page of predictions begins with.
     """
 
-    def __init__(self, shelf: Shelf, gallery: Gallery, first: str = "") -> None:
+    def __init__(self, shelf: Shelf, gallery: Gallery, first: str | None = None) -> None:
         self._shelf, self._gallery, self._first = shelf, gallery, first
 
-    def predict(self, run_id: str = "") -> str:
+    def predict(self, run_id: str | None = None) -> str:
         """Drop an image, see what a run says of it."""
         runs = self._shelf.all()
         ids = {run.id for run in runs}
         best = self._shelf.best()
-        chosen = next((i for i in (run_id, self._first, best.id if best else "") if i in ids), "")
+        chosen = next((i for i in (run_id, self._first, best.id if best else None) if i in ids), "")
         sets: dict[str, list[dict[str, Any]]] = {}
         for run in sorted(runs, key=_mcc, reverse=True):
             sets.setdefault(str(about(run)["dataset"]), []).append(_row(run))

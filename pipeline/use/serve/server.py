@@ -73,7 +73,7 @@ class Server(uvicorn.Server):
 
 def make_server(
     workspace: Workspace,
-    run: str,
+    run: str | None,
     host: str,
     worker: Worker,
     on_start: Callable[[], object] | None = None,
@@ -103,7 +103,7 @@ def serve(
     made: socket.socket,
     workspace: Workspace,
     *,
-    run: str = "",
+    run: str | None = None,
     host: str = "127.0.0.1",
     browser: bool = False,
     **options: object,

@@ -15,7 +15,7 @@ from hamcache.data.workspace import Workspace
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run, all_runs
 from hamcache.pipeline.show.report.board import Board, make_board
-from hamcache.pipeline.show.report.build import build_report
+from hamcache.pipeline.show.report.build import ReportSettings, build_report
 from hamcache.pipeline.studies.sweeps.results import SUMMARY, Sweep, new_sweep, read_sweep
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
@@ -37,7 +37,7 @@ class Lab:
         return make_board(all_runs(self.workspace), metric, part, resamples=FEW)
 
     def report(self, out: Path, *names: str, **options: Any) -> str:
-        build_report(names, self.workspace, out, **{"resamples": FEW, "gallery": 2, **options})
+        build_report(names, self.workspace, out, ReportSettings(**{"resamples": FEW, "gallery": 2, **options}))
         return out.read_text(encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ from hamcache.pipeline.errors import ArtefactNotFoundError
 from hamcache.pipeline.runs.records import new_run_folder, predictions_table, write_run
 from hamcache.pipeline.show.plots.epochs import curves_figure
 from hamcache.pipeline.show.plots.style import COLOURS
-from hamcache.pipeline.show.report.build import build_report
+from hamcache.pipeline.show.report.build import ReportSettings, build_report
 from hamcache.pipeline.show.report.choose import choose
 from hamcache.pipeline.show.web.run_view import RunView
 from hamcache.pipeline.studies.sweeps.results import all_sweeps
@@ -125,7 +125,7 @@ def test_what_is_broken_costs_only_itself(own_lab, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"stores": {', '"stores": 3, "was": {'))
     (trials,) = own_lab.workspace.path.glob("sweeps/*/trials.csv")
     trials.write_text(trials.read_text().replace("[16]", "[17]"))
-    made = build_report((), own_lab.workspace, tmp_path / "page.html", resamples=100, gallery=0)
+    made = build_report((), own_lab.workspace, tmp_path / "page.html", ReportSettings(resamples=100, gallery=0))
     names = {own_lab.runs[name].id for name in ("knn", "b", "a")} | {trials.parent.name}
     assert set(made.left_out) == names and made.runs == 3
     assert all(name in (tmp_path / "page.html").read_text() for name in names)

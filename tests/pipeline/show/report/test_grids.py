@@ -8,7 +8,7 @@ from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.runs.records import all_runs
 from hamcache.pipeline.show.report.board import Board, make_board
-from hamcache.pipeline.show.report.build import build_report
+from hamcache.pipeline.show.report.build import ReportSettings, build_report
 from hamcache.pipeline.show.report.choose import choose
 from hamcache.pipeline.show.report.grids import grid_views
 from hamcache.pipeline.studies.experiments import Template, run_all
@@ -61,7 +61,7 @@ def test_a_grid_brings_its_runs_and_shows_them(grid, page, tmp_path) -> None:
     found = choose([grid.id], workspace)
     assert len(found.runs) == 3 and [one.id for one in found.grids] == [grid.id]
     out = tmp_path / "page.html"
-    build_report([grid.id], workspace, out, resamples=100, gallery=0)
+    build_report([grid.id], workspace, out, ReportSettings(resamples=100, gallery=0))
     page.goto(out.as_uri())
     cells = page.locator("#grids tbody td")
     assert cells.count() == 9 and "net_b <has> NaN" in page.locator("#grids td.none").first.inner_text()

@@ -10,7 +10,7 @@ import pytest
 
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.runs.records import read_run
-from hamcache.pipeline.show.report.build import build_report
+from hamcache.pipeline.show.report.build import ReportSettings, build_report
 from hamcache.pipeline.show.report.render import content_policy
 
 
@@ -56,7 +56,7 @@ def test_a_long_leaderboard_begins_with_its_first_rows(page, lab, tmp_path: Path
     (tmp_path / "runs").mkdir()
     for number in range(40):
         (tmp_path / "runs" / f"run{number:02d}").symlink_to(lab.runs["a" if number % 2 else "knn"].folder)
-    build_report((), Workspace(tmp_path), tmp_path / "page.html", resamples=50, gallery=0)
+    build_report((), Workspace(tmp_path), tmp_path / "page.html", ReportSettings(resamples=50, gallery=0))
     opened(page, tmp_path / "page.html")
     shown = page.locator("#board tbody tr:visible")
     assert shown.count() == 25 and page.locator("#f-count").inner_text() == "40 of 40 runs"
