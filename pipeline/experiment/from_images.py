@@ -81,13 +81,7 @@ class FitNet:
     ) -> Fitted:
         """Train the network of a configuration and predict its parts, as `learning.fit_head` does for a head.
 
-        Args:
-            config: The net, its parameters, and for a warm start the features and the head.
-            inputs: What `open_images` gave.
-            parts: `train`, `validation`, and `test` where it is opened.
-            log: Takes one line at a time.
-            callbacks: skorch callbacks.
-            predict: The parts to predict; None: all that are given.
+        The arguments are the same, but `inputs` are what `open_images` gave.
 
         Raises:
             WarmStartError: The cached features, or the head on them, do not belong to this network.
@@ -153,11 +147,11 @@ def _warm_start(
     return last_layer(cached.head)
 
 
-def _same(what: str, cached: Any, own: Any) -> None:
-    if json.dumps(cached, sort_keys=True) != json.dumps(own, sort_keys=True):
+def _same(what: str, cached: Any, needed: Any) -> None:
+    if json.dumps(cached, sort_keys=True) != json.dumps(needed, sort_keys=True):
         raise WarmStartError(
             f"Expected cached features of the network that is fine-tuned, but their {what} differ: the cache has "
-            f"{cached}, the network {own}. Give the same backbone, weights and fit to both, and no net.image_size."
+            f"{cached}, the network {needed}. Give the same backbone, weights and fit to both, and no net.image_size."
         )
 
 

@@ -25,7 +25,7 @@ from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.errors import GridError
 from hamcache.pipeline.evaluate.compare import leaderboard
-from hamcache.pipeline.runs.artefacts import Kind
+from hamcache.pipeline.runs.artefacts import Artefact, Kind
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.studies.experiments import Outcome
 from hamcache.pipeline.studies.grid.cell_scores import MEAN, grid_scores
@@ -35,22 +35,15 @@ SETTINGS, CELLS, SCORES, MATRIX, HEATMAP = "grid.json", "cells.csv", "scores.csv
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class Grid(Artefact):
     """A grid as it is on disk.
 
     Attributes:
-        folder: `workspace/grids/<grid id>`.
         settings: What it is of: `dataset, head, metric, policy, backbones, augmentations, views, seeds, parts,
             majority, finished`.
     """
 
-    folder: Path
     settings: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The grid's name, which is its folder's."""
-        return self.folder.name
 
     @property
     def metric(self) -> str:
@@ -106,12 +99,7 @@ class Grid:
     @property
     def best(self) -> tuple[str, str] | None:
         """Backbone and augmentation of the best cell on validation; None where no cell has all its seeds."""
-        matrix = self.matrix()
-        if matrix.isna().all(axis=None):
-            return None
-        values = matrix.to_numpy() if METRICS[self.metric].higher_is_better else -matrix.to_numpy()
-        row, column = np.unravel_index(np.nanargmax(values), values.shape)
-        return self.backbones[int(row)], self.augmentations[int(column)]
+        return _best(self.scores[self.scores["part"] == "validation"], self.metric)
 
     def apart(self, part: str = "validation", level: float = 0.05) -> int:
         """Number of cells that differ from the best one by more than chance: their `p_holm` is below `level`."""
@@ -227,10 +215,16 @@ def _scores_table(cells: Sequence[tuple[str, str, Run | None]], metric: str, par
     for part in parts:
         scores = grid_scores(cells, metric, part, best=best)
         tables.append(scores.assign(part=part))
-        of_cells = scores[(scores["backbone"] != MEAN) & (scores["augmentation"] != MEAN)].dropna(subset="score")
-        if best is None and len(of_cells):
-            values = of_cells["score"].to_numpy()
-            row = of_cells.iloc[int(values.argmax() if METRICS[metric].higher_is_better else values.argmin())]
-            best = (str(row["backbone"]), str(row["augmentation"]))
+        best = best or _best(scores, metric)
     table = pd.concat(tables, ignore_index=True)
     return table[["part", *table.columns.drop("part")]]
+
+
+def _best(scores: pd.DataFrame, metric: str) -> tuple[str, str] | None:
+    """Backbone and augmentation of the best cell in one part's rows; None where no cell has all its seeds."""
+    of_cells = scores[(scores["backbone"] != MEAN) & (scores["augmentation"] != MEAN)].dropna(subset="score")
+    if of_cells.empty:
+        return None
+    values = of_cells["score"].to_numpy()
+    row = of_cells.iloc[int(values.argmax() if METRICS[metric].higher_is_better else values.argmin())]
+    return str(row["backbone"]), str(row["augmentation"])
