@@ -97,13 +97,9 @@ class Run(Artefact):
         """float64 `[n, C]` of one part, in the order of `part(name)`."""
         return self.part(name)[[f"p_{label}" for label in self.classes]].to_numpy(np.float64)
 
-    def groups(self, name: str) -> np.ndarray:
-        """The lesion of each image of one part, in the order of `part(name)`."""
-        return self.part(name)["group"].to_numpy(dtype=object)
-
     def answers(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labels, probabilities and groups of one part: all that a score with an interval is made of."""
-        return self.labels(name), self.probabilities(name), self.groups(name)
+        return self.labels(name), self.probabilities(name), self.part(name)["group"].to_numpy(dtype=object)
 
     def baseline(self, name: str) -> dict[str, float]:
         """Scores on one part of the predictor that knows only the class frequencies of train."""

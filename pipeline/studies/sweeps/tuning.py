@@ -12,6 +12,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import ray
 from ray import tune
 
 from hamcache.data.files import write_json, write_text
@@ -39,7 +40,7 @@ from hamcache.pipeline.studies.sweeps.results import (
     read_sweep,
 )
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE, SweepSearch, points_source
-from hamcache.pipeline.studies.sweeps.shared import Shared, open_sweep, read_shared
+from hamcache.pipeline.studies.sweeps.shared import open_sweep, read_shared
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial import ray_trial
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
@@ -117,12 +118,11 @@ def finalize(sweep: Sweep, workspace: Workspace, *, watcher: Watcher | None = No
         )
     with held(sweep.folder):
         best = sweep.best
-        config = sweep.best_config
-        run = run_experiment(config, workspace, test=True, on_progress=watcher.said)
-        found, expected = run.metrics["validation"][sweep.objective], float(best[sweep.objective])
-        if not np.isclose(found, expected, atol=1e-3):
+        run = run_experiment(sweep.best_config, workspace, test=True, on_progress=watcher.said)
+        score, expected = run.metrics["validation"][sweep.objective], float(best[sweep.objective])
+        if not np.isclose(score, expected, atol=1e-3):
             watcher.said(
-                f"warning: the run scores {sweep.objective} {found:.4f} on validation, its trial {expected:.4f}: "
+                f"warning: the run scores {sweep.objective} {score:.4f} on validation, its trial {expected:.4f}: "
                 "were they computed on different machines?"
             )
         write_json(sweep.folder / SUMMARY, sweep.summary | {"final_run": run.id})
@@ -155,7 +155,7 @@ def _search(
         f"search {settings.search}, stopping {settings.stopping}"
     )
     with ray_cluster(workers * cpus, shared.bytes, ray_address) as folder:
-        trainable = tune.with_resources(shared_trainable(shared), {"cpu": cpus})
+        trainable = tune.with_resources(tune.with_parameters(ray_trial, held=[ray.put(shared)]), {"cpu": cpus})
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -186,13 +186,6 @@ def _checked(sweep: Sweep) -> Sweep:
             f"{first['error']} ({sweep.folder / LOG} has the whole of it)"
         )
     return sweep
-
-
-def shared_trainable(shared: Shared) -> Any:
-    """The trial with what all share, which goes into the object store once."""
-    import ray
-
-    return tune.with_parameters(ray_trial, held=[ray.put(shared)])
 
 
 def _stopping(settings: SweepConfig, table: TrialTable) -> Any:
@@ -297,17 +290,17 @@ class Recorder(tune.Callback):
         }
         sessions = [*self._sessions, session]
         trials = self._table.trials
-        finished = [one for one in trials if one.state == FINISHED and one.score is not None]
-        best = max(finished, key=lambda one: (self._metric.gain(one.score or 0.0), -one.number), default=None)
-        ran = sum(one["trials"] for one in sessions)
-        seconds = sum(one["seconds"] for one in sessions)
-        beyond = [one.overhead for one in trials if one.overhead is not None]
+        finished = [trial for trial in trials if trial.state == FINISHED and trial.score is not None]
+        best = max(finished, key=lambda trial: (self._metric.gain(trial.score or 0.0), -trial.number), default=None)
+        ran = sum(session["trials"] for session in sessions)
+        seconds = sum(session["seconds"] for session in sessions)
+        beyond = [trial.overhead for trial in trials if trial.overhead is not None]
         content = {
             "state": state,
             "data": self._fingerprint,
             "objective": self._sweep.objective,
             "trials": len(trials),
-            **{name: sum(one.state == name for one in trials) for name in (FINISHED, STOPPED, FAILED)},
+            **{name: sum(trial.state == name for trial in trials) for name in (FINISHED, STOPPED, FAILED)},
             "exhausted": exhausted,
             "best": None if best is None else {"trial": best.number, self._sweep.objective: best.score},
             "jobs": self._workers,
