@@ -345,14 +345,9 @@ class Lab:
         """The arguments as settings, by the fields of the configuration."""
         from hamcache.pipeline.config.schema import blocks_from
 
-        about = {
-            "dataset": self.dataset,
-            "dataset_name": self._name,
-            "columns": self._columns,
-            "seed": seed,
-            "head": head,
-        }
-        chosen: dict[str, Any] = {key: value for key, value in about.items() if value not in (None, {})}
+        about = {"dataset_name": self._name, "columns": self._columns, "seed": seed, "head": head}
+        chosen: dict[str, Any] = {"dataset": self.dataset}
+        chosen |= {key: value for key, value in about.items() if value not in (None, {})}
         if features is not None:
             chosen["features.blocks"] = blocks_from(features, augmentation, views)
         return chosen

@@ -99,7 +99,8 @@ class FitNet:
         _warn_of_small_images(network, params, log)
         clock.lap("load")
         start = _warm_start(config, inputs, parts, network, log) if isinstance(params, FinetuneParams) else None
-        folder = None if self.checkpoints is None else self.checkpoints / _fold_name(parts["train"])
+        fold = hashlib.sha256(json.dumps(parts["train"].ids).encode()).hexdigest()[:12]
+        folder = None if self.checkpoints is None else self.checkpoints / fold
         net.fit(
             inputs.images,
             parts["train"].ids,
@@ -153,10 +154,6 @@ def _same(what: str, cached: Any, needed: Any) -> None:
             f"Expected cached features of the network that is fine-tuned, but their {what} differ: the cache has "
             f"{cached}, the network {needed}. Give the same backbone, weights and fit to both, and no net.image_size."
         )
-
-
-def _fold_name(train: Part) -> str:
-    return hashlib.sha256(json.dumps(train.ids).encode()).hexdigest()[:12]
 
 
 def _words(network: ImageNetwork) -> str:

@@ -24,12 +24,12 @@ from hamcache.data.files import write_csv, write_json
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.errors import GridError
-from hamcache.pipeline.evaluate.compare import leaderboard
 from hamcache.pipeline.runs.artefacts import Artefact, Kind
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.studies.experiments import Outcome
 from hamcache.pipeline.studies.grid.cell_scores import MEAN, grid_scores
 from hamcache.pipeline.studies.grid.cells import Cell
+from hamcache.pipeline.studies.leaderboard import zoo_leaderboard
 
 SETTINGS, CELLS, SCORES, MATRIX, HEATMAP = "grid.json", "cells.csv", "scores.csv", "matrix.csv", "heatmap.png"
 
@@ -149,7 +149,7 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Wor
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    write_csv(grid.folder / CELLS, _cells_table(cells, outcomes, metric, parts))
+    write_csv(grid.folder / CELLS, _cells_table(cells, outcomes, metric))
     write_csv(grid.folder / SCORES, _scores_table(scored, metric, parts))
     matrices = pd.concat({part: grid.matrix(part, means=True) for part in parts}, names=["part"])
     write_csv(grid.folder / MATRIX, matrices.reset_index())
@@ -191,7 +191,7 @@ def _grid_id(cells: Sequence[Cell], dataset: str) -> str:
     return re.sub(r"[^A-Za-z0-9+._-]", "_", name)
 
 
-def _cells_table(cells: Sequence[Cell], outcomes: Sequence[Outcome], metric: str, parts: Sequence[str]) -> pd.DataFrame:
+def _cells_table(cells: Sequence[Cell], outcomes: Sequence[Outcome], metric: str) -> pd.DataFrame:
     """The rows of `cells.csv`; each run's interval is that of `hamcache runs` and `zoo`."""
     rows = [
         (cell.backbone, cell.augmentation, cell.seed, "" if outcome.run is None else outcome.run.id, outcome.reason)
@@ -199,13 +199,11 @@ def _cells_table(cells: Sequence[Cell], outcomes: Sequence[Outcome], metric: str
     ]
     table = pd.DataFrame(rows, columns=["backbone", "augmentation", "seed", "run", "error"])
     runs = [outcome.run for outcome in outcomes if outcome.run is not None]
-    validation = leaderboard(runs, [metric], "validation").set_index("run")
-    table = table.join(validation[[metric, "low", "high", "seconds"]], on="run")
-    columns = ["backbone", "augmentation", "seed", "run", metric, "low", "high", "seconds", "error"]
-    if "test" in parts:
-        test = leaderboard(runs, [metric], "test").set_index("run")[[metric, "low", "high"]].add_prefix("test_")
-        table, columns = table.join(test, on="run"), [*columns, *test.columns]
-    return table[columns]
+    board = zoo_leaderboard(runs, [metric]).set_index("run")
+    scores = [metric, "low", "high", "seconds"]
+    on_test = [name for name in board.columns if name.startswith("test_")]
+    table = table.join(board[[*scores, *on_test]], on="run")
+    return table[["backbone", "augmentation", "seed", "run", *scores, "error", *on_test]]
 
 
 def _scores_table(cells: Sequence[tuple[str, str, Run | None]], metric: str, parts: Sequence[str]) -> pd.DataFrame:

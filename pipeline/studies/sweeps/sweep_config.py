@@ -242,8 +242,7 @@ def structures(settings: SweepConfig) -> Iterator[ExperimentConfig]:
             f"expected at most {MOST_VALUES} combinations of features, splits and seeds, got {number}: "
             f"{', '.join(space.dimensions)}"
         )
-    rng, problem = np.random.default_rng(0), None
-    found = False
+    rng, problem, is_empty = np.random.default_rng(0), None, True
     for point in space.grid():
         for _ in range(PROBES):  # other values may have to fit to these
             try:
@@ -251,10 +250,10 @@ def structures(settings: SweepConfig) -> Iterator[ExperimentConfig]:
             except ConfigError as error:
                 problem = error
             else:
-                found = True
+                is_empty = False
                 yield config
                 break
-    if not found:
+    if is_empty:
         raise problem or ConfigError("no valid experiment")
 
 
@@ -264,15 +263,14 @@ def _decides_structure(key: str) -> bool:
 
 def _first_problem(settings: SweepConfig, points: Iterable[Point]) -> ConfigError | None:
     """The problem of the first of these points, unless one of them is right."""
-    first: ConfigError | None = None
+    problems = []
     for point in points:
         try:
             settings.config_at(point)
-        except ConfigError as error:
-            first = first or error
-        else:
             return None
-    return first
+        except ConfigError as error:
+            problems.append(error)
+    return problems[0]
 
 
 def _random_point(space: Space, rng: np.random.Generator, given: Point | None = None) -> Point:

@@ -131,12 +131,10 @@ def finalize(sweep: Sweep, workspace: Workspace, *, watcher: Watcher | None = No
 
 def _same(settings: SweepConfig, opened: Opened, workspace: Workspace) -> Sweep | None:
     """The latest sweep of the same settings on the same data."""
-    fitting = [
-        sweep
-        for sweep in all_sweeps(workspace)
-        if sweep.settings.digest == settings.digest and sweep.summary.get("data") == opened.fingerprint
-    ]
-    return fitting[-1] if fitting else None
+    for sweep in reversed(all_sweeps(workspace)):
+        if sweep.settings.digest == settings.digest and sweep.summary.get("data") == opened.fingerprint:
+            return sweep
+    return None
 
 
 def _search(
