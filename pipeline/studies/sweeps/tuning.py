@@ -40,7 +40,7 @@ from hamcache.pipeline.studies.sweeps.results import (
     read_sweep,
 )
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE, SweepSearch, points_source
-from hamcache.pipeline.studies.sweeps.shared import open_sweep, read_shared
+from hamcache.pipeline.studies.sweeps.shared import Shared, open_sweep, read_shared
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial import ray_trial
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
@@ -153,7 +153,7 @@ def _search(
         f"search {settings.search}, stopping {settings.stopping}"
     )
     with ray_cluster(workers * cpus, shared.bytes, ray_address) as folder:
-        trainable = tune.with_resources(tune.with_parameters(ray_trial, held=[ray.put(shared)]), {"cpu": cpus})
+        trainable = tune.with_resources(shared_trainable(shared), {"cpu": cpus})
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -184,6 +184,11 @@ def _checked(sweep: Sweep) -> Sweep:
             f"{first['error']} ({sweep.folder / LOG} has the whole of it)"
         )
     return sweep
+
+
+def shared_trainable(shared: Shared) -> Any:
+    """The trial with what all share, which goes into the object store once."""
+    return tune.with_parameters(ray_trial, held=[ray.put(shared)])
 
 
 def _stopping(settings: SweepConfig, table: TrialTable) -> Any:
