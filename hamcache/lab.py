@@ -290,8 +290,8 @@ class Lab:
         """One row a finished run on this data set, the latest first: what it is, and each score."""
         from hamcache.pipeline.runs.records import list_runs
 
-        found = list_runs(self.workspace)
-        return found[found["dataset"] == self.table.name].reset_index(drop=True)
+        runs = list_runs(self.workspace)
+        return runs[runs["dataset"] == self.table.name].reset_index(drop=True)
 
     def run(self, run: str) -> Run:
         """The run with this id, or with an id that begins like this."""
@@ -345,19 +345,12 @@ class Lab:
         """The arguments as settings, by the fields of the configuration."""
         from hamcache.pipeline.config.schema import blocks_from
 
-        chosen = self._about() | ({} if seed is None else {"seed": seed})
+        about = {"dataset_name": self._name, "columns": self._columns, "seed": seed, "head": head}
+        chosen: dict[str, Any] = {"dataset": self.dataset}
+        chosen |= {key: value for key, value in about.items() if value not in (None, {})}
         if features is not None:
             chosen["features.blocks"] = blocks_from(features, augmentation, views)
-        return chosen | ({} if head is None else {"head": head})
-
-    def _about(self) -> dict[str, Any]:
-        """The data set as settings, the same in every configuration."""
-        about: dict[str, Any] = {"dataset": self.dataset}
-        if self._name is not None:
-            about["dataset_name"] = self._name
-        if self._columns:
-            about["columns"] = self._columns
-        return about
+        return chosen
 
     @property
     def _words(self) -> DatasetWords:

@@ -68,7 +68,7 @@ def compare_runs(
     first = runs[0]
     for run in runs[1:]:
         check_same_images(first, run, part)
-    y, groups = first.labels(part), first.part(part)["group"].to_numpy(dtype=object)
+    y, _, groups = first.answers(part)
     probas = [run.probabilities(part) for run in runs]
     values = resampled_scores(y, probas, groups, metric, classes=first.classes, resamples=resamples)
     n_groups = len(set(groups))
@@ -101,10 +101,7 @@ def leaderboard(
         return pd.DataFrame(columns=["run", "head", "features", *metrics, "low", "high", "seconds"])
     rows = []
     for run in runs:
-        groups = run.part(part)["group"].to_numpy(dtype=object)
-        (drawn,) = bootstrap(
-            run.labels(part), run.probabilities(part), groups, metrics[:1], classes=run.classes, resamples=resamples
-        )
+        (drawn,) = bootstrap(*run.answers(part), metrics[:1], classes=run.classes, resamples=resamples)
         rows.append(
             {name: run.metrics[part].get(name, np.nan) for name in metrics}
             | {"low": drawn.low, "high": drawn.high, "seconds": run.provenance["seconds"]["fit"]}

@@ -104,7 +104,7 @@ def read_checked(
     kept = [image_id for image_id in ids if digests.get(image_id, MISSING) != MISSING]
     features = np.empty((len(ids), len(views), store.dim), dtype=np.float32)
     row_of = {image_id: row for row, image_id in enumerate(ids)}
-    for some, known in ((kept, digests), (gone, None)):
-        if some:
-            features[[row_of[image_id] for image_id in some]] = store.read(some, list(views), known)
+    for asked, known in ((kept, digests), (gone, None)):
+        if asked:
+            features[[row_of[image_id] for image_id in asked]] = store.read(asked, list(views), known)
     return features

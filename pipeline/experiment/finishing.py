@@ -71,8 +71,8 @@ def pooled_predictions(
     for name in names:
         rows = pd.concat(
             [
-                predictions_table(parts[name].frame, one.proba[name], classes, name)
-                for parts, one in zip(folds, fitted, strict=True)
+                predictions_table(parts[name].frame, model.proba[name], classes, name)
+                for parts, model in zip(folds, fitted, strict=True)
             ]
         )
         if len(folds) > 1:
@@ -104,4 +104,4 @@ def score(
 def _history(fitted: Sequence[Fitted]) -> list[dict[str, Any]]:
     if len(fitted) == 1:
         return fitted[0].history
-    return [{"fold": number, **row} for number, one in enumerate(fitted, start=1) for row in one.history]
+    return [{"fold": number, **row} for number, model in enumerate(fitted, start=1) for row in model.history]

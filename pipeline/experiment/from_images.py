@@ -81,13 +81,7 @@ class FitNet:
     ) -> Fitted:
         """Train the network of a configuration and predict its parts, as `learning.fit_head` does for a head.
 
-        Args:
-            config: The net, its parameters, and for a warm start the features and the head.
-            inputs: What `open_images` gave.
-            parts: `train`, `validation`, and `test` where it is opened.
-            log: Takes one line at a time.
-            callbacks: skorch callbacks.
-            predict: The parts to predict; None: all that are given.
+        The arguments are the same, but `inputs` are what `open_images` gave.
 
         Raises:
             WarmStartError: The cached features, or the head on them, do not belong to this network.
@@ -105,7 +99,8 @@ class FitNet:
         _warn_of_small_images(network, params, log)
         clock.lap("load")
         start = _warm_start(config, inputs, parts, network, log) if isinstance(params, FinetuneParams) else None
-        folder = None if self.checkpoints is None else self.checkpoints / _fold_name(parts["train"])
+        fold = hashlib.sha256(json.dumps(parts["train"].ids).encode()).hexdigest()[:12]
+        folder = None if self.checkpoints is None else self.checkpoints / fold
         net.fit(
             inputs.images,
             parts["train"].ids,
@@ -153,16 +148,12 @@ def _warm_start(
     return last_layer(cached.head)
 
 
-def _same(what: str, cached: Any, own: Any) -> None:
-    if json.dumps(cached, sort_keys=True) != json.dumps(own, sort_keys=True):
+def _same(what: str, cached: Any, needed: Any) -> None:
+    if json.dumps(cached, sort_keys=True) != json.dumps(needed, sort_keys=True):
         raise WarmStartError(
             f"Expected cached features of the network that is fine-tuned, but their {what} differ: the cache has "
-            f"{cached}, the network {own}. Give the same backbone, weights and fit to both, and no net.image_size."
+            f"{cached}, the network {needed}. Give the same backbone, weights and fit to both, and no net.image_size."
         )
-
-
-def _fold_name(train: Part) -> str:
-    return hashlib.sha256(json.dumps(train.ids).encode()).hexdigest()[:12]
 
 
 def _words(network: ImageNetwork) -> str:

@@ -109,8 +109,8 @@ def open_inputs(
     finder = _Finder(catalogue, inputs.dataset.name, config)
     for block in config.features.blocks:
         name = _name(block, config.features)
-        if name not in inputs.blocks and (found := finder.block(block)) is not None:
-            inputs.blocks[name] = found
+        if name not in inputs.blocks and (opened := finder.block(block)) is not None:
+            inputs.blocks[name] = opened
     finder.raise_if_absent()
     return inputs
 
@@ -197,14 +197,14 @@ class _Finder:
 
     def _fitting(self, backbone: str, augmentation: str, precision: str | None) -> list[FeatureStore]:
         """Stores of this augmentation, which were drawn with the seed asked for if they were drawn at random."""
-        found = self.catalogue.find(self.dataset, backbone, augmentation, precision)
+        stores = self.catalogue.find(self.dataset, backbone, augmentation, precision)
         seed = self.config.features.aug_seed
-        return [store for store in found if store.key.seed == seed or not Augmentation.of(store.key).is_random]
+        return [store for store in stores if store.key.seed == seed or not Augmentation.of(store.key).is_random]
 
     def _augmentation(self, augmentation: str) -> Augmentation:
         """The augmentation of this name in the cache (perhaps from a file of the user's own), or the packaged one."""
-        found = self.catalogue.find(self.dataset, augmentation=augmentation)
-        return Augmentation.of(found[0].key) if found else get_augmentation(augmentation)
+        stores = self.catalogue.find(self.dataset, augmentation=augmentation)
+        return Augmentation.of(stores[0].key) if stores else get_augmentation(augmentation)
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:

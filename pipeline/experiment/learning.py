@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,20 +70,8 @@ class Fitted:
     seconds: dict[str, float]
 
 
-class FitModel(Protocol):
-    """Trains on the part `train`, may watch `validation`, and predicts every part it is given."""
-
-    def __call__(
-        self,
-        config: ExperimentConfig,
-        inputs: Inputs,
-        parts: Mapping[str, Part],
-        *,
-        log: Log,
-        callbacks: Sequence[Any] = (),
-        predict: Sequence[str] | None = None,
-    ) -> Fitted:
-        """See `fit_head`."""
+FitModel = Callable[..., Fitted]
+"""Trains on the part `train`, may watch `validation`, and predicts the others; takes what `fit_head` takes."""
 
 
 class Laps:

@@ -14,7 +14,8 @@ from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import Log
 from hamcache.pipeline.experiment.preparation import prepare
 from hamcache.pipeline.experiment.run_log import RunLog, log_start
-from hamcache.pipeline.runs.records import Run, finish_run, new_run_folder, run_id
+from hamcache.pipeline.runs.artefacts import give_name, new_folder
+from hamcache.pipeline.runs.records import Run, read_run, run_id
 from hamcache.pipeline.runs.run_index import find_run
 
 
@@ -57,13 +58,13 @@ def run_experiment(
         return replace(finished, reused=True)
 
     checkpoints = workspace.checkpoints / prepared.fingerprint[:16]
-    with new_run_folder(workspace) as folder:
+    with new_folder(workspace.runs) as folder:
         log = RunLog(folder / "log.txt", on_progress)
         log_start(log, prepared)
         fit_model = fit_of(config, checkpoints, on_batch)
         fitted, tau = fit_folds(config, prepared.inputs, prepared.folds, fit_model, log=log)
         write(folder, prepared, fitted, tau, log, began)
         log(f"finished in {perf_counter() - began:.1f} s")
-        run = finish_run(folder, run_id(config))
+        run = read_run(give_name(folder, run_id(config)))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return run

@@ -27,6 +27,18 @@ _NAMED = 5
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """A run, sweep, grid or demonstration as it is on disk; its folder is `workspace/<folder of its kind>/<id>`."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """Its name, which is its folder's."""
+        return self.folder.name
+
+
 @dataclass(frozen=True)
 class Kind(Generic[T]):
     """One kind of artefact.

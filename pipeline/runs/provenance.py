@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ def net_identity(config: ExperimentConfig) -> dict[str, Any]:
         return {}
     params = config.net.params
     names = {params["augmentation"], params["predict_augmentation"]}
-    found: dict[str, Any] = {"recipes": [get_augmentation(name).to_dict() for name in sorted(names)]}
+    identity: dict[str, Any] = {"recipes": [get_augmentation(name).to_dict() for name in sorted(names)]}
     if params.get("weights"):
-        found["weights"] = hashlib.sha256(Path(params["weights"]).read_bytes()).hexdigest()
-    return found
+        identity["weights"] = hashlib.sha256(Path(params["weights"]).read_bytes()).hexdigest()
+    return identity
 
 
 def whole_keys(provenance: Mapping[str, Any]) -> list[FeatureKey]:
@@ -52,13 +53,11 @@ def whole_keys(provenance: Mapping[str, Any]) -> list[FeatureKey]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries a number may depend on."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:

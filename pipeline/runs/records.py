@@ -7,7 +7,6 @@ way leaves nothing that looks like a run.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -25,24 +24,22 @@ from hamcache.pipeline.config.overrides import read_yaml
 from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
 from hamcache.pipeline.errors import RunError
-from hamcache.pipeline.runs.artefacts import Kind, give_name, new_folder
+from hamcache.pipeline.runs.artefacts import Artefact, Kind
 
 _OLD_COLUMNS = {"split": "part"}  # of `predictions.csv`, as it was written until version 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(Artefact):
     """One finished run. Small files are read at once, tables when they are asked for.
 
     Attributes:
-        folder: `workspace/runs/<run id>`.
         metrics: Part -> name -> score; `test` only where the test set was opened.
         provenance: Where the numbers come from (store keys, fingerprints, versions, seconds).
         classes: Class names in code order.
         reused: Whether `run_experiment` found it finished instead of running it.
     """
 
-    folder: Path
     metrics: dict[str, dict[str, float]]
     provenance: dict[str, Any]
     classes: tuple[str, ...]
@@ -51,11 +48,6 @@ class Run:
     def __repr__(self) -> str:
         scores = (f"{part} mcc {values['mcc']:.3f}" for part, values in self.metrics.items() if "mcc" in values)
         return f"<Run {self.id}: {', '.join(scores)}>"
-
-    @property
-    def id(self) -> str:
-        """The run's name, which is its folder's."""
-        return self.folder.name
 
     @cached_property
     def config(self) -> ExperimentConfig:
@@ -105,6 +97,10 @@ class Run:
         """float64 `[n, C]` of one part, in the order of `part(name)`."""
         return self.part(name)[[f"p_{label}" for label in self.classes]].to_numpy(np.float64)
 
+    def answers(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels, probabilities and groups of one part: all that a score with an interval is made of."""
+        return self.labels(name), self.probabilities(name), self.part(name)["group"].to_numpy(dtype=object)
+
     def baseline(self, name: str) -> dict[str, float]:
         """Scores on one part of the predictor that knows only the class frequencies of train."""
         return majority_baseline(self.labels("train"), self.labels(name), self.classes)
@@ -123,11 +119,6 @@ def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[
     return table.assign(**{f"p_{label}": proba[:, code] for code, label in enumerate(classes)})
 
 
-def new_run_folder(workspace: Workspace) -> AbstractContextManager[Path]:
-    """An empty hidden folder to write a run into; removed at the end unless `finish_run` has renamed it."""
-    return new_folder(workspace.runs)
-
-
 def write_run(
     folder: Path,
     *,
@@ -138,7 +129,7 @@ def write_run(
     provenance: Mapping[str, Any],
     classes: Mapping[str, str],
 ) -> None:
-    """Write everything of a run but its head and its log, which are there already, into `new_run_folder`.
+    """Write everything of a run but its head and its log, which are there already, into an `artefacts.new_folder`.
 
     `classes` maps each class, in code order, to its readable name.
     """
@@ -153,12 +144,7 @@ def write_run(
         "history.csv": csv_text(pd.DataFrame(history, columns=columns)),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")  # `finish_run` brings all of it to the disk
-
-
-def finish_run(folder: Path, run_id: str) -> Run:
-    """Give a written folder its name: from here on it is a run. A taken name gets `-2`, `-3` and so on."""
-    return read_run(give_name(folder, run_id))
+        (folder / name).write_text(text, encoding="utf-8")  # `give_name` brings all of it to the disk
 
 
 def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:

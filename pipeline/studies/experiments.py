@@ -1,6 +1,6 @@
 """Many experiments on the same images at once: heads by feature sets, in parallel, into one leaderboard."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,12 +17,11 @@ from hamcache.pipeline.config.schema import (
     load_config,
 )
 from hamcache.pipeline.errors import ConfigError, RunError
-from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.runs.run_index import find_run
-from hamcache.pipeline.studies.opened import Opened, open_experiments
-from hamcache.pipeline.studies.parallel import Result, in_processes, workers_that_fit
+from hamcache.pipeline.studies.opened import open_experiments
+from hamcache.pipeline.studies.parallel import in_processes, workers_that_fit
 
 
 @dataclass(frozen=True)
@@ -159,51 +158,33 @@ def run_all(
     outcomes: dict[int, Outcome] = {}
 
     def record(number: int, result: Run | Exception) -> None:
-        if isinstance(result, Run):
-            outcomes[number] = Outcome(experiments[number], result)
-        else:
-            outcomes[number] = Outcome(experiments[number], error=result)
+        run, error = (result, None) if isinstance(result, Run) else (None, result)
+        outcomes[number] = Outcome(experiments[number], run, error)
         if on_outcome:
             on_outcome(outcomes[number])
 
-    for number, run in _finished(opened, test).items():
-        record(number, run)
+    for number, config in enumerate(opened.configs):
+        if (finished := find_run(workspace, opened.fingerprint_of(config), test=test)) is not None:
+            record(number, replace(finished, reused=True))
+    heads = list(HEADS)
     groups: dict[tuple[str, ...], list[int]] = {}
     for number, experiment in enumerate(experiments):
         if number not in outcomes:
             backbones = tuple(block.backbone for block in experiment.config.features.blocks) if apart else ()
             groups.setdefault(backbones, []).append(number)
     for numbers in groups.values():
-        order = sorted(numbers, key=lambda n: (-opened.width_of(opened.configs[n]), -_place(experiments[n].head)))
-        for position, result in _in_parallel(opened.only([opened.configs[n] for n in order]), test, workers):
+        order = sorted(numbers, key=lambda n: (-opened.width_of(opened.configs[n]), -heads.index(experiments[n].head)))
+        group = opened.only([opened.configs[n] for n in order])
+        processes = workers or workers_that_fit(group.bytes_each, len(order))
+        group.load(["train", "validation", "test"] if test else ["train", "validation"])
+        # All of them were looked for before, so each is run.
+        job = partial(run_experiment, workspace=workspace, test=test, inputs=group.inputs, force=True)
+        for position, result in in_processes(job, group.configs, processes):
             record(order[position], result)
+        del group, job  # frees its features before those of the next are read
     if all(outcome.run is None for outcome in outcomes.values()):
         raise RunError(
             f"expected at least one of {len(experiments)} experiments to finish, all failed; "
             f"{experiments[0].head} on {experiments[0].features}: {outcomes[0].reason}"
         )
     return [outcomes[number] for number in range(len(experiments))]
-
-
-def _finished(opened: Opened, test: bool) -> dict[int, Run]:
-    """The latest finished run of each experiment that has one."""
-    finished = {}
-    for number, config in enumerate(opened.configs):
-        run = find_run(opened.workspace, opened.fingerprint_of(config), test=test)
-        if run is not None:
-            finished[number] = replace(run, reused=True)
-    return finished
-
-
-def _in_parallel(opened: Opened, test: bool, workers: int | None) -> Iterator[Result]:
-    opened.load(["train", "validation", "test"] if test else ["train", "validation"])
-    job = partial(_run, workspace=opened.workspace, test=test, inputs=opened.inputs)
-    yield from in_processes(job, opened.configs, workers or workers_that_fit(opened.bytes_each, len(opened.configs)))
-
-
-def _run(config: ExperimentConfig, *, workspace: Workspace, test: bool, inputs: Inputs) -> Run:
-    return run_experiment(config, workspace, test=test, inputs=inputs, force=True)  # it was looked for before
-
-
-def _place(head: str) -> int:
-    return list(HEADS).index(head)

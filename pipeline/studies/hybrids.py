@@ -26,7 +26,7 @@ def subsets(backbones: Sequence[str]) -> list[str]:
             "backbones: expected two or more different ones, e.g. resnet34,densenet121 (one alone, or none, is no "
             f"hybrid), got {', '.join(map(repr, names)) or 'none'}"
         )
-    return ["+".join(some) for size in range(1, len(names) + 1) for some in combinations(names, size)]
+    return ["+".join(chosen) for size in range(1, len(names) + 1) for chosen in combinations(names, size)]
 
 
 def what_each_adds(
@@ -54,21 +54,16 @@ def what_each_adds(
         corrected by Holm for the number of backbones.
     """
     full = runs.get("+".join(backbones))
-    rest = {one: "+".join(other for other in backbones if other != one) for one in backbones}
-    left_out = {one: without for one, without in rest.items() if without in runs}
+    rest = {name: "+".join(other for other in backbones if other != name) for name in backbones}
+    left_out = {name: without for name, without in rest.items() if without in runs}
     columns = ["backbone", "without", "part", "score", "score_without", "adds", "low", "high", "p", "p_holm"]
     if full is None or not left_out:
         return pd.DataFrame(columns=columns)
-    found = compare_runs(
-        [full, *(runs[without] for without in left_out.values())],
-        metric,
-        part,
-        reference=full.id,
-        resamples=resamples,
-    )
-    scores = dict(zip(found.scores["run"], found.scores[metric], strict=True))
+    others = [runs[without] for without in left_out.values()]
+    comparison = compare_runs([full, *others], metric, part, reference=full.id, resamples=resamples)
+    scores = dict(zip(comparison.scores["run"], comparison.scores[metric], strict=True))
     rows = []
-    for backbone, pair in zip(left_out, found.pairs.to_dict("records"), strict=True):
+    for backbone, pair in zip(left_out, comparison.pairs.to_dict("records"), strict=True):
         # A pair says how far the hybrid without the backbone is above the full one: the other way round.
         gap = (-pair["difference"], -pair["high"], -pair["low"])
         score, without = scores[full.id], scores[pair["run"]]

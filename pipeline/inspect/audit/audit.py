@@ -21,6 +21,8 @@ from hamcache.pipeline.inspect.audit import findings
 from hamcache.pipeline.inspect.audit.descriptors import choose_sources, describe
 from hamcache.pipeline.inspect.audit.duplicate_search import choose_candidates, find_neighbours
 from hamcache.pipeline.inspect.audit.duplicate_verdicts import (
+    CONFIRMED,
+    LOOK_ALIKE,
     SAME_LESION,
     Calibration,
     align_all,
@@ -81,7 +83,6 @@ class Audit:
         calibration: How far the search can be trusted on this data set.
         pairs, duplicates, labels, outliers: The findings.
         exclusions, merges: The proposals.
-        counts: Their numbers.
         label_mcc: Matthews correlation of the predictions that labels were compared with.
         notes: What could not be done, and why.
         sources: The features that were compared.
@@ -101,13 +102,28 @@ class Audit:
     outliers: pd.DataFrame
     exclusions: pd.DataFrame
     merges: pd.DataFrame
-    counts: dict[str, int]
     label_mcc: float
     notes: list[str]
     sources: list[str]
     seconds: dict[str, float]
     settings: AuditSettings
     split: str
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of findings and proposals."""
+        confirmed = self.pairs[self.pairs["verdict"].isin(CONFIRMED)]
+        return {
+            **{verdict: int((self.pairs["verdict"] == verdict).sum()) for verdict in (*CONFIRMED, LOOK_ALIKE)},
+            "conflicting labels": int(confirmed["conflict"].sum()),
+            "straddle the split": int(confirmed["straddles"].sum()),
+            "files with the same bytes": len(self.duplicates),
+            "of these in different groups": int(self.duplicates["across_groups"].sum()),
+            "likely label errors": len(self.labels),
+            "unlike the rest": int(self.outliers["unlike"].sum()),
+            "proposed exclusions": len(self.exclusions),
+            "proposed merges": len(self.merges),
+        }
 
 
 def audit(
@@ -191,7 +207,6 @@ def audit(
         outliers=outliers,
         exclusions=exclusions,
         merges=merges,
-        counts=findings.counts(pairs, duplicates, labels, outliers, exclusions, merges),
         label_mcc=errors.mcc,
         notes=notes,
         sources=[source.words for source in sources],

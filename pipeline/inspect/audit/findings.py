@@ -11,7 +11,7 @@ from hamcache.data.digests import MISSING
 from hamcache.data.splits import Split
 from hamcache.data.table import ImageTable
 from hamcache.pipeline.inspect.audit.duplicate_search import Candidates
-from hamcache.pipeline.inspect.audit.duplicate_verdicts import CONFIRMED, LOOK_ALIKE, VERDICTS, verdicts
+from hamcache.pipeline.inspect.audit.duplicate_verdicts import CONFIRMED, VERDICTS, verdicts
 from hamcache.pipeline.inspect.audit.label_errors import LabelErrors
 from hamcache.pipeline.inspect.audit.pixel_alignment import Alignment
 
@@ -171,26 +171,3 @@ def merged_groups(table: ImageTable, merges: pd.DataFrame) -> np.ndarray:
     """Codes of the groups after the proposed merges, int64 `[n]`, in the order of the table."""
     names = merge(zip(merges["group"], merges["into"], strict=True))
     return pd.factorize(table.frame["group"].map(lambda group: names.get(group, group)))[0].astype(np.int64)
-
-
-def counts(
-    pairs: pd.DataFrame,
-    duplicates: pd.DataFrame,
-    labels: pd.DataFrame,
-    outliers: pd.DataFrame,
-    exclusions: pd.DataFrame,
-    merges: pd.DataFrame,
-) -> dict[str, int]:
-    """The numbers of a summary."""
-    confirmed = pairs[pairs["verdict"].isin(CONFIRMED)]
-    return {
-        **{verdict: int((pairs["verdict"] == verdict).sum()) for verdict in (*CONFIRMED, LOOK_ALIKE)},
-        "conflicting labels": int(confirmed["conflict"].sum()),
-        "straddle the split": int(confirmed["straddles"].sum()),
-        "files with the same bytes": len(duplicates),
-        "of these in different groups": int(duplicates["across_groups"].sum()),
-        "likely label errors": len(labels),
-        "unlike the rest": int(outliers["unlike"].sum()),
-        "proposed exclusions": len(exclusions),
-        "proposed merges": len(merges),
-    }

@@ -54,17 +54,7 @@ class Shown:
 
 def shown_parts(run: Run) -> list[Shown]:
     """Validation, and the test set where it was opened."""
-    return [
-        Shown(
-            name,
-            run.labels(name),
-            run.probabilities(name),
-            run.part(name)["group"].to_numpy(dtype=object),
-            run.metrics[name],
-        )
-        for name in SHOWN
-        if name in run.metrics
-    ]
+    return [Shown(name, *run.answers(name), run.metrics[name]) for name in SHOWN if name in run.metrics]
 
 
 def shown_classes(run: Run, parts: Sequence[Shown]) -> list[int]:

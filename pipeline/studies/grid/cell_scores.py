@@ -50,7 +50,7 @@ def grid_scores(
     runs = [run for _, _, run in cells if run is not None]
     if len({run.classes for run in runs}) > 1:
         raise ComparisonError("expected runs of the same classes in one grid, got different ones: run the grid again")
-    sets = [(run.labels(part), run.probabilities(part), run.part(part)["group"].to_numpy(dtype=object)) for run in runs]
+    sets = [run.answers(part) for run in runs]
     drawn = resampled_together(sets, metric, classes=runs[0].classes, resamples=resamples, seed=seed)
     lesions = len(set().union(*(groups for _, _, groups in sets)))
     of_cell = iter(drawn)
@@ -64,9 +64,9 @@ def grid_scores(
             row = (names["backbone"] == backbone) | (backbone == MEAN)
             inside = row & ((names["augmentation"] == augmentation) | (augmentation == MEAN))
             of_means[backbone, augmentation] = values[inside].to_numpy().mean(axis=0)
-            found = interval(of_means[backbone, augmentation], lesions)
+            mean = interval(of_means[backbone, augmentation], lesions)
             seeds = int(names[inside].value_counts().max())
-            rows.append((backbone, augmentation, seeds, found.value, found.low, found.high))
+            rows.append((backbone, augmentation, seeds, mean.value, mean.low, mean.high))
     table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
     whole = {cell: drawn for cell, drawn in of_means.items() if MEAN not in cell and not np.isnan(drawn[0])}
     chances = _against_best(whole, METRICS[metric].higher_is_better, best, lesions)

@@ -24,33 +24,26 @@ from hamcache.data.files import write_csv, write_json
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.errors import GridError
-from hamcache.pipeline.evaluate.compare import leaderboard
-from hamcache.pipeline.runs.artefacts import Kind
+from hamcache.pipeline.runs.artefacts import Artefact, Kind
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.studies.experiments import Outcome
 from hamcache.pipeline.studies.grid.cell_scores import MEAN, grid_scores
 from hamcache.pipeline.studies.grid.cells import Cell
+from hamcache.pipeline.studies.leaderboard import zoo_leaderboard
 
 SETTINGS, CELLS, SCORES, MATRIX, HEATMAP = "grid.json", "cells.csv", "scores.csv", "matrix.csv", "heatmap.png"
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class Grid(Artefact):
     """A grid as it is on disk.
 
     Attributes:
-        folder: `workspace/grids/<grid id>`.
         settings: What it is of: `dataset, head, metric, policy, backbones, augmentations, views, seeds, parts,
             majority, finished`.
     """
 
-    folder: Path
     settings: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The grid's name, which is its folder's."""
-        return self.folder.name
 
     @property
     def metric(self) -> str:
@@ -106,12 +99,7 @@ class Grid:
     @property
     def best(self) -> tuple[str, str] | None:
         """Backbone and augmentation of the best cell on validation; None where no cell has all its seeds."""
-        matrix = self.matrix()
-        if matrix.isna().all(axis=None):
-            return None
-        values = matrix.to_numpy() if METRICS[self.metric].higher_is_better else -matrix.to_numpy()
-        row, column = np.unravel_index(np.nanargmax(values), values.shape)
-        return self.backbones[int(row)], self.augmentations[int(column)]
+        return _best(self.scores[self.scores["part"] == "validation"], self.metric)
 
     def apart(self, part: str = "validation", level: float = 0.05) -> int:
         """Number of cells that differ from the best one by more than chance: their `p_holm` is below `level`."""
@@ -161,7 +149,7 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Wor
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    write_csv(grid.folder / CELLS, _cells_table(cells, outcomes, metric, parts))
+    write_csv(grid.folder / CELLS, _cells_table(cells, outcomes, metric))
     write_csv(grid.folder / SCORES, _scores_table(scored, metric, parts))
     matrices = pd.concat({part: grid.matrix(part, means=True) for part in parts}, names=["part"])
     write_csv(grid.folder / MATRIX, matrices.reset_index())
@@ -203,7 +191,7 @@ def _grid_id(cells: Sequence[Cell], dataset: str) -> str:
     return re.sub(r"[^A-Za-z0-9+._-]", "_", name)
 
 
-def _cells_table(cells: Sequence[Cell], outcomes: Sequence[Outcome], metric: str, parts: Sequence[str]) -> pd.DataFrame:
+def _cells_table(cells: Sequence[Cell], outcomes: Sequence[Outcome], metric: str) -> pd.DataFrame:
     """The rows of `cells.csv`; each run's interval is that of `hamcache runs` and `zoo`."""
     rows = [
         (cell.backbone, cell.augmentation, cell.seed, "" if outcome.run is None else outcome.run.id, outcome.reason)
@@ -211,13 +199,11 @@ def _cells_table(cells: Sequence[Cell], outcomes: Sequence[Outcome], metric: str
     ]
     table = pd.DataFrame(rows, columns=["backbone", "augmentation", "seed", "run", "error"])
     runs = [outcome.run for outcome in outcomes if outcome.run is not None]
-    validation = leaderboard(runs, [metric], "validation").set_index("run")
-    table = table.join(validation[[metric, "low", "high", "seconds"]], on="run")
-    columns = ["backbone", "augmentation", "seed", "run", metric, "low", "high", "seconds", "error"]
-    if "test" in parts:
-        test = leaderboard(runs, [metric], "test").set_index("run")[[metric, "low", "high"]].add_prefix("test_")
-        table, columns = table.join(test, on="run"), [*columns, *test.columns]
-    return table[columns]
+    board = zoo_leaderboard(runs, [metric]).set_index("run")
+    scores = [metric, "low", "high", "seconds"]
+    on_test = [name for name in board.columns if name.startswith("test_")]
+    table = table.join(board[[*scores, *on_test]], on="run")
+    return table[["backbone", "augmentation", "seed", "run", *scores, "error", *on_test]]
 
 
 def _scores_table(cells: Sequence[tuple[str, str, Run | None]], metric: str, parts: Sequence[str]) -> pd.DataFrame:
@@ -227,10 +213,16 @@ def _scores_table(cells: Sequence[tuple[str, str, Run | None]], metric: str, par
     for part in parts:
         scores = grid_scores(cells, metric, part, best=best)
         tables.append(scores.assign(part=part))
-        of_cells = scores[(scores["backbone"] != MEAN) & (scores["augmentation"] != MEAN)].dropna(subset="score")
-        if best is None and len(of_cells):
-            values = of_cells["score"].to_numpy()
-            row = of_cells.iloc[int(values.argmax() if METRICS[metric].higher_is_better else values.argmin())]
-            best = (str(row["backbone"]), str(row["augmentation"]))
+        best = best or _best(scores, metric)
     table = pd.concat(tables, ignore_index=True)
     return table[["part", *table.columns.drop("part")]]
+
+
+def _best(scores: pd.DataFrame, metric: str) -> tuple[str, str] | None:
+    """Backbone and augmentation of the best cell in one part's rows; None where no cell has all its seeds."""
+    of_cells = scores[(scores["backbone"] != MEAN) & (scores["augmentation"] != MEAN)].dropna(subset="score")
+    if of_cells.empty:
+        return None
+    values = of_cells["score"].to_numpy()
+    row = of_cells.iloc[int(values.argmax() if METRICS[metric].higher_is_better else values.argmin())]
+    return str(row["backbone"]), str(row["augmentation"])

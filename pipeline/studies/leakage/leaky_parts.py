@@ -178,7 +178,7 @@ def _exchanged(
 
 def _images_of(frame: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
     """Group -> label -> image ids."""
-    found: dict[str, dict[str, list[str]]] = {}
+    images: dict[str, dict[str, list[str]]] = {}
     for group, label, image_id in zip(frame["group"], frame["label"], frame["image_id"], strict=True):
-        found.setdefault(group, {}).setdefault(label, []).append(image_id)
-    return found
+        images.setdefault(group, {}).setdefault(label, []).append(image_id)
+    return images

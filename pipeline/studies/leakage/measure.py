@@ -90,9 +90,9 @@ def demonstrate(
 
     fingerprint, folder = place(experiments)
     if (folder / "leakage.json").is_file():
-        found = read_demo(folder)
-        if found.summary.get("fingerprint") == fingerprint:
-            return replace(found, reused=True)
+        demo = read_demo(folder)
+        if demo.summary.get("fingerprint") == fingerprint:
+            return replace(demo, reused=True)
     started = perf_counter()
     probas, failed, warnings = _train(experiments, inputs, pool, draws, workers, on_progress)
     trained = perf_counter()

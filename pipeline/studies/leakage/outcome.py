@@ -12,7 +12,7 @@ import pandas as pd
 from hamcache.data.files import write_csv, write_json
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import LeakageError
-from hamcache.pipeline.runs.artefacts import Kind, give_name, new_folder
+from hamcache.pipeline.runs.artefacts import Artefact, Kind, give_name, new_folder
 
 SUMMARY = "leakage.json"
 IMAGES = {
@@ -25,11 +25,10 @@ IMAGES = {
 
 
 @dataclass(frozen=True, eq=False)
-class LeakageDemo:
-    """A finished demonstration.
+class LeakageDemo(Artefact):
+    """A finished demonstration, `leakage.csv` and `leakage.json` in its folder.
 
     Attributes:
-        folder: `workspace/leakage/<data set>-<digest>`, with `leakage.csv` and `leakage.json`.
         table: One row a metric, set of images (`IMAGES`) and head: `metric, images, head, honest, honest_low,
             honest_high, leaky, leaky_low, leaky_high, gap, gap_low, gap_high, p, p_holm`. Scores are means over the
             seeds, intervals a bootstrap over lesions; `gap` is leaky less honest; `p_holm` is corrected for the heads.
@@ -37,15 +36,9 @@ class LeakageDemo:
         reused: Whether it was found finished.
     """
 
-    folder: Path
     table: pd.DataFrame
     summary: dict[str, Any]
     reused: bool = False
-
-    @property
-    def id(self) -> str:
-        """The demonstration's name, which is its folder's."""
-        return self.folder.name
 
     @property
     def metric(self) -> str:
@@ -99,11 +92,9 @@ def read_demo(folder: Path) -> LeakageDemo:
     return LeakageDemo(folder, table, summary)
 
 
-def _id_of(demo: LeakageDemo) -> str:
-    return demo.id
-
-
-DEMOS = Kind("demonstration", attrgetter("leakage"), SUMMARY, read_demo, _id_of, "`hamcache leakage-demo` makes one.")
+DEMOS = Kind(
+    "demonstration", attrgetter("leakage"), SUMMARY, read_demo, attrgetter("id"), "`hamcache leakage-demo` makes one."
+)
 all_demos, load_demo = DEMOS.all, DEMOS.load
 
 

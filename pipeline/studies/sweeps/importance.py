@@ -30,7 +30,9 @@ def importances(sweep: Sweep) -> pd.DataFrame:
     trials = sweep.trials[sweep.trials["state"] != FAILED]
     scores = trials[sweep.objective].to_numpy(np.float64)
     keys = {
-        key: one for key, one in sweep.settings.space.items() if one.values() is None or len(one.values() or []) > 1
+        key: dimension
+        for key, dimension in sweep.settings.space.items()
+        if dimension.values() is None or len(dimension.values() or []) > 1
     }
     if len(trials) < FEWEST or np.ptp(scores) == 0 or not keys:
         return pd.DataFrame({"key": [], "importance": []})
@@ -41,8 +43,8 @@ def importances(sweep: Sweep) -> pd.DataFrame:
         point = sweep.point(row)
         values = {key: _value(dimension, key, point) for key, dimension in keys.items()}
         study.add_trial(optuna.trial.create_trial(params=values, distributions=kinds, value=float(score)))
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
-    return pd.DataFrame({"key": list(found), "importance": list(found.values())})
+    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return pd.DataFrame({"key": list(shares), "importance": list(shares.values())})
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
@@ -63,5 +65,5 @@ def _value(dimension: Dimension, key: str, point: Point) -> Any:
 
 
 def _ends(dimension: Dimension) -> tuple[float, float]:
-    low, high = dimension.loguniform or dimension.uniform or dimension.int_ or (0.0, 1.0)
+    low, high = dimension.ends
     return (math.log(low), math.log(high)) if dimension.loguniform else (float(low), float(high))

@@ -21,7 +21,7 @@ from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import PipelineError
-from hamcache.pipeline.runs.artefacts import Kind, give_name, new_folder
+from hamcache.pipeline.runs.artefacts import Artefact, Kind, give_name, new_folder
 from hamcache.pipeline.studies.sweeps.space import Point, Space, label
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, read_sweep_yaml
 
@@ -34,23 +34,16 @@ class SweepError(PipelineError, ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Artefact):
     """A sweep, finished or not, as it is on disk.
 
     Attributes:
-        folder: `workspace/sweeps/<sweep id>`.
         settings: What was asked for.
         summary: State, counts, best trial, seconds, overhead; see `studies.sweeps.tuning`.
     """
 
-    folder: Path
     settings: SweepConfig
     summary: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        """The sweep's name, which is its folder's."""
-        return self.folder.name
 
     @property
     def objective(self) -> str:

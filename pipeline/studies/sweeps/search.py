@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -36,20 +36,12 @@ class Known:
     stopped: int | None = None
 
 
-class Source(Protocol):
-    """A source of points."""
-
-    def ask(self) -> Any:
-        """The next point as a ticket, which has it as `.point`; None where there is none left."""
-
-    def tell(self, ticket: Any, outcome: Known) -> None:
-        """Learn what became of it."""
-
-
 @dataclass(eq=False)
-class _Asked:
+class Ticket:
+    """A point that was given out, with Optuna's trial of it where Optuna gave it."""
+
     point: Point
-    trial: optuna.trial.Trial
+    trial: Any = None
 
 
 class OptunaSource:
@@ -61,10 +53,10 @@ class OptunaSource:
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._known: dict[str, Known] = {}
         self._left = space.grid() if space.is_countable else None
-        for one in known:
-            self.tell(self._enqueued(one.point), one)
+        for outcome in known:
+            self.tell(self._enqueued(outcome.point), outcome)
 
-    def ask(self) -> _Asked | None:
+    def ask(self) -> Ticket | None:
         """A point that was not tried; None once there are no more of them."""
         asked = self._sampled()
         for _ in range(TRIES):
@@ -83,7 +75,7 @@ class OptunaSource:
         self._known.setdefault(label(asked.point), Known(asked.point, None))
         return asked
 
-    def tell(self, ticket: _Asked, outcome: Known) -> None:
+    def tell(self, ticket: Ticket, outcome: Known) -> None:
         """Hand a score to the sampler. Trials that were stopped early rank below all that were not."""
         self._known[label(outcome.point)] = outcome
         if outcome.score is None:
@@ -94,36 +86,34 @@ class OptunaSource:
         else:
             self._study.tell(ticket.trial, outcome.score)
 
-    def _sampled(self) -> _Asked:
+    def _sampled(self) -> Ticket:
         trial = self._study.ask()
-        return _Asked(self._space.suggest(trial), trial)
+        return Ticket(self._space.suggest(trial), trial)
 
-    def _enqueued(self, point: Point) -> _Asked:
+    def _enqueued(self, point: Point) -> Ticket:
         dimensions = self._space.dimensions
         self._study.enqueue_trial({k: label(v) if dimensions[k].is_choice else v for k, v in point.items()})
         asked = self._sampled()
-        return _Asked(point, asked.trial)
-
-
-@dataclass(eq=False)
-class _Listed:
-    point: Point
+        return Ticket(point, asked.trial)
 
 
 class GridSource:
     """All points of a space, one after the other, less those that were tried before."""
 
     def __init__(self, space: Space, known: Iterable[Known] = ()) -> None:
-        tried = {label(one.point) for one in known}
+        tried = {label(outcome.point) for outcome in known}
         self._left = (point for point in space.grid() if label(point) not in tried)
 
-    def ask(self) -> _Listed | None:
+    def ask(self) -> Ticket | None:
         """The next point."""
         point = next(self._left, None)
-        return None if point is None else _Listed(point)
+        return None if point is None else Ticket(point)
 
-    def tell(self, ticket: _Listed, outcome: Known) -> None:
+    def tell(self, ticket: Ticket, outcome: Known) -> None:
         """Nothing: no point depends on a score."""
+
+
+Source = OptunaSource | GridSource
 
 
 class SweepSearch(Searcher):

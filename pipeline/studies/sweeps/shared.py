@@ -143,15 +143,12 @@ def read_shared(settings: SweepConfig, opened: Opened, log: Log) -> Shared:
     for config in opened.configs:
         if deal_of(config) not in shared.folds:
             shared.folds[deal_of(config)] = opened.folds_of(config, PARTS, shared.inputs_of(config))
-    order: dict[str, None] = {}
-    for folds in shared.folds.values():
-        for parts in folds:
-            for name in PARTS:
-                order.update(dict.fromkeys(parts[name].ids))
+    dealt = [parts[name] for folds in shared.folds.values() for parts in folds for name in PARTS]
+    order = list(dict.fromkeys(image_id for part in dealt for image_id in part.ids))
     blocks: dict[str, FeatureBlock] = {}
     for name, block in inputs.blocks.items():
-        block.load(list(order), inputs.digests)
-        blocks[name] = SharedBlock.of(block, list(order))
+        block.load(order, inputs.digests)
+        blocks[name] = SharedBlock.of(block, order)
     shared.inputs = replace(inputs, blocks=blocks)
     shared.net_inputs = {}
     features = f", {shared.bytes / 1e6:.1f} MB of features" if blocks else ""

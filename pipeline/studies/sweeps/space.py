@@ -69,6 +69,11 @@ class Dimension(BaseModel):
         """True for a list of values, false for a range."""
         return (self.choice or self.grid) is not None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends of a range."""
+        return self.loguniform or self.uniform or self.int_ or (0.0, 1.0)
+
     def values(self) -> list[Any] | None:
         """All values in order; None where they are too many to count through."""
         options = self.choice or self.grid
@@ -144,8 +149,8 @@ class Space(BaseModel):
 
     def only(self, *keys: str) -> Space:
         """The dimensions of these keys, whatever the others are."""
-        chosen = {key: one for key, one in self.dimensions.items() if key in keys}
-        return Space(dimensions={key: one.model_copy(update={"when": {}}) for key, one in chosen.items()})
+        free = {key: self.dimensions[key].model_copy(update={"when": {}}) for key in self.dimensions if key in keys}
+        return Space(dimensions=free)
 
 
 def in_use(dimension: Dimension, point: Mapping[str, Any]) -> bool:
@@ -174,13 +179,13 @@ def short_label(value: Any) -> str:
     """A value in few letters, for tables and pictures: the backbones of a hybrid, the name of a head."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, list) and value and all(isinstance(one, dict) and "backbone" in one for one in value):
-        names, kinds = zip(*(_short_block(one) for one in value), strict=True)
+    if isinstance(value, list) and value and all(isinstance(block, dict) and "backbone" in block for block in value):
+        names, kinds = zip(*map(_short_block, value), strict=True)
         if len(set(kinds)) == 1:
             return "+".join(names) + (f", {kinds[0]}" if kinds[0] else "")
         return "+".join(f"{name} ({kind})" if kind else name for name, kind in zip(names, kinds, strict=True))
     if isinstance(value, dict) and "name" in value:
-        rest = ", ".join(f"{key} {short_label(one)}" for key, one in value.items() if key != "name")
+        rest = ", ".join(f"{key} {short_label(entry)}" for key, entry in value.items() if key != "name")
         return f"{value['name']} ({rest})" if rest else str(value["name"])
     return label(value)
 

@@ -128,12 +128,12 @@ def read_sweep_yaml(path: Path) -> SweepConfig:
 
 def _with_keys(content: dict[str, Any], change: Callable[..., Any]) -> dict[str, Any]:
     """The settings of a sweep with its own keys, those of its experiment, of its space and of each `when` changed."""
-    own = {key: value for key, value in content.items() if key not in ("experiment", "space")}
+    rest = {key: value for key, value in content.items() if key not in ("experiment", "space")}
     space = {
         key: dimension | {"when": change(dimension.get("when", {}))}
         for key, dimension in change(content.get("space", {})).items()
     }
-    return change(own, RENAMED_IN_SWEEPS) | {"experiment": change(content.get("experiment", {})), "space": space}
+    return change(rest, RENAMED_IN_SWEEPS) | {"experiment": change(content.get("experiment", {})), "space": space}
 
 
 def sweep_names() -> list[str]:
@@ -222,7 +222,7 @@ def check_space(settings: SweepConfig, source: str) -> None:
     if problem := _first_problem(settings, points):
         raise ConfigError(f"{source}: no point of the space is a valid experiment, for example:\n{problem}")
     for key, dimension in settings.space.items():
-        for value in dimension.values() or [*(dimension.int_ or dimension.uniform or dimension.loguniform or ())]:
+        for value in dimension.values() or dimension.ends:
             tried = [_random_point(settings.dimensions, rng, {key: value}) for _ in range(PROBES)]
             using = [point for point in tried if key in point]
             if using and (problem := _first_problem(settings, using)):
@@ -236,14 +236,13 @@ def structures(settings: SweepConfig) -> Iterator[ExperimentConfig]:
         ConfigError: There are too many.
     """
     space = settings.dimensions.only(*filter(_decides_structure, settings.space))
-    number = int(np.prod([len(one.values() or []) for one in space.dimensions.values()]))
+    number = int(np.prod([len(dimension.values() or []) for dimension in space.dimensions.values()]))
     if number > MOST_VALUES:
         raise ConfigError(
             f"expected at most {MOST_VALUES} combinations of features, splits and seeds, got {number}: "
             f"{', '.join(space.dimensions)}"
         )
-    rng, problem = np.random.default_rng(0), None
-    found = False
+    rng, problem, is_empty = np.random.default_rng(0), None, True
     for point in space.grid():
         for _ in range(PROBES):  # other values may have to fit to these
             try:
@@ -251,28 +250,27 @@ def structures(settings: SweepConfig) -> Iterator[ExperimentConfig]:
             except ConfigError as error:
                 problem = error
             else:
-                found = True
+                is_empty = False
                 yield config
                 break
-    if not found:
+    if is_empty:
         raise problem or ConfigError("no valid experiment")
 
 
 def _decides_structure(key: str) -> bool:
-    return is_below(key, STRUCTURE) or any(is_below(one, [key]) for one in STRUCTURE)
+    return is_below(key, STRUCTURE) or any(is_below(decisive, [key]) for decisive in STRUCTURE)
 
 
 def _first_problem(settings: SweepConfig, points: Iterable[Point]) -> ConfigError | None:
     """The problem of the first of these points, unless one of them is right."""
-    first: ConfigError | None = None
+    problems = []
     for point in points:
         try:
             settings.config_at(point)
-        except ConfigError as error:
-            first = first or error
-        else:
             return None
-    return first
+        except ConfigError as error:
+            problems.append(error)
+    return problems[0]
 
 
 def _random_point(space: Space, rng: np.random.Generator, given: Point | None = None) -> Point:
@@ -289,8 +287,7 @@ def _random_point(space: Space, rng: np.random.Generator, given: Point | None = 
         elif dimension.int_ is not None:
             point[key] = int(rng.integers(dimension.int_[0], dimension.int_[1] + 1))
         else:
-            low, high = dimension.uniform or dimension.loguniform or (0.0, 1.0)
-            point[key] = float(rng.uniform(low, high))
+            point[key] = float(rng.uniform(*dimension.ends))
     return point
 
 
@@ -312,11 +309,11 @@ def _open_dimensions(space: dict[str, Any], fixed: dict[str, Any]) -> dict[str, 
 def _experiment(value: Any, source: str) -> dict[str, Any]:
     """The plain values of an experiment that is given by name, by its values, or by name and differences."""
     if isinstance(value, str):
-        return expand_short_forms(read_yaml(find_config(value)))
+        value = {"config": value}
     if isinstance(value, dict):
         named = value.get("config")
         base = expand_short_forms(read_yaml(find_config(named))) if isinstance(named, str) else {}
-        return merged(base, expand_short_forms({key: one for key, one in value.items() if key != "config"}))
+        return merged(base, expand_short_forms({key: entry for key, entry in value.items() if key != "config"}))
     raise ConfigError(
         f"{source}: experiment: expected the name of a configuration, or the values of an experiment (beside `config: "
         f"NAME`, those that differ from it), got {value!r}"

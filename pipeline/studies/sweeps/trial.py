@@ -31,26 +31,21 @@ class Clock:
 
     def __init__(self) -> None:
         self._ended: float | None = None
-        self._began = self._training = self._waited = 0.0
-        self._train_began: float | None = None
 
     def begin(self) -> None:
         """Begin a trial."""
-        self._previous, self._began = self._ended, perf_counter()
-        self._training = self._waited = 0.0
-        self._train_began = None
+        self._previous, self._training = self._ended, 0.0
+        self._train_began: float | None = None
 
     def train(self, on: bool) -> None:
         """Begin or end its own training."""
-        if on:
-            self._train_began = perf_counter()
-        elif self._train_began is not None:
+        if not on and self._train_began is not None:
             self._training += perf_counter() - self._train_began
-            self._train_began = None
+        self._train_began = perf_counter() if on else None
 
     def waited(self, seconds: float) -> None:
         """Take off seconds in which training stood still."""
-        self._waited += seconds
+        self._training -= seconds
 
     def stamp(self, now: float | None = None) -> dict[str, float | None]:
         """Seconds of training, and seconds beside it since the trial before ended (None: there was none).
@@ -60,7 +55,7 @@ class Clock:
         """
         self._ended = perf_counter()
         running = 0.0 if self._train_began is None else (now or self._ended) - self._train_began
-        seconds = self._training + running - self._waited
+        seconds = self._training + running
         overhead = None if self._previous is None else self._ended - self._previous - seconds
         return {"seconds": seconds, "overhead": overhead}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pandas as pd
@@ -99,8 +100,5 @@ class TrialTable:
 
     def free_numbers(self) -> Iterator[int]:
         """Numbers for trials to come: those that no trial has."""
-        taken, number = {trial.number for trial in self.trials}, 0
-        while True:
-            if number not in taken:
-                yield number
-            number += 1
+        taken = {trial.number for trial in self.trials}
+        return (number for number in count() if number not in taken)

@@ -12,6 +12,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import ray
 from ray import tune
 
 from hamcache.data.files import write_json, write_text
@@ -117,12 +118,11 @@ def finalize(sweep: Sweep, workspace: Workspace, *, watcher: Watcher | None = No
         )
     with held(sweep.folder):
         best = sweep.best
-        config = sweep.best_config
-        run = run_experiment(config, workspace, test=True, on_progress=watcher.said)
-        found, expected = run.metrics["validation"][sweep.objective], float(best[sweep.objective])
-        if not np.isclose(found, expected, atol=1e-3):
+        run = run_experiment(sweep.best_config, workspace, test=True, on_progress=watcher.said)
+        score, expected = run.metrics["validation"][sweep.objective], float(best[sweep.objective])
+        if not np.isclose(score, expected, atol=1e-3):
             watcher.said(
-                f"warning: the run scores {sweep.objective} {found:.4f} on validation, its trial {expected:.4f}: "
+                f"warning: the run scores {sweep.objective} {score:.4f} on validation, its trial {expected:.4f}: "
                 "were they computed on different machines?"
             )
         write_json(sweep.folder / SUMMARY, sweep.summary | {"final_run": run.id})
@@ -131,12 +131,10 @@ def finalize(sweep: Sweep, workspace: Workspace, *, watcher: Watcher | None = No
 
 def _same(settings: SweepConfig, opened: Opened, workspace: Workspace) -> Sweep | None:
     """The latest sweep of the same settings on the same data."""
-    fitting = [
-        sweep
-        for sweep in all_sweeps(workspace)
-        if sweep.settings.digest == settings.digest and sweep.summary.get("data") == opened.fingerprint
-    ]
-    return fitting[-1] if fitting else None
+    for sweep in reversed(all_sweeps(workspace)):
+        if sweep.settings.digest == settings.digest and sweep.summary.get("data") == opened.fingerprint:
+            return sweep
+    return None
 
 
 def _search(
@@ -190,8 +188,6 @@ def _checked(sweep: Sweep) -> Sweep:
 
 def shared_trainable(shared: Shared) -> Any:
     """The trial with what all share, which goes into the object store once."""
-    import ray
-
     return tune.with_parameters(ray_trial, held=[ray.put(shared)])
 
 
@@ -297,17 +293,17 @@ class Recorder(tune.Callback):
         }
         sessions = [*self._sessions, session]
         trials = self._table.trials
-        finished = [one for one in trials if one.state == FINISHED and one.score is not None]
-        best = max(finished, key=lambda one: (self._metric.gain(one.score or 0.0), -one.number), default=None)
-        ran = sum(one["trials"] for one in sessions)
-        seconds = sum(one["seconds"] for one in sessions)
-        beyond = [one.overhead for one in trials if one.overhead is not None]
+        finished = [trial for trial in trials if trial.state == FINISHED and trial.score is not None]
+        best = max(finished, key=lambda trial: (self._metric.gain(trial.score or 0.0), -trial.number), default=None)
+        ran = sum(session["trials"] for session in sessions)
+        seconds = sum(session["seconds"] for session in sessions)
+        beyond = [trial.overhead for trial in trials if trial.overhead is not None]
         content = {
             "state": state,
             "data": self._fingerprint,
             "objective": self._sweep.objective,
             "trials": len(trials),
-            **{name: sum(one.state == name for one in trials) for name in (FINISHED, STOPPED, FAILED)},
+            **{name: sum(trial.state == name for trial in trials) for name in (FINISHED, STOPPED, FAILED)},
             "exhausted": exhausted,
             "best": None if best is None else {"trial": best.number, self._sweep.objective: best.score},
             "jobs": self._workers,

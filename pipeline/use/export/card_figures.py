@@ -65,8 +65,7 @@ def part_figures(predictor: Predictor, part: str, resamples: int = RESAMPLES) ->
         RunError: The run has no such part.
     """
     run = predictor.run
-    raw, y = run.probabilities(part), run.labels(part)
-    groups = run.part(part)["group"].to_numpy(object)
+    y, raw, groups = run.answers(part)
     proba = predictor.temperature(raw)
     present = [label for code, label in enumerate(run.classes) if (y == code).any()]
     names = [*METRICS, *(f"{kind}_{label}" for label in present for kind in ("sensitivity", "specificity"))]

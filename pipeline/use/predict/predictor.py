@@ -124,10 +124,8 @@ class Predictor:
         self.device = resolve_device(device)
         machine = Machine(weights or {}, recipes_file, self.device)
         self.scorer: Scorer = scorer_of(run, Root(workspace.features), machine)
-        self._proba, self._y = run.probabilities("validation"), run.labels("validation")
-        self.temperature: Temperature = fit_temperature(
-            self._proba, self._y, run.part("validation")["group"].to_numpy(object)
-        )
+        self._y, self._proba, groups = run.answers("validation")
+        self.temperature: Temperature = fit_temperature(self._proba, self._y, groups)
         self._sets = lru_cache(maxsize=16)(self._fit_sets)
 
     @cached_property

@@ -68,10 +68,8 @@ class Shelf:
             absent = [name for name in metrics if (run.id, stamp, part, name) not in self._intervals]
             if absent:
                 whole = replace(run)  # whose predictions are forgotten afterwards
-                groups = whole.part(part)["group"].to_numpy(object)
-                proba, y = whole.probabilities(part), whole.labels(part)
-                found = bootstrap(y, proba, groups, absent, classes=run.classes)
-                for name, interval in zip(absent, found, strict=True):
+                drawn = bootstrap(*whole.answers(part), absent, classes=run.classes)
+                for name, interval in zip(absent, drawn, strict=True):
                     self._intervals[run.id, stamp, part, name] = interval
             return {name: self._intervals[run.id, stamp, part, name] for name in metrics}
 

@@ -5,16 +5,15 @@ import sys
 from pathlib import Path
 
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.runs.artefacts import partial_folders
+from hamcache.pipeline.runs.artefacts import new_folder, partial_folders
 from hamcache.pipeline.runs.housekeeping import remove_leftover, workspace_leftovers
-from hamcache.pipeline.runs.records import new_run_folder
 
 KILLED = """
 import os, sys
 from pathlib import Path
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.runs.records import new_run_folder
-with new_run_folder(Workspace(Path(sys.argv[1]))) as folder:
+from hamcache.pipeline.runs.artefacts import new_folder
+with new_folder(Workspace(Path(sys.argv[1])).runs) as folder:
     (folder / "log.txt").write_text("begun")
     os.kill(os.getpid(), 9)
 """
@@ -29,7 +28,7 @@ def test_a_run_whose_process_died_is_swept_up(tmp_path: Path) -> None:
 
 
 def test_a_run_being_written_is_left_alone(tmp_path: Path) -> None:
-    with new_run_folder(Workspace(tmp_path)):
+    with new_folder(Workspace(tmp_path).runs):
         assert len(partial_folders(Workspace(tmp_path).runs)) == 1
         assert workspace_leftovers(Workspace(tmp_path), everything=True) == []
     assert list((tmp_path / "runs").iterdir()) == []

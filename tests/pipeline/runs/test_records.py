@@ -17,13 +17,11 @@ from sklearn.metrics import accuracy_score, f1_score
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import ArtefactNotFoundError, RunError
-from hamcache.pipeline.runs.artefacts import partial_folders
+from hamcache.pipeline.runs.artefacts import give_name, new_folder, partial_folders
 from hamcache.pipeline.runs.records import (
     all_runs,
-    finish_run,
     list_runs,
     load_run,
-    new_run_folder,
     predictions_table,
     read_run,
     run_id,
@@ -48,7 +46,7 @@ def save(
         labels = ["a" if i % 3 else "b" for i in range(n)]
         frame = pd.DataFrame({"image_id": ids, "group": ids, "label": labels})
         tables.append(predictions_table(frame, rng.dirichlet([1, 1], n), list(CLASSES), part))
-    with new_run_folder(workspace) as folder:
+    with new_folder(workspace.runs) as folder:
         write_run(
             folder,
             config=config(),
@@ -63,7 +61,7 @@ def save(
             },
             classes=CLASSES,
         )
-        return finish_run(folder, name)
+        return read_run(give_name(folder, name))
 
 
 def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -90,7 +88,7 @@ def test_predictions_whose_column_is_named_split_are_read(tmp_path: Path) -> Non
 
 def test_ids_and_labels_that_look_like_numbers_or_nothing_stay_text(tmp_path: Path) -> None:
     frame = pd.DataFrame({"image_id": ["001", "NA", "1e3"], "group": ["1", "nan", "007"], "label": ["0", "NA", "0"]})
-    with new_run_folder(Workspace(tmp_path)) as folder:
+    with new_folder(Workspace(tmp_path).runs) as folder:
         write_run(
             folder,
             config=config(),
@@ -100,7 +98,7 @@ def test_ids_and_labels_that_look_like_numbers_or_nothing_stay_text(tmp_path: Pa
             provenance={},
             classes={"0": "0", "NA": "NA"},
         )
-        run = finish_run(folder, "r")
+        run = read_run(give_name(folder, "r"))
     assert list(run.part("validation")["image_id"]) == ["001", "1e3", "NA"]
     assert list(run.labels("validation")) == [0, 0, 1]
     assert run.history.empty and list(run.history.columns) == ["epoch"]
@@ -122,7 +120,7 @@ def test_baseline_equals_scikit_learns_dummy(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_is_never_seen(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), new_run_folder(Workspace(tmp_path)) as folder:
+    with pytest.raises(ZeroDivisionError), new_folder(Workspace(tmp_path).runs) as folder:
         (folder / "metrics.json").write_text("{}")
         assert all_runs(Workspace(tmp_path)) == [] and list_runs(Workspace(tmp_path)).empty
         raise ZeroDivisionError
@@ -134,8 +132,8 @@ def test_a_process_killed_while_writing_leaves_no_run(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from hamcache.data.workspace import Workspace
-        from hamcache.pipeline.runs.records import new_run_folder
-        with new_run_folder(Workspace(Path({str(tmp_path)!r}))) as folder:
+        from hamcache.pipeline.runs.artefacts import new_folder
+        with new_folder(Workspace(Path({str(tmp_path)!r})).runs) as folder:
             (folder / "metrics.json").write_text("{{}}")
             print("written", flush=True)
             time.sleep(60)
@@ -220,7 +218,7 @@ def test_a_damaged_run_is_passed_over_with_a_warning_and_named_when_asked_for(tm
 
 
 def test_json_files_never_hold_nan(tmp_path: Path) -> None:
-    with new_run_folder(Workspace(tmp_path)) as folder, pytest.raises(ValueError, match="JSON"):
+    with new_folder(Workspace(tmp_path).runs) as folder, pytest.raises(ValueError, match="JSON"):
         write_run(
             folder,
             config=config(),

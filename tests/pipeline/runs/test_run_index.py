@@ -8,7 +8,7 @@ import pytest
 
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.runs import run_index
-from hamcache.pipeline.runs.run_index import RunIndex
+from hamcache.pipeline.runs.run_index import find_run
 
 
 def write(workspace: Workspace, name: str, fingerprint: str, finished: str = "2026-01-01", parts=("train",)) -> Path:
@@ -36,31 +36,29 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_each_run_is_read_once(workspace: Workspace, reads: list[str]) -> None:
-    index = RunIndex(workspace.runs)
-    assert index.find("a") is None
+    assert find_run(workspace, "a") is None
     for number in range(20):
         write(workspace, f"run-{number}", f"f{number}")
     for number in range(20):
-        assert index.find(f"f{number}").id == f"run-{number}"
-        assert index.find("nothing") is None
+        assert find_run(workspace, f"f{number}").id == f"run-{number}"
+        assert find_run(workspace, "nothing") is None
     assert len(reads) == 20 + 20  # each once, and each that was found
 
 
 def test_new_removed_replaced_and_damaged_runs_are_seen(workspace: Workspace) -> None:
-    index = RunIndex(workspace.runs)
     old = write(workspace, "old", "f", "2026-01-01")
-    assert index.find("f").id == "old"
+    assert find_run(workspace, "f").id == "old"
     new = write(workspace, "new", "f", "2026-01-02", ("train", "test"))
-    assert index.find("f").id == "new" and index.find("f", test=True).id == "new"
+    assert find_run(workspace, "f").id == "new" and find_run(workspace, "f", test=True).id == "new"
     (new / "metrics.json").write_text("{")
-    assert index.find("f").id == "old" and index.find("f", test=True) is None
+    assert find_run(workspace, "f").id == "old" and find_run(workspace, "f", test=True) is None
     shutil.rmtree(new)
     old.rename(workspace.runs / "kept")
     write(workspace, "old", "g")
-    assert index.find("f").id == "kept" and index.find("g").id == "old"
+    assert find_run(workspace, "f").id == "kept" and find_run(workspace, "g").id == "old"
     partly = workspace.runs / "partly"
     partly.mkdir()
-    assert index.find("h") is None
+    assert find_run(workspace, "h") is None
     partly.rmdir()
     write(workspace, "partly", "h")
-    assert index.find("h").id == "partly"
+    assert find_run(workspace, "h").id == "partly"

@@ -11,7 +11,8 @@ from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import compute_metrics
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ArtefactNotFoundError
-from hamcache.pipeline.runs.records import new_run_folder, predictions_table, write_run
+from hamcache.pipeline.runs.artefacts import new_folder
+from hamcache.pipeline.runs.records import predictions_table, write_run
 from hamcache.pipeline.show.plots.epochs import curves_figure
 from hamcache.pipeline.show.plots.style import COLOURS
 from hamcache.pipeline.show.report.build import ReportSettings, build_report
@@ -143,7 +144,7 @@ def test_a_run_with_many_classes_and_folds_is_drawn(own_lab) -> None:
         frame = pd.DataFrame({"image_id": names, "group": names, "label": [list(classes)[code] for code in y]})
         tables.append(predictions_table(frame, proba, list(classes), part))
         metrics[part] = compute_metrics(y, proba, list(classes))
-    with new_run_folder(own_lab.workspace) as folder:
+    with new_folder(own_lab.workspace.runs) as folder:
         write_run(
             folder,
             config=own_lab.runs["a"].config,
