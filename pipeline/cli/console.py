@@ -49,7 +49,7 @@ def interruptible(advice: str) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str | None = None) -> None:
     """Print a table; text left, numbers right. The first column, which names the row, is the last to be folded."""
     from rich.table import Table
 
@@ -66,7 +66,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
         console.print(caption, style="italic", highlight=False)
 
 
-def show_frame(title: str, frame: pd.DataFrame, caption: str = "") -> None:
+def show_frame(title: str, frame: pd.DataFrame, caption: str | None = None) -> None:
     """Print a table of a frame."""
     rows = [[cell.item() if hasattr(cell, "item") else cell for cell in row] for row in frame.itertuples(index=False)]
     show_table(title, list(frame.columns), rows, caption)
