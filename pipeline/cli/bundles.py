@@ -148,7 +148,7 @@ def settings(
 
 @dataclass(frozen=True)
 class Running:
-    """How the experiments of a study are run."""
+    """Options of every study: test set, extraction, workers, plots."""
 
     test: options.Test = False
     extract: options.Extract = False
