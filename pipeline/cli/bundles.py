@@ -35,16 +35,17 @@ class Bundle:
 
 def unbundled(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command as typer understands it, with the options of its bundles in their place."""
-    own = dict(inspect.signature(command, eval_str=True).parameters)
+    parameters = inspect.signature(command, eval_str=True).parameters
     bundles = {
         name: mark
-        for name in list(own)
-        for mark in getattr(own[name].annotation, "__metadata__", ())
-        if isinstance(mark, Bundle) and own.pop(name)
+        for name, parameter in parameters.items()
+        for mark in getattr(parameter.annotation, "__metadata__", ())
+        if isinstance(mark, Bundle)
     }
-    shown = own.copy()
+    own = {name: parameter for name, parameter in parameters.items() if name not in bundles}
+    shown = dict(own)
     for bundle in bundles.values():
-        shown = {**shown, **{name: parameter for name, parameter in bundle.parameters.items() if name not in own}}
+        shown |= {name: parameter for name, parameter in bundle.parameters.items() if name not in own}
 
     def call(**given: Any) -> Any:
         made = {
@@ -147,7 +148,7 @@ def settings(
 
 @dataclass(frozen=True)
 class Running:
-    """The way in which the experiments of a study are run."""
+    """Options of every study: test set, extraction, workers, plots."""
 
     test: options.Test = False
     extract: options.Extract = False
