@@ -81,7 +81,7 @@ class Gallery:
 
     def _images(self, run: Run) -> dict[str, tuple[str, str]]:
         """Path and label of each image of the run's table."""
-        dataset, name = self._photographs.of(run), run.config.dataset
+        dataset, name = self._photographs.of(run), run.config.dataset_words.dataset
         if isinstance(dataset, str):
             raise NoImageError(f"The data set {name} of this run is not on this machine.")
         if dataset.table.fingerprint != run.provenance.get("table"):

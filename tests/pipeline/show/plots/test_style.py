@@ -66,7 +66,7 @@ def long_run(make_world: Any) -> Run:
 
     world = make_world()
     world.extract()
-    run = run_experiment(world.config(base={"head": "mlp"}), world.workspace, test=True, plots=False)
+    run = run_experiment(world.config(base={"head": "mlp"}), world.workspace, test=True)
     summary = {"head": "a_head_of_ones_own", "features": LONG, "dataset": "my " * 30, "seed": 0}
     return replace(run, provenance=run.provenance | {"summary": summary})
 
