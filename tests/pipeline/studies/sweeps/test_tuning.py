@@ -21,10 +21,12 @@ from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.runs.records import all_runs
 from hamcache.pipeline.studies.sweeps.ray_cluster import PREFIX, ray_cluster, sweep_up
+from hamcache.pipeline.studies.sweeps.recorder import Recorder
 from hamcache.pipeline.studies.sweeps.results import SweepError, all_sweeps, load_sweep, new_sweep
+from hamcache.pipeline.studies.sweeps.resume import stopping_rule
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
-from hamcache.pipeline.studies.sweeps.tuning import Recorder, _stopping, finalize, run_sweep
+from hamcache.pipeline.studies.sweeps.tuning import finalize, run_sweep
 from hamcache.pipeline.studies.sweeps.watch import Watcher
 
 ROOT = Path(__file__).parents[3]
@@ -296,14 +298,14 @@ def test_asha_knows_how_earlier_trials_stood(world, sweep_of) -> None:
         table.add(Trial(number, {"head.lr": 0.01}, "finished", score, 2, 1.0, 0.1), [(1, 0.0), (2, score)])
 
     def verdict(table: TrialTable, score: float) -> str:
-        asha, trial = _stopping(settings, table), SimpleNamespace(trial_id="new")
+        asha, trial = stopping_rule(settings, table), SimpleNamespace(trial_id="new")
         asha.on_trial_add(None, trial)
         return asha.on_trial_result(None, trial, {"epoch": 2, SCORE: score})
 
     assert (verdict(table, 0.5), verdict(table, 0.65)) == ("STOP", "CONTINUE")
     table.epochs.clear()
     assert verdict(table, 0.5) == "CONTINUE"
-    assert _stopping(SweepConfig(**(settings.model_dump() | {"stopping": "none"})), table) is None
+    assert stopping_rule(SweepConfig(**(settings.model_dump() | {"stopping": "none"})), table) is None
 
 
 def test_the_yaml_in_a_sweeps_folder_is_a_configuration_again(world, sweep_of, tmp_path: Path) -> None:
