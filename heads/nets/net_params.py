@@ -27,8 +27,8 @@ class NetParams(GradientParams):
         description="shuffle: every image once an epoch; balanced: as many draws, all classes equally likely "
         "(class_weight auto then means none)",
     )
-    augmentation: str = Field("dihedral", description="recipe of training; every epoch shows another view of an image")
-    predict_augmentation: str = Field("none", description="recipe of validation and prediction; none: the plain image")
+    augmentation: str = Field("dihedral", description="for training; every epoch shows another view of an image")
+    predict_augmentation: str = Field("none", description="for validation and prediction; none: the plain image")
     predict_views: Count = Field(1, description="views whose probabilities are averaged, in every scored epoch too")
     fit: Literal["crop", "squash"] = Field("crop", description="central window, or the whole image out of shape")
     stored_side: Pixels | None = Field(

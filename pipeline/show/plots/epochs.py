@@ -29,7 +29,7 @@ def curves_figure(run: Run) -> Figure | None:
     found = {column.partition("_")[2] for column in map(str, history) if column.startswith(("train_", "valid_"))}
     names = sorted(found, key=lambda name: (name != "loss", name))
     folds = [rows for _, rows in history.groupby("fold")] if "fold" in history else [history]
-    best = _best_epochs(folds, monitored(run))
+    best = _best_epochs(folds, objective_of(run))
     chance = run.baseline("validation")
     figure = Figure(figsize=(max(WIDTH, 4.2 * len(names)), 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -38,7 +38,9 @@ def curves_figure(run: Run) -> Figure | None:
             if f"{part}_{name}" in history:
                 _draw_folds(axes, folds, f"{part}_{name}", look)
         for number, epoch in enumerate(best):
-            label = f"best {monitored(run)}: epoch {epoch}" if len(best) == 1 else f"best {monitored(run)} of a fold"
+            label = (
+                f"best {objective_of(run)}: epoch {epoch}" if len(best) == 1 else f"best {objective_of(run)} of a fold"
+            )
             axes.axvline(epoch, color="black", linestyle=":", linewidth=1, label=label if number == 0 else None)
         if name != "loss" and name in chance:
             axes.axhline(chance[name], color="black", linestyle="--", linewidth=1, label=CHANCE)
@@ -50,7 +52,7 @@ def curves_figure(run: Run) -> Figure | None:
     return figure
 
 
-def monitored(run: Run) -> str:
+def objective_of(run: Run) -> str:
     """Name of the metric that decided which epoch is kept, or `loss`."""
     config = run.config
     params = (config.net or config.head).params
@@ -58,7 +60,7 @@ def monitored(run: Run) -> str:
 
 
 def unsigned_history(history: pd.DataFrame) -> pd.DataFrame:
-    """The history with metrics as they are: what is better when lower was monitored with its sign changed."""
+    """The history with metrics as they are: what is better when lower was recorded with its sign changed."""
     losses = [name for name, metric in METRICS.items() if not metric.higher_is_better]
     turned = [column for name in losses for column in (f"train_{name}", f"valid_{name}") if column in history]
     return history.assign(**{column: -history[column] for column in turned})

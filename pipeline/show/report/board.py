@@ -29,7 +29,7 @@ class Row:
         about: `head, features, dataset, policy, seed`.
         cohort: Position of its cohort in `Board.cohorts`.
         value, low, high: The chosen metric and its interval.
-        chosen_by: The metric on validation, by which runs are ordered.
+        objective: The metric on validation, by which runs are ordered.
         scores: All scores of the part.
         seconds: Of fitting.
         gap, gap_low, gap_high, p: The score less that of the cohort's best run, with Holm's correction; None for the
@@ -43,7 +43,7 @@ class Row:
     value: float
     low: float
     high: float
-    chosen_by: float
+    objective: float
     scores: dict[str, float]
     seconds: float
     gap: float | None = None
@@ -209,7 +209,7 @@ def _images_key(run: Run, part: str) -> str:
 
 
 def _best_first(rows: list[Row], metric: Metric) -> list[Row]:
-    return sorted(rows, key=lambda row: (-metric.gain(row.chosen_by), row.run.id))
+    return sorted(rows, key=lambda row: (-metric.gain(row.objective), row.run.id))
 
 
 def _rows(runs: list[Run], metric: Metric, part: str, number: int, resamples: int) -> list[Row]:
@@ -238,7 +238,7 @@ def _rows(runs: list[Run], metric: Metric, part: str, number: int, resamples: in
                 value=run.metrics[part][metric.name],
                 low=low,
                 high=high,
-                chosen_by=order[run.id],
+                objective=order[run.id],
                 scores=run.metrics[part],
                 seconds=_seconds(run),
                 **gaps.get(run.id, {}),

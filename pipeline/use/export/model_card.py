@@ -107,7 +107,7 @@ def _views(predictor: Predictor) -> str:
     if config.net is not None:
         views = config.net.params["predict_views"]
     else:
-        views = max(source.views for source in predictor.scorer.sources)
+        views = max(source.views for source in predictor.model.sources)
     return f", and averages over {views} symmetries of the image" if views > 1 else ""
 
 

@@ -46,12 +46,12 @@ class Portable(nn.Module):
 
     def __init__(self, predictor: Predictor, sets: PredictionSets) -> None:
         super().__init__()
-        run, scorer = predictor.run, predictor.scorer
+        run, model = predictor.run, predictor.model
         self.run: _HeadRun | _NetRun
         if run.config.net is None:
-            self.run = _HeadRun(scorer.sources, scorer.heads, run.config.features.views)
+            self.run = _HeadRun(model.sources, model.heads, run.config.features.views)
         else:
-            self.run = _NetRun(scorer.heads, run.config.net.params)
+            self.run = _NetRun(model.heads, run.config.net.params)
         self.seen: tuple[Seen, ...] = self.run.seen
         self.temperature = predictor.temperature.value
         self.sets = _Sets(sets)
@@ -67,9 +67,9 @@ class Portable(nn.Module):
 def precision_of(predictor: Predictor) -> str:
     """The arithmetic that the run itself computes in: `bf16` if any of its networks does, else `fp32`."""
     if predictor.run.config.net is None:
-        precisions = {source.spec.precision for source in predictor.scorer.sources}
+        precisions = {source.spec.precision for source in predictor.model.sources}
     else:
-        precisions = {getattr(head, "head", head).network_.precision for head in predictor.scorer.heads}
+        precisions = {getattr(head, "head", head).network_.precision for head in predictor.model.heads}
     return "bf16" if "bf16" in precisions else "fp32"
 
 

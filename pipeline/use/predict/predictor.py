@@ -18,7 +18,7 @@ from hamcache.pipeline.evaluate.conformal import PredictionSets, fewest_images, 
 from hamcache.pipeline.runs.records import Run, load_run
 from hamcache.pipeline.use.predict.image_sources import Source, find_sources
 from hamcache.pipeline.use.predict.machine import Machine
-from hamcache.pipeline.use.predict.scoring import Scored, Scorer, scorer_of
+from hamcache.pipeline.use.predict.scoring import Model, Scored, model_of
 from hamcache.pipeline.use.predict.seen import Neighbour, TrainingImages, training_images
 
 AT_A_TIME = 1024
@@ -123,16 +123,16 @@ class Predictor:
         self.classes = run.classes
         self.device = resolve_device(device)
         machine = Machine(weights or {}, recipes_file, self.device)
-        self.scorer: Scorer = scorer_of(run, Root(workspace.features), machine)
+        self.model: Model = model_of(run, Root(workspace.features), machine)
         self._y, self._proba, groups = run.answers("validation")
         self.temperature: Temperature = fit_temperature(self._proba, self._y, groups)
         self._sets = lru_cache(maxsize=16)(self._fit_sets)
 
     @cached_property
     def _seen(self) -> TrainingImages | str:
-        if not self.scorer.sources:
+        if not self.model.sources:
             return "a net trained from images keeps no features of them, and the cache has none that can be made here"
-        return training_images(self.run, self.scorer.sources)
+        return training_images(self.run, self.model.sources)
 
     def sets(
         self, coverage: float = COVERAGE, score: str = "lac", class_conditional: bool = False, raw: bool = False
@@ -143,12 +143,12 @@ class Predictor:
     def notes(self, sets: PredictionSets, unlike: float = UNLIKE) -> list[str]:
         """Cautions for a reader of the predictions: what is not available, and what validation is too small for."""
         notes = []
-        if any(source.spec.precision == "bf16" for source in self.scorer.sources) and not has_bf16(self.device):
+        if any(source.spec.precision == "bf16" for source in self.model.sources) and not has_bf16(self.device):
             notes.append("The features were made in bf16, which is not native here: the last digits may differ.")
         if isinstance(self._seen, str):
             notes.append(f"Nearest training images and the flag `unlike` are not available: {self._seen}.")
         elif self.run.config.net is not None:
-            name = self.scorer.sources[0].spec.name
+            name = self.model.sources[0].spec.name
             notes.append(f"Training images are looked up by the features of {name}, not by what the net itself sees.")
         if isinstance(self._seen, TrainingImages) and self._seen.least_p() > unlike:
             n = len(self._seen.held_out)
@@ -189,7 +189,7 @@ class Predictor:
         for start in range(0, len(sources), AT_A_TIME):
             portion = sources[start : start + AT_A_TIME]
             report = None if on_progress is None else _shifted(on_progress, start, len(sources))
-            predictions += self._predictions(portion, self.scorer(portion, report), fitted, question)
+            predictions += self._predictions(portion, self.model(portion, report), fitted, question)
         return predictions
 
     def _predictions(

@@ -40,11 +40,11 @@ class Scored:
     errors: dict[int, str]
 
 
-class Scorer(Protocol):
+class Model(Protocol):
     """Predicts images.
 
     Attributes:
-        sources: Features that training images are looked up by: a head's blocks (for a net see `NetScorer`).
+        sources: Features that training images are looked up by: a head's blocks (for a net see `NetModel`).
         heads: The run's head or net, or those of its folds.
     """
 
@@ -55,7 +55,7 @@ class Scorer(Protocol):
         """Probabilities of some images; `on_image` takes how many are done."""
 
 
-def scorer_of(run: Run, root: Root, machine: Machine) -> Scorer:
+def model_of(run: Run, root: Root, machine: Machine) -> Model:
     """Load a run's heads and whatever they need.
 
     Raises:
@@ -66,11 +66,11 @@ def scorer_of(run: Run, root: Root, machine: Machine) -> Scorer:
     heads = [run.load_head(fold) for fold in ([None] if folds is None else range(1, folds + 1))]
     if run.config.net is not None:
         source = lookalike_source(run, root, machine)
-        return NetScorer(run, heads, [] if source is None else [source], machine.device)
-    return HeadScorer(run, heads, block_sources(run, root, machine), machine.device)
+        return NetModel(run, heads, [] if source is None else [source], machine.device)
+    return HeadModel(run, heads, block_sources(run, root, machine), machine.device)
 
 
-class HeadScorer:
+class HeadModel:
     """Heads on features: every image is decoded once for all backbones and views."""
 
     def __init__(self, run: Run, heads: Sequence[Any], sources: Sequence[BlockSource], device: str) -> None:
@@ -125,7 +125,7 @@ class HeadScorer:
         return [number for number, good in zip(there, finite, strict=True) if good], blocks, errors
 
 
-class NetScorer:
+class NetModel:
     """Networks on images, decoded and reduced as they were for training.
 
     Args:

@@ -123,7 +123,7 @@ def test_a_finetuned_net_is_looked_up_by_its_own_backbone(photographs) -> None:
     for backbone in (OTHER, NET):
         photographs.extract((backbone, "none", 1))
         net = photographs.predictor(photographs.run(blocks=(), net={**FINE, "backbone": backbone}, test=True))
-        assert [source.spec.name for source in net.scorer.sources] == [backbone]
+        assert [source.spec.name for source in net.model.sources] == [backbone]
 
 
 def test_notes_name_what_validation_is_too_small_for(plain) -> None:
@@ -150,14 +150,14 @@ def test_one_bad_image_costs_itself_only(photographs, plain, tmp_path) -> None:
 
 def test_features_that_are_not_finite_cost_the_image_only(photographs, plain, monkeypatch) -> None:
     paths = photographs.paths(plain.run, "validation")[:3]
-    made = plain.scorer._maker.features
+    made = plain.model._maker.features
 
     def broken(*arguments: object) -> list:
         blocks = made(*arguments)
         blocks[0].views[1] = np.nan
         return blocks
 
-    monkeypatch.setattr(plain.scorer._maker, "features", broken)
+    monkeypatch.setattr(plain.model._maker, "features", broken)
     found = plain.predict(paths)
     assert [one.error for one in found] == [None, "its features are not finite", None]
 

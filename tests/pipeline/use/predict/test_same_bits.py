@@ -11,10 +11,10 @@ from tests.pipeline.use.predict.conftest import CNN, FINE, NET, OTHER, PRECISION
 
 def same_features(photographs: Photographs, run: Run) -> None:
     """Features of validation images, one block after the other, against what the stores hold."""
-    scorer = photographs.predictor(run).scorer
+    model = photographs.predictor(run).model
     ids = list(run.part("validation")["image_id"])
-    scored = scorer(find_sources(photographs.paths(run, "validation")))
-    for source, block in zip(scorer.sources, scored.blocks, strict=True):
+    scored = model(find_sources(photographs.paths(run, "validation")))
+    for source, block in zip(model.sources, scored.blocks, strict=True):
         assert source.store is not None and block.views.shape[1] == source.views
         np.testing.assert_array_equal(block.views, source.store.read(ids, list(range(source.views))))
 
@@ -58,10 +58,10 @@ def test_every_view_policy_gives_the_bits_of_the_cache(photographs: Photographs,
 
 def test_one_image_alone_gets_the_features_it_gets_among_others(photographs: Photographs) -> None:
     run = photographs.run()
-    scorer = photographs.predictor(run).scorer
+    model = photographs.predictor(run).model
     paths = photographs.paths(run, "validation")
-    together = scorer(find_sources(paths)).blocks[0].views
-    alone = np.concatenate([scorer(find_sources([path])).blocks[0].views for path in paths[::4]])
+    together = model(find_sources(paths)).blocks[0].views
+    alone = np.concatenate([model(find_sources([path])).blocks[0].views for path in paths[::4]])
     np.testing.assert_array_equal(alone, together[::4])
 
 
