@@ -1,6 +1,7 @@
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -37,3 +38,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_text(path, "new \udcff")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name_and_the_folder_after(tmp_path: Path) -> None:
+    seen = []
+    with mock.patch("os.fsync", lambda descriptor: seen.append((tmp_path / "a.txt").exists())):
+        write_text(tmp_path / "a.txt", "whole")
+    assert seen == [False, True] and (tmp_path / "a.txt").read_text() == "whole"
