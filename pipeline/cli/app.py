@@ -127,9 +127,8 @@ def our_errors() -> tuple[type[Exception], ...]:
 def main() -> None:
     """Run the command line; our own errors, and those of files and networks, become one message and exit code 1."""
     if sys.__stderr__ is not None:
-        faulthandler.enable(
-            sys.__stderr__
-        )  # a crash in compiled code (PyTorch, Zarr, Dask) then says where it happened
+        # A crash in compiled code (PyTorch, Zarr, Dask) then says where it happened.
+        faulthandler.enable(sys.__stderr__)
     try:
         app(prog_name="hamcache")
     except Exception as error:

@@ -41,7 +41,7 @@ def run_experiment(
         force: Run even if the same experiment has a finished run.
         inputs: What `open_inputs` gave, to share the features in memory between many runs.
         on_progress: Takes the lines of the log as they are written.
-        on_batch: Takes a `heads.nets.callbacks.Progress` after each batch of a net.
+        on_batch: Takes a `heads.nets.job.Progress` after each batch of a net.
 
     Returns:
         The finished run; `reused` says whether it was there before.
