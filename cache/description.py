@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from hamcache.cache.errors import CorruptStoreError, OldStoreError
+from hamcache.cache.errors import CacheInUseError, CorruptStoreError, OldStoreError
 from hamcache.cache.keys import FeatureKey, canonical_json
 from hamcache.cache.storage import Root
 
@@ -25,6 +25,9 @@ LAYOUT = 2
 
 CHUNK_ROWS = 64
 """Rows in a chunk, and images in one task. A kill loses at most this many images a worker."""
+
+TRIES = 50
+"""Times that a file is read, changed and written, until nobody else wrote it meanwhile."""
 
 GROUP, ARRAY, ROWS = "zarr.json", "features/zarr.json", "rows.json"
 CHECKED = "checked.json"
@@ -60,31 +63,31 @@ def read_description(root: Root, folder: str) -> Description:
         OldStoreError: it has another layout.
         CorruptStoreError: it contradicts itself.
     """
-    content = root.read(folder, GROUP)
+    content, _ = _read_or_none(root, folder, GROUP)
+    if content is None:
+        raise FileNotFoundError(f"Feature store {folder} has no {GROUP}: there is none, or it was cut off.")
     try:
         attributes = json.loads(content)["attributes"]
         if not attributes:
-            raise FileNotFoundError(f"{folder} has no description: its creation was cut off.")
-        layout = attributes.get("layout", 1)
-        if layout != LAYOUT:
-            raise _other_layout(folder, layout)
+            raise FileNotFoundError(f"Feature store {folder} was cut off while it was made.")
+        if attributes.get("layout", 1) != LAYOUT:
+            raise _other_layout(folder, attributes.get("layout", 1))
         key = FeatureKey.from_dict(attributes["key"])
-        if attributes["key_digest"] != key.digest or key.folder != folder:
-            raise CorruptStoreError(f"Feature store {folder} is described by another store's zarr.json. {REMEDY}")
-        array = json.loads(root.read(folder, ARRAY))
+        array = json.loads(_read_or_none(root, folder, ARRAY)[0] or "{}")
         n_rows, n_views, dim = map(int, array["shape"])
         chunk_rows = int(array["chunk_grid"]["configuration"]["chunk_shape"][0])
-        if attributes["array_sha256"] != _array_digest(array) or min(n_rows, n_views, dim) < 0 or dim == 0:
-            raise CorruptStoreError(f"Feature store {folder}: {ARRAY} was altered after it was written. {REMEDY}")
-        return Description(key, dim, chunk_rows, n_rows, n_views, dict(attributes["provenance"]))
-    except (CorruptStoreError, OldStoreError):
+        sound = attributes["array_sha256"] == _array_digest(array) and min(n_rows, n_views) >= 0 < min(dim, chunk_rows)
+        described = attributes["key_digest"] == key.digest and key.folder == folder
+        provenance = dict(attributes["provenance"])
+    except OldStoreError:
         raise
-    except FileNotFoundError as error:
-        if str(error).startswith(folder):
-            raise
-        raise CorruptStoreError(f"Feature store {folder} lacks {ARRAY}. {REMEDY}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CorruptStoreError(f"Feature store {folder} can't be read ({error!r}). {REMEDY}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        raise CorruptStoreError(f"Feature store {folder}: its description is damaged ({error!r}). {REMEDY}") from error
+    if not described:
+        raise CorruptStoreError(f"Feature store {folder}: {GROUP} is that of another store. {REMEDY}")
+    if not sound:
+        raise CorruptStoreError(f"Feature store {folder}: {ARRAY} was altered after it was written. {REMEDY}")
+    return Description(key, dim, chunk_rows, n_rows, n_views, provenance)
 
 
 def write_description(root: Root, wanted: Description) -> None:
@@ -107,7 +110,7 @@ def write_description(root: Root, wanted: Description) -> None:
 
 def read_rows(root: Root, key: FeatureKey) -> list[str]:
     """The image of each row. Raises CorruptStoreError where the file is damaged, or is another store's."""
-    rows = _rows_in(_read_or_none(root, key.folder, ROWS)[0], key)
+    rows = rows_in(_read_or_none(root, key.folder, ROWS)[0], key)
     if rows is None:
         raise CorruptStoreError(f"Feature store {key.folder}: {ROWS} is damaged or another store's. {REMEDY}")
     return rows
@@ -115,9 +118,9 @@ def read_rows(root: Root, key: FeatureKey) -> list[str]:
 
 def write_rows(root: Root, key: FeatureKey, image_ids: Sequence[str]) -> list[str]:
     """Add the images that have no row yet, in the order given; returns all rows. A damaged file is made again."""
-    while True:
+    for _ in range(TRIES):
         content, stamp = _read_or_none(root, key.folder, ROWS)
-        known = _rows_in(content, key)
+        known = rows_in(content, key)
         here = set(known or ())
         rows = [*(known or ()), *(image_id for image_id in dict.fromkeys(image_ids) if image_id not in here)]
         if known is not None and len(rows) == len(known):
@@ -126,6 +129,7 @@ def write_rows(root: Root, key: FeatureKey, image_ids: Sequence[str]) -> list[st
         head = canonical_json({"key_digest": key.digest, "sha256": hashlib.sha256(listed).hexdigest()})
         if root.write_if(head.encode() + b"\n" + listed + b"\n", key.folder, ROWS, seen=stamp):
             return rows
+    raise CacheInUseError(f"Feature store {key.folder}: others write {ROWS} all the time. Wait for them to end.")
 
 
 @lru_cache
@@ -157,7 +161,7 @@ def _array_digest(array: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(fixed).encode()).hexdigest()
 
 
-def _rows_in(content: bytes | None, key: FeatureKey) -> list[str] | None:
+def rows_in(content: bytes | None, key: FeatureKey) -> list[str] | None:
     """The rows that a file holds, None where they are damaged or another store's."""
     head, _, listed = (content or b"").partition(b"\n")
     try:
@@ -172,7 +176,7 @@ def _rows_in(content: bytes | None, key: FeatureKey) -> list[str] | None:
 def _read_or_none(root: Root, *parts: str) -> tuple[bytes | None, str | None]:
     try:
         return root.read_with_stamp(*parts)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None, None
 
 

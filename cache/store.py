@@ -8,9 +8,10 @@ new or absent, and never mislabelled. Zarr's own readers read it too.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -20,13 +21,21 @@ from hamcache.cache.chunk import DIGEST_BYTES, DamagedChunkError, Place, chunk_n
 from hamcache.cache.description import (
     CHECKED,
     CHUNK_ROWS,
+    TRIES,
     Description,
     read_description,
     read_rows,
     write_description,
     write_rows,
 )
-from hamcache.cache.errors import CorruptChunkError, MissingFeaturesError, StaleFeaturesError, extract_command
+from hamcache.cache.errors import (
+    CacheInUseError,
+    CorruptChunkError,
+    CorruptStoreError,
+    MissingFeaturesError,
+    StaleFeaturesError,
+    extract_command,
+)
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
 
@@ -60,17 +69,13 @@ class FeatureStore:
         """
         try:
             found = read_description(root, key.folder)
-        except (FileNotFoundError, OSError):
+        except (FileNotFoundError, CorruptStoreError):
             found = None
-        if found and found.dim == dim:
-            chunk_rows, n_views, provenance = found.chunk_rows, found.n_views, found.provenance
-        else:
-            chunk_rows, n_views = CHUNK_ROWS, 0
-        rows = write_rows(root, key, image_ids)
-        description = Description(key, dim, chunk_rows, len(rows), n_views, provenance)
-        if found != description:
-            write_description(root, description)
-        return cls(root, description)
+        if found is None or found.dim != dim:
+            found = Description(key, dim, CHUNK_ROWS, 0, 0, provenance)
+        store = cls(root, found)
+        store.add_images(image_ids)
+        return store
 
     @classmethod
     def open(cls, root: Root, folder: str) -> FeatureStore:
@@ -93,6 +98,11 @@ class FeatureStore:
     def n_views(self) -> int:
         """Views of which the store holds anything; any of their vectors may be missing."""
         return self._description.n_views
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Rows and views that the array's description claims."""
+        return self._description.n_rows, self._description.n_views
 
     @property
     def chunk_rows(self) -> int:
@@ -123,22 +133,24 @@ class FeatureStore:
         ids = self.chunk_ids(chunk) if image_ids is None else image_ids
         return Place(self.key.digest, chunk, view, ids, self.chunk_rows, self.dim)
 
+    # -- writing
+
+    def add_images(self, image_ids: Sequence[str]) -> None:
+        """Add rows, at the end, for the images that have none."""
+        self.image_ids = write_rows(self.root, self.key, image_ids)
+        self.__dict__.pop("row_of", None)
+        self._describe(replace(self._description, n_rows=len(self.image_ids)))
+
     def set_views(self, n_views: int) -> None:
         """Say how many views there is anything of, for `n_views` and for readers of plain Zarr."""
         if n_views != self.n_views:
-            was = self._description
-            self._description = Description(was.key, was.dim, was.chunk_rows, was.n_rows, n_views, was.provenance)
-            write_description(self.root, self._description)
+            self._describe(replace(self._description, n_views=n_views))
 
-    # -- writing
+    def _describe(self, description: Description) -> None:
+        self._description = description
+        write_description(self.root, description)
 
-    def write_chunk(
-        self,
-        place: Place,
-        rows: Sequence[int],
-        features: np.ndarray,
-        digests: Sequence[str],
-    ) -> None:
+    def write_chunk(self, place: Place, rows: Sequence[int], features: np.ndarray, digests: Sequence[str]) -> None:
         """Write some rows of one chunk, keeping the chunk's other rows; in one step, whoever else writes there too.
 
         Args:
@@ -150,17 +162,18 @@ class FeatureStore:
         if not np.isfinite(features).all():
             raise ValueError("Expected finite features, got NaN or infinity: quarantine such images instead.")
         name = chunk_name(place.chunk, place.view)
-        while True:
+        for _ in range(TRIES):
             vectors = np.full((len(place.image_ids), self.dim), np.nan, dtype=np.float32)
             made_from = np.zeros((len(place.image_ids), DIGEST_BYTES), dtype=np.uint8)
             stamp = None
-            with suppress(FileNotFoundError, DamagedChunkError):
+            with suppress(FileNotFoundError, IsADirectoryError, DamagedChunkError):
                 content, stamp = self.root.read_with_stamp(self.folder, name)
                 vectors[:], made_from[:] = decode(place, content)
             vectors[list(rows)] = features
             made_from[list(rows)] = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, DIGEST_BYTES)
             if self.root.write_if(encode(place, vectors, made_from), self.folder, name, seen=stamp):
                 return
+        raise CacheInUseError(f"{self._where}: others write {name} all the time. Wait for them to end.")
 
     # -- reading
 
@@ -205,7 +218,7 @@ class FeatureStore:
                 list(pool.map(fill, jobs))
         else:
             list(map(fill, jobs))
-        holes = ~made_from.any(axis=(1, 2)) if len(views) == 1 else ~made_from.any(axis=2).all(axis=1)
+        holes = np.any(~made_from.any(axis=2), axis=1)
         if holes.any():
             raise self._missing([image_ids[int(n)] for n in np.flatnonzero(holes)], views)
         if digests is not None:

@@ -41,3 +41,11 @@ class DeviceError(ExtractError, ValueError):
 
 class ExtractionFailedError(ExtractError, RuntimeError):
     """No image at all could be turned into features."""
+
+
+class TooManyViewsError(ExtractError, ValueError):
+    """More views were asked for than anybody means."""
+
+
+class NoRoomError(ExtractError, OSError):
+    """The disk can't hold the features that were asked for."""
