@@ -21,7 +21,7 @@ def leakage_demo(
     features: options.Features = None,
     heads: options.Heads = None,
     repeats: Annotated[
-        int, typer.Option(min=1, help="How often everything is drawn and trained; scores are means.")
+        int, typer.Option(min=1, max=1000, help="How often everything is drawn and trained; scores are means.")
     ] = LEAKAGE_REPEATS,
     augmentation: options.Augmentation = AUGMENTATION,
     views: options.Views = VIEWS,
