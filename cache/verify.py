@@ -83,7 +83,7 @@ def _verify(survey: Survey) -> Iterator[Flaw | None]:
 
 
 def _damage(store: FeatureStore, name: str, chunk: int, view: int) -> str | None:
-    """What is wrong with a chunk's file, None for nothing."""
+    """The damage to a chunk's file, None for none."""
     try:
         vectors, digests = decode(store.place(chunk, view), store.root.read(store.folder, name))
     except FileNotFoundError:

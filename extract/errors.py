@@ -49,3 +49,11 @@ class TooManyViewsError(ExtractError, ValueError):
 
 class NoRoomError(ExtractError, OSError):
     """The disk can't hold the features that were asked for."""
+
+
+class SchedulerError(ExtractError, ConnectionError):
+    """The Dask scheduler at the given address does not answer, is lost, or has no workers."""
+
+
+class WorkerError(ExtractError, RuntimeError):
+    """A Dask worker can't run the tasks of an extraction: another hamcache, no images there, or it dies of them."""

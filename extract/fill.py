@@ -25,17 +25,15 @@ from hamcache.cache.store import FeatureStore
 from hamcache.cache.survey import Survey
 from hamcache.data.digests import MISSING
 from hamcache.extract.backbones import shared_backbone
+from hamcache.extract.dispatch import run_plan
 from hamcache.extract.errors import ExtractionFailedError, NoRoomError
 from hamcache.extract.request import ExtractionRequest, ExtractionSummary, Progress
-from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult, run_task, stopping
+from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult
 
 if TYPE_CHECKING:
     from distributed import Client
 
 OnProgress = Callable[[Progress], None]
-
-RETRIES = 2
-"""Times that a task whose worker died is tried again elsewhere."""
 
 ROUNDS = 3
 """Times that the plan is made and run, until nothing lacks: files may change, and another writer may be at work."""
@@ -242,36 +240,7 @@ class _Filling:
         job = ExtractionJob(self.root.url, self.networks, augmentations, specs, request.seed, request.device)
         paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
         with client_of() as client:
-            _run_plan(plan, job, paths, client, on_result)
-
-
-def _run_plan(
-    plan: Plan,
-    job: ExtractionJob,
-    paths: Mapping[str, str],
-    client: Client,
-    on_result: Callable[[ChunkTask, TaskResult], None],
-) -> None:
-    from distributed import as_completed
-
-    stopping.clear()
-    task_of = {
-        client.submit(run_task, job, task, _paths_of(task, paths), pure=False, retries=RETRIES): task
-        for task in plan.tasks
-    }
-    try:
-        for future in as_completed(list(task_of)):
-            result, task = future.result(), task_of.pop(future)
-            future.release()  # else a worker's death would make Dask compute finished tasks again
-            on_result(task, result)
-    except BaseException:
-        stopping.set()
-        client.cancel(list(task_of))
-        raise
-
-
-def _paths_of(task: ChunkTask, paths: Mapping[str, str]) -> dict[str, str]:
-    return {task.image_ids[row]: paths[task.image_ids[row]] for row in task.rows}
+            run_plan(plan, job, paths, client, on_result)
 
 
 def _provenance(source: str) -> dict[str, str]:
