@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamcache.pipeline.cli.app import app
-from tests.fuzz.conftest import Outcome, examples
+from tests.fuzz.conftest import STRESS, Outcome, examples
 from tests.fuzz.words import HOSTILE, hostile
 
 DESTRUCTIVE = {"--yes", "-y", "--force"}
@@ -72,23 +72,23 @@ def _files(command_line: Callable[[Sequence[str]], Outcome]) -> None:
     os.mkfifo("fifo")
 
 
-@examples(200)
+@examples(120)
 @given(words=lines())
 def test_any_command_line_ends_well(command_line: Callable[[Sequence[str]], Outcome], words: list[str]) -> None:
     command_line(words).is_fine()
 
 
-@examples(40)
+@examples(25)
 @given(words=st.lists(hostile(), max_size=4))
 def test_any_words_end_well(command_line: Callable[[Sequence[str]], Outcome], words: list[str]) -> None:
     command_line(words).is_fine()
 
 
-@pytest.mark.parametrize("command", ["train", "zoo", "sweep --config mlp", "grid --augmentations none"])
+@pytest.mark.parametrize("command", ["train", "zoo", "sweep --config mlp"] if STRESS else ["train"])
 def test_every_hostile_setting_ends_well(command_line: Callable[[Sequence[str]], Outcome], command: str) -> None:
     begin = [*command.split(), "--features", "net_a", "--dataset", "data.csv", "--set"]
     for word in HOSTILE:
-        for setting in (word, f"seed={word}", f"head.{word}=1") if command == "train" else (f"seed={word}",):
+        for setting in (word, f"seed={word}", f"head.{word}=1") if STRESS else (f"{word}={word}",):
             command_line([*begin, setting]).is_fine()
 
 
@@ -100,7 +100,7 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "-1", "0", "9" * 19, "9" * 5000, "x"])
+@pytest.mark.parametrize("number", ["nan", "1e400", "9" * 19, "9" * 5000])
 def test_any_number_for_any_option_ends_well(command_line: Callable[[Sequence[str]], Outcome], number: str) -> None:
     assert len(NUMBERS) > 30
     for path, option in NUMBERS:

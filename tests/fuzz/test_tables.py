@@ -104,7 +104,7 @@ def test_any_csv_is_refused_or_read_back_as_it_is_written(file: Path, content: b
         assert again is None or again.equals(read) or len(read.columns) == 1
 
 
-@examples(150)
+@examples(80)
 @given(content=tables(), ours=st.sampled_from(["image_id", "path", "label", "group"]), theirs=NAMES)
 def test_any_csv_as_an_image_table_is_refused_or_can_be_looked_at(
     file: Path, content: bytes, ours: str, theirs: str
@@ -136,7 +136,12 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> ImageTable:
     return read_csv_table(path, name="known")
 
 
-@examples(100)
+@pytest.fixture(scope="module")
+def split(known: ImageTable) -> Split:
+    return make_split(known, "grouped")
+
+
+@examples(60)
 @given(at=st.integers(0, 3000), put=st.binary(max_size=6), cut=st.integers(0, 40))
 def test_a_damaged_split_is_refused_or_the_same(file: Path, known: ImageTable, at: int, put: bytes, cut: int) -> None:
     split = make_split(known, "grouped")
