@@ -77,6 +77,8 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
     except csv.Error as error:
         raise TableError(f"{path}: expected a CSV, but from line {line} on it cannot be read: {error}.") from error
 
+    if not records:
+        raise TableError(f"{path}: expected a CSV with a header and one row per image, but there are no values in it.")
     header, rows, lines = records[0], records[1:], lines[1:]
     if len(header) > MOST_COLUMNS:
         raise TableError(f"{path}: expected at most {MOST_COLUMNS:,} columns, but there are {len(header):,}.")

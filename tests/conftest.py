@@ -19,7 +19,8 @@ from hamcache.data.workspace import Workspace
 from tests.s3_server import S3Server
 
 settings.register_profile("hamcache", deadline=None)  # machines are shared: no test may depend on the clock
-settings.load_profile("hamcache")
+settings.register_profile("stress", deadline=None)  # see tests/fuzz: many more examples, others at each run
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "hamcache"))
 
 LESIONS = {"akiec": 6, "bcc": 6, "bkl": 7, "df": 5, "mel": 7, "nv": 15, "vasc": 5}
 COLOURS = {
