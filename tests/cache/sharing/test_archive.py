@@ -92,7 +92,7 @@ def test_a_store_arrives_with_the_same_bits(store, file, elsewhere):
     assert arrived.image_ids == store.image_ids
     assert np.array_equal(arrived.read(store.image_ids, [0, 1]), store.read(store.image_ids, [0, 1]))
     assert files_of(arrived) == files_of(store) and len(files_of(store)) == 7
-    assert list(arrived.verify()) == []
+    assert list(verify(arrived)) == []
 
 
 def test_where_it_came_from_is_kept_but_for_the_path(store, file, elsewhere):
