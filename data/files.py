@@ -13,8 +13,7 @@ from uuid import uuid4
 import pandas as pd
 
 from hamcache.data.errors import DatasetNotFoundError, TableError, some_of
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+from hamcache.data.image_files import IMAGE_SUFFIXES
 
 
 def is_image_name(name: str) -> bool:

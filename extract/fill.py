@@ -20,6 +20,7 @@ from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.data.digests import MISSING
+from hamcache.data.image_files import why_unread
 from hamcache.data.table import ImageTable
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import BackboneSpec, shared_backbone
@@ -52,6 +53,7 @@ class ExtractionSummary:
         n_decoded: images decoded.
         quarantined: images left out, with the reason; `n_new_bad` of them found bad in this run.
         seconds: wall time from the plan to the last chunk.
+        changed: sha256 of the images whose bytes were others than the request said, by image id.
         stores: folder of each store, with the views asked of it.
     """
 
@@ -61,6 +63,7 @@ class ExtractionSummary:
     n_decoded: int
     quarantined: tuple[BadImage, ...]
     n_new_bad: int
+    changed: Mapping[str, str]
     seconds: float
     stores: tuple[tuple[str, int], ...]
 
@@ -137,9 +140,10 @@ def run_extraction(
     table, digests = request.table, request.digests
     with writing(root, table.name):
         quarantine = Quarantine(root, table.name)
-        missing = [BadImage(i, MISSING, "file missing") for i, digest in digests.items() if digest == MISSING]
+        paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
+        missing = [BadImage(i, MISSING, why_unread(paths[i])) for i, digest in digests.items() if digest == MISSING]
         known = quarantine.among(digests)
-        new_missing = [bad for bad in missing if bad.image_id not in known]
+        new_missing = [bad for bad in missing if known.get(bad.image_id) != bad]
         quarantine.add(*new_missing)
         usable = {i: digest for i, digest in digests.items() if digest != MISSING and i not in known}
 
@@ -150,17 +154,20 @@ def run_extraction(
         if plan.tasks:
             from hamcache.extract.scheduler import dask_client
 
-            paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
             with dask_client(workers, scheduler) as client:
                 results = _run_plan(plan, job, paths, client, quarantine, on_progress)
 
+        read = {image_id: digest for r in results for image_id, digest in r.digests.items()}
+        changed = {image_id: digest for image_id, digest in read.items() if digest != digests[image_id]}
+        new_bad = {bad.image_id: bad for r in results for bad in r.bad}
         summary = ExtractionSummary(
             n_images=len(digests),
             n_written=sum(r.n_vectors for r in results),
             n_reused=plan.n_reused,
             n_decoded=sum(r.n_decoded for r in results),
-            quarantined=tuple(quarantine.among(digests).values()),
-            n_new_bad=len(new_missing) + sum(len(r.bad) for r in results),
+            quarantined=tuple((quarantine.among({**digests, **changed}) | new_bad).values()),
+            n_new_bad=len(new_missing) + len(new_bad),
+            changed=changed,
             seconds=time.perf_counter() - started,
             stores=tuple((store.folder, n) for store, n in stores),
         )

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,11 +17,12 @@ from hamcache.cache.quarantine import BadImage
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.data.digests import MISSING
+from hamcache.data.errors import BadImageError, UnreadImageError
+from hamcache.data.image_files import image_bytes
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import BackboneSpec, shared_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import ViewDraw, draw_view
-from hamcache.extract.errors import BadImageError
 from hamcache.extract.forward import BATCH, FittedViews, fit_views, forward, use_one_thread
 
 
@@ -57,11 +57,19 @@ class ExtractionJob:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Outcome of one task."""
+    """Outcome of one task.
+
+    Attributes:
+        n_vectors, n_decoded: vectors written, images decoded.
+        bad: images left out.
+        digests: sha256 of the bytes that were read, by image id.
+        seconds: wall time.
+    """
 
     n_vectors: int
     n_decoded: int
     bad: tuple[BadImage, ...]
+    digests: Mapping[str, str]
     seconds: float
 
 
@@ -119,12 +127,12 @@ class Worker:
             fitted: dict[int, list[FittedViews]] = {}
             for row in (row for row in task.rows if first <= row < first + BATCH):
                 image_id = task.image_ids[row]
-                data = _read(paths[image_id])
-                digests[row] = hashlib.sha256(data).hexdigest() if data is not None else MISSING
                 try:
-                    if data is None:
-                        raise BadImageError("file missing")
+                    data = image_bytes(paths[image_id])
+                    digests[row] = hashlib.sha256(data).hexdigest()
                     fitted[row] = self._fitted(decode_image(data), image_id, [p for p in passes if row in p.rows])
+                except UnreadImageError as error:
+                    bad[row] = BadImage(image_id, MISSING, str(error))
                 except BadImageError as error:
                     bad[row] = BadImage(image_id, digests[row], str(error))
             for cell, rows, vectors in self._forward(task, passes, fitted, first):
@@ -142,7 +150,8 @@ class Worker:
                 stores[cell.folder].write_chunk(cell.chunk, cell.view, rows, features[cell][rows], file_digests)
                 written += len(rows)
         n_decoded = len(digests) - sum(row in bad for row in digests)
-        return TaskResult(written, n_decoded, tuple(bad.values()), time.perf_counter() - started)
+        read = {task.image_ids[row]: digest for row, digest in digests.items()}
+        return TaskResult(written, n_decoded, tuple(bad.values()), read, time.perf_counter() - started)
 
     def _passes(self, task: ChunkTask) -> list[_Pass]:
         cells_of: dict[tuple[int, int, int], list[Cell]] = {}
@@ -181,10 +190,3 @@ class Worker:
                 if wanted:
                     vectors = done[same][self._spec_of[cell.folder].kind]
                     yield cell, wanted, vectors[[place_of[row] for row in wanted]]
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return None
