@@ -4,16 +4,24 @@ import csv
 import io
 import json
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pandas as pd
 
-from hamcache.data.errors import DatasetNotFoundError, TableError, some_of
+from hamcache.data.documents import read_file
+from hamcache.data.errors import DatasetNotFoundError, DocumentError, NotWrittenError, TableError, some_of
 from hamcache.data.image_files import IMAGE_SUFFIXES
+from hamcache.data.room import lack_of_room, not_written
+
+MOST_BYTES = 1 << 30
+"""Size of a CSV: a hundred bytes for each of ten million images."""
+MOST_COLUMNS = 10_000
 
 
 def is_image_name(name: str) -> bool:
@@ -69,8 +77,12 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
     except csv.Error as error:
         raise TableError(f"{path}: expected a CSV, but from line {line} on it cannot be read: {error}.") from error
 
+    if not records:
+        raise TableError(f"{path}: expected a CSV with a header and one row per image, but there are no values in it.")
     header, rows, lines = records[0], records[1:], lines[1:]
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    if len(header) > MOST_COLUMNS:
+        raise TableError(f"{path}: expected at most {MOST_COLUMNS:,} columns, but there are {len(header):,}.")
+    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
         raise TableError(f"{path}: expected column names that differ, but these are repeated: {some_of(repeated)}.")
     if not rows and not empty:
@@ -88,17 +100,26 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
 def replacing(path: Path) -> Iterator[Path]:
     """A hidden path to write to, which takes the place of `path` at the end, or is removed after an error.
 
-    After a kill or a power failure `path` is the old file or the new one. Its folder is made.
+    After a kill or a power failure `path` is the old file or the new one. Its folder is made. Raises NotWrittenError
+    where the disk takes no more, whichever library says so, and where a device, a pipe or a folder is in its place,
+    which renaming would destroy.
     """
-    make_folder(path.parent)
+    if path.exists() and not path.is_file():
+        raise NotWrittenError(f"Expected to write a file, got {path}, which is something else. Name another place.")
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
+        make_folder(path.parent)
         yield partial
         flush(partial)
         partial.replace(path)
         flush(path.parent)
+    except Exception as error:
+        if isinstance(error, NotWrittenError) or (reason := lack_of_room(error)) is None:
+            raise
+        raise not_written(path, reason) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def make_folder(folder: Path) -> None:
@@ -153,9 +174,14 @@ def flush(path: Path) -> None:
 
 def _read_utf8(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_file(path, MOST_BYTES)
     except OSError as error:
         raise DatasetNotFoundError(f"{path}: expected a file that can be read, but {error.strerror}.") from error
+    except DocumentError as error:
+        raise TableError(f"{path}: {error}.") from None
+    if (nul := content.find(b"\0")) >= 0 and content[:2] not in (BOM_UTF16_LE, BOM_UTF16_BE):
+        line = content.count(b"\n", 0, nul) + 1
+        raise TableError(f"{path}: expected text, but line {line} holds a NUL. Save the file as 'CSV UTF-8'.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -84,15 +84,13 @@ def test_stored_features_point_where_those_of_timms_own_transform_point(extracte
     config = timm.data.resolve_data_config({}, model=load_backbone(BackboneSpec(EMBEDDED[0])).module)
     expected = plainly_with_timm(photographs, timm.data.create_transform(**config))
     similarity = torch.nn.functional.cosine_similarity(extracted["fp32"], expected)
-    print("timm own", similarity)
-    assert similarity.min() > 0.9
+    assert similarity.min() > 0.97
 
 
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no bfloat16")
 def test_stored_bf16_features_point_where_the_stored_fp32_features_point(extracted):
     similarity = torch.nn.functional.cosine_similarity(extracted["bf16"], extracted["fp32"])
-    print("bf16", similarity)
-    assert 0.98 < similarity.min() < 1
+    assert 0.99 < similarity.min() < 1
 
 
 def test_an_image_has_the_same_vector_wherever_it_stands_in_the_table(extract, ham10000_table, tmp_path):
