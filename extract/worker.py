@@ -60,10 +60,10 @@ class TaskResult:
     """Outcome of one task.
 
     Attributes:
-        n_vectors, n_decoded: vectors written, images decoded.
-        bad: images left out.
-        digests: sha256 of the bytes that were read, by image id.
-        seconds: wall time.
+        n_vectors, n_decoded: feature vectors written, images decoded.
+        bad: images that gave none.
+        digests: sha256 of each file as it was read, `MISSING` where it gave no bytes.
+        seconds: of work.
     """
 
     n_vectors: int
@@ -132,6 +132,7 @@ class Worker:
                     digests[row] = hashlib.sha256(data).hexdigest()
                     fitted[row] = self._fitted(decode_image(data), image_id, [p for p in passes if row in p.rows])
                 except UnreadImageError as error:
+                    digests[row] = MISSING
                     bad[row] = BadImage(image_id, MISSING, str(error))
                 except BadImageError as error:
                     bad[row] = BadImage(image_id, digests[row], str(error))
@@ -147,11 +148,12 @@ class Worker:
             rows = [row for row in cell.rows if row not in bad]
             if rows:
                 file_digests = [digests[row] for row in rows]
-                stores[cell.folder].write_chunk(cell.chunk, cell.view, rows, features[cell][rows], file_digests)
+                place = stores[cell.folder].place(cell.chunk, cell.view, task.image_ids)
+                stores[cell.folder].write_chunk(place, rows, features[cell][rows], file_digests)
                 written += len(rows)
         n_decoded = len(digests) - sum(row in bad for row in digests)
-        read = {task.image_ids[row]: digest for row, digest in digests.items()}
-        return TaskResult(written, n_decoded, tuple(bad.values()), read, time.perf_counter() - started)
+        found = {task.image_ids[row]: digest for row, digest in digests.items()}
+        return TaskResult(written, n_decoded, tuple(bad.values()), found, time.perf_counter() - started)
 
     def _passes(self, task: ChunkTask) -> list[_Pass]:
         cells_of: dict[tuple[int, int, int], list[Cell]] = {}
