@@ -210,8 +210,8 @@ class FeatureStore:
             chunk, places, number, view = job
             found = self._decoded(chunk, view)
             if found is not None:
-                within = rows[places] - chunk * self.chunk_rows
-                features[places, number], made_from[places, number] = found[0][within], found[1][within]
+                here, there = _span(places), _span(rows[places] - chunk * self.chunk_rows)
+                features[here, number], made_from[here, number] = found[0][there], found[1][there]
 
         if len(jobs) > 1 and READERS > 1:
             with ThreadPoolExecutor(READERS) as pool:
@@ -270,6 +270,12 @@ class FeatureStore:
             f"{self._where} lacks views {list(views)} of {len(image_ids)} images ({_some(image_ids)}). "
             f"{self._mend(views)}"
         )
+
+
+def _span(numbers: np.ndarray) -> slice | np.ndarray:
+    """The same places as a slice where they follow one another, which spares a copy."""
+    first, n = int(numbers[0]), len(numbers)
+    return slice(first, first + n) if np.array_equal(numbers, np.arange(first, first + n)) else numbers
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
