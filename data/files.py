@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -136,9 +137,26 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
+def parse_json(content: bytes) -> Any:
+    """The value in a JSON file's bytes.
+
+    Raises ValueError where it is not UTF-8 or not JSON, holds NaN or an infinite number, or is nested without end.
+    """
+    try:
+        return json.loads(content.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def csv_text(table: pd.DataFrame) -> str:
     """The text of a CSV, without the table's index; lines end the same on every system."""
     return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def _finite(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise ValueError(f"it holds {text}, which is no finite number")
+    return number
 
 
 def flush(path: Path) -> None:

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from hamcache.data.files import flush
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.errors import ArtefactInUseError, ArtefactNotFoundError, PipelineError
+from hamcache.pipeline.errors import ArtefactInUseError, ArtefactNotFoundError, DamagedError, PipelineError
 
 T = TypeVar("T")
 _PARTIAL = ".partial-"
@@ -37,6 +37,16 @@ class Artefact:
     def id(self) -> str:
         """Its name, which is its folder's."""
         return self.folder.name
+
+    def flaws(self) -> list[DamagedError]:
+        """Flaws of its files, one a file; without checksums, as far as they can be seen without them."""
+        raise NotImplementedError
+
+    def checked(self) -> Self:
+        """This artefact, all of whose files were read; raises the first of its `flaws`."""
+        for flaw in self.flaws():
+            raise flaw
+        return self
 
 
 @dataclass(frozen=True)
