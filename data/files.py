@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pandas as pd
 
-from hamcache.data.errors import DatasetNotFoundError, TableError, some_of
+from hamcache.data.errors import DataError, DatasetNotFoundError, TableError, some_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -87,18 +90,21 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A hidden path to write to, which takes the place of `path` at the end, or is removed after an error.
 
-    After a kill or a power failure `path` is the old file or the new one. Its folder is made.
+    After a kill or a power failure `path` is the old file or the new one. Its folder is made. Without `durable` that
+    holds for a kill only: one of many files that nobody reads before `sync_disk` was called for all of them.
     """
     make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield partial
-        flush(partial)
+        if durable:
+            flush(partial)
         partial.replace(path)
-        flush(path.parent)
+        if durable:
+            flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -132,6 +138,18 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, csv_text(table))
 
 
+def save_picture(image: "Image", path: Path) -> None:
+    """Replace a picture at once, in the format that its name ends in. Raises DataError where that is none."""
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise DataError(f"Expected the name of a picture, such as {path.stem}.png, got {path.name}.")
+    content = io.BytesIO()
+    image.save(content, format=kind)
+    write_bytes(path, content.getvalue())
+
+
 def json_text(content: Any) -> str:
     """The text of a JSON file, indented. Raises ValueError where the content holds NaN or an infinite number."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -151,6 +169,18 @@ def parse_json(content: bytes) -> Any:
 def csv_text(table: pd.DataFrame) -> str:
     """The text of a CSV, without the table's index; lines end the same on every system."""
     return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def flush_all(folder: Path) -> None:
+    """Wait until all files in a folder, and its names, have reached the disk."""
+    for path in (*folder.rglob("*"), folder):
+        flush(path)
+
+
+def sync_disk() -> None:
+    """Wait until everything that was written has reached the disk."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def _finite(text: str) -> float:
