@@ -16,11 +16,15 @@ class StaleFeaturesError(CacheError, ValueError):
 
 
 class CorruptChunkError(CacheError, OSError):
-    """A chunk's checksum does not match its bytes, or its bytes can't be decoded."""
+    """A chunk's bytes are not those that were written in its place."""
 
 
 class CorruptStoreError(CacheError, OSError):
-    """A store's own description (its key or its row list) can't be read or contradicts itself."""
+    """A store's own description (its key, its array or its rows) can't be read, or is another store's."""
+
+
+class OldStoreError(CacheError, ValueError):
+    """A store has the layout of another version of this package; the message says how to bring it to this one's."""
 
 
 class AmbiguousStoreError(CacheError, LookupError):
@@ -37,6 +41,14 @@ class FeatureArchiveError(CacheError, ValueError):
 
 class StoreConflictError(CacheError, ValueError):
     """A store to be imported and the one that is here were made from other versions of the same images."""
+
+
+class RootUnreachableError(CacheError, ConnectionError):
+    """A remote features root does not answer, and was waited for in vain."""
+
+
+class RootRefusedError(CacheError, PermissionError):
+    """A features root can't be opened: unknown address, no access, wrong credentials, no such bucket."""
 
 
 def extract_command(dataset: str, backbone: str, augmentation: str, views: int) -> str:

@@ -4,6 +4,8 @@ DATASET = "synthetic"
 BACKBONE = "tf_efficientnet_lite0"
 AUGMENTATION = "none"
 VIEWS, GRID_VIEWS, SHEET_VIEWS = 1, 2, 8
+MOST_VIEWS = 1000
+"""Views of an augmentation: more is a slip of the finger."""
 OBJECTIVE = "mcc"
 SCORES = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
 """Metrics that tables of runs show."""
@@ -11,6 +13,9 @@ COVERAGE = 0.9
 UNLIKE = 0.01
 NEIGHBOURS = 5
 RESAMPLES = 2000
+MOST_SEED = 2**32 - 1
+"""The largest seed that scikit-learn takes."""
+MOST_TRIALS = 1_000_000
 LEAKAGE_HEADS = ("logreg", "knn", "random_forest", "mlp")
 LEAKAGE_REPEATS = 5
 

@@ -7,8 +7,16 @@ class DataError(Exception):
     """Anything wrong with the data that was given: base of all errors of this package."""
 
 
+class DocumentError(DataError, ValueError):
+    """A file, or a YAML or JSON text, that is none, or goes beyond what such a thing may be."""
+
+
 class DatasetNotFoundError(DataError, FileNotFoundError):
     """A name of a data set that is not one, or is not there."""
+
+
+class NotWrittenError(DataError, OSError):
+    """A file for which its disk has no room, or that it does not take at all."""
 
 
 class TableError(DataError, ValueError):

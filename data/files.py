@@ -4,21 +4,35 @@ import csv
 import io
 import json
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from math import isfinite
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pandas as pd
 
-from hamcache.data.errors import DataError, DatasetNotFoundError, TableError, some_of
+from hamcache.data.documents import read_file
+from hamcache.data.errors import (
+    DataError,
+    DatasetNotFoundError,
+    DocumentError,
+    NotWrittenError,
+    TableError,
+    some_of,
+)
+from hamcache.data.room import lack_of_room, not_written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+MOST_BYTES = 1 << 30
+"""Size of a CSV: a hundred bytes for each of ten million images."""
+MOST_COLUMNS = 10_000
 
 
 def is_image_name(name: str) -> bool:
@@ -74,8 +88,12 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
     except csv.Error as error:
         raise TableError(f"{path}: expected a CSV, but from line {line} on it cannot be read: {error}.") from error
 
+    if not records:
+        raise TableError(f"{path}: expected a CSV with a header and one row per image, but there are no values in it.")
     header, rows, lines = records[0], records[1:], lines[1:]
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    if len(header) > MOST_COLUMNS:
+        raise TableError(f"{path}: expected at most {MOST_COLUMNS:,} columns, but there are {len(header):,}.")
+    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
         raise TableError(f"{path}: expected column names that differ, but these are repeated: {some_of(repeated)}.")
     if not rows and not empty:
@@ -94,19 +112,28 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A hidden path to write to, which takes the place of `path` at the end, or is removed after an error.
 
     After a kill or a power failure `path` is the old file or the new one. Its folder is made. Without `durable` that
-    holds for a kill only: one of many files that nobody reads before `sync_disk` was called for all of them.
+    holds for a kill only: one of many files that nobody reads before `sync_disk` was called for all of them. Raises
+    NotWrittenError where the disk takes no more, whichever library says so, and where a device, a pipe or a folder is
+    in its place, which renaming would destroy.
     """
-    make_folder(path.parent)
+    if path.exists() and not path.is_file():
+        raise NotWrittenError(f"Expected to write a file, got {path}, which is something else. Name another place.")
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
+        make_folder(path.parent)
         yield partial
         if durable:
             flush(partial)
         partial.replace(path)
         if durable:
             flush(path.parent)
+    except Exception as error:
+        if isinstance(error, NotWrittenError) or (reason := lack_of_room(error)) is None:
+            raise
+        raise not_written(path, reason) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def make_folder(folder: Path) -> None:
@@ -155,17 +182,6 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def parse_json(content: bytes) -> Any:
-    """The value in a JSON file's bytes.
-
-    Raises ValueError where it is not UTF-8 or not JSON, holds NaN or an infinite number, or is nested without end.
-    """
-    try:
-        return json.loads(content.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
 def csv_text(table: pd.DataFrame) -> str:
     """The text of a CSV, without the table's index; lines end the same on every system."""
     return str(table.to_csv(index=False, lineterminator="\n"))
@@ -183,12 +199,6 @@ def sync_disk() -> None:
         os.sync()
 
 
-def _finite(text: str) -> float:
-    if not isfinite(number := float(text)):
-        raise ValueError(f"it holds {text}, which is no finite number")
-    return number
-
-
 def flush(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, have reached the disk."""
     if path.is_dir() and os.name == "nt":  # where a folder cannot be opened
@@ -202,9 +212,14 @@ def flush(path: Path) -> None:
 
 def _read_utf8(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_file(path, MOST_BYTES)
     except OSError as error:
         raise DatasetNotFoundError(f"{path}: expected a file that can be read, but {error.strerror}.") from error
+    except DocumentError as error:
+        raise TableError(f"{path}: {error}.") from None
+    if (nul := content.find(b"\0")) >= 0 and content[:2] not in (BOM_UTF16_LE, BOM_UTF16_BE):
+        line = content.count(b"\n", 0, nul) + 1
+        raise TableError(f"{path}: expected text, but line {line} holds a NUL. Save the file as 'CSV UTF-8'.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

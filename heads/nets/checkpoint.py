@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hamcache.data.files import parse_json, replacing
+from hamcache.data.documents import parse_json
+from hamcache.data.files import replacing
 from hamcache.heads.errors import CheckpointError
 
 FILE = "checkpoint.safetensors"
@@ -89,7 +90,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            content = parse_json(file.metadata()["content"].encode())
+            content = parse_json(file.metadata()["content"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         standing = Standing(**content["standing"])
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:

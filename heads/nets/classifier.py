@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hamcache.data.files import parse_json, replacing, write_text
+from hamcache.data.documents import parse_json
+from hamcache.data.files import replacing, write_text
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.precision import resolve_precision
 from hamcache.heads.base import class_counts

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from hamcache.data.files import flush, flush_all, parse_json, write_text
+from hamcache.data.documents import parse_json
+from hamcache.data.files import flush, flush_all, write_text
 from hamcache.extract.decode import decode_image
 from hamcache.extract.errors import BadImageError
 

@@ -1,53 +1,31 @@
 """YAML in, plain dictionaries out: reading files and `KEY=VALUE` text, and setting values by their dotted keys."""
 
-import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hamcache.data import documents
+from hamcache.data.documents import MOST_DEPTH
+from hamcache.data.errors import DocumentError
 from hamcache.pipeline.errors import ConfigError
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, less two traps: `1e-3` is a number here, and a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if isinstance(key, str | int) and key in seen:
-                raise ConfigError(
-                    f"the key {key!r} stands twice in one mapping (line {key_node.start_mark.line + 1}); "
-                    "keep one of the two"
-                )
-            if isinstance(key, str | int):
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
 def parse_yaml(text: str, source: str) -> Any:
-    """The value written in `text`; `source` is named in the error if it is not YAML."""
+    """The value written in `text`; `source` is named in the error if it is not YAML, see `data.documents`."""
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(f"{source}: expected YAML, but it cannot be read: {problem}") from error
+        return documents.parse_yaml(text)
+    except DocumentError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file (an empty file is an empty mapping)."""
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from error
+        text = documents.read_file(path).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
+    content = parse_yaml(text, str(path))
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -67,10 +45,14 @@ def parse_settings(texts: Iterable[str] | None) -> dict[str, Any]:
         path = [part.strip() for part in key.split(".")]
         if not equals or not all(path):
             raise ConfigError(
-                f"override {text!r}: expected key=value with a dotted key, e.g. features.blocks.0.views=4"
+                f"override {text!r:.100}: expected key=value with a dotted key, e.g. features.blocks.0.views=4"
+            )
+        if len(path) > MOST_DEPTH:
+            raise ConfigError(
+                f"override {text!r:.100}: expected a key of at most {MOST_DEPTH} parts, got {len(path):,}"
             )
         settings.pop(".".join(path), None)  # set at its place in the order
-        settings[".".join(path)] = parse_yaml(value, f"override {text!r}")
+        settings[".".join(path)] = parse_yaml(value, f"override {text!r:.100}")
     return settings
 
 
@@ -95,15 +77,15 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
     node: Any = content
     path = key.split(".")
     for depth, part in enumerate(path):
-        here = ".".join(path[:depth]) or "the configuration"
         name: Any = part
         if isinstance(node, dict):
             # An integer key may have been written in YAML as a number (class weights by code).
-            name = int(part) if part.isdigit() and int(part) in node else part
+            name = int(part) if _is_index(part) and int(part) in node else part
             new: Any = [] if path[depth + 1 : depth + 2] == ["0"] else {}
             there = node.get(name)
         elif isinstance(node, list):
-            if not part.isdigit() or int(part) > len(node):
+            if not _is_index(part) or int(part) > len(node):
+                here = ".".join(path[:depth]) or "the configuration"
                 raise ConfigError(
                     f"{key}: {here} is a list of {len(node)}, expected an index from 0 to {len(node)} "
                     f"({len(node)} appends), got {part!r}"
@@ -113,6 +95,7 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
                 node.append(None)
             there = node[name]
         else:
+            here = ".".join(path[:depth]) or "the configuration"
             raise ConfigError(
                 f"{key}: {here} is {kind_of(node)}, which has no {part!r} inside; "
                 f"set {here} itself, or give it as a mapping"
@@ -122,6 +105,10 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
         elif there is None:
             node[name] = new
         node = node[name]
+
+
+def _is_index(part: str) -> bool:
+    return part.isascii() and part.isdecimal() and len(part) < 10
 
 
 def value_at(content: Any, key: str) -> Any:
@@ -147,4 +134,4 @@ def kind_of(value: Any) -> str:
     names = {bool: "true/false", int: "whole number", float: "number", str: "text", list: "list", dict: "mapping"}
     if value is None:
         return "null"
-    return f"{value!r} ({names.get(type(value), type(value).__name__)})"
+    return f"{value!r:.200} ({names.get(type(value), type(value).__name__)})"

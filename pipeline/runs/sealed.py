@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from hamcache.data.files import parse_json
+from hamcache.data.documents import parse_json
 from hamcache.pipeline.config.overrides import parse_yaml
 from hamcache.pipeline.errors import ConfigError, DamagedError
 

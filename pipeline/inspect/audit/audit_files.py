@@ -4,7 +4,8 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
-from hamcache.data.files import csv_text, parse_json, write_json, write_text
+from hamcache.data.documents import parse_json
+from hamcache.data.files import csv_text, write_json, write_text
 from hamcache.pipeline.inspect.audit.audit import Audit
 from hamcache.pipeline.runs.provenance import versions
 

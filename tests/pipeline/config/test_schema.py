@@ -84,9 +84,9 @@ def test_misspelt_keys_name_the_nearest_valid_one(override: str, advice: str) ->
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("seed=abc", "seed: expected a whole number >= 0, got 'abc' (text)"),
-        ("seed=-1", "seed: expected a whole number >= 0, got -1"),
-        ("seed=1.5", "seed: expected a whole number >= 0, got 1.5 (number)"),
+        ("seed=abc", "seed: expected a whole number >= 0 and <= 4294967295, got 'abc' (text)"),
+        ("seed=-1", "seed: expected a whole number >= 0 and <= 4294967295, got -1"),
+        ("seed=1.5", "seed: expected a whole number >= 0 and <= 4294967295, got 1.5 (number)"),
         ("split.policy=groupd", "got 'groupd' (text); did you mean grouped?"),
         ("split.test_fraction=1.5", "split.test_fraction: expected a number >= 0 and < 1, got 1.5"),
         ("split=grouped", "split: expected a mapping with the keys policy,"),
@@ -196,7 +196,13 @@ def test_typed_settings_are_taken_as_they_are_and_not_changed() -> None:
     assert head == {"name": "mlp", "hidden": (16, 8)}
 
 
-@given(st.recursive(st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False), st.lists, max_leaves=5))
+@given(
+    st.recursive(
+        st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        st.lists,
+        max_leaves=5,
+    )
+)
 def test_any_value_written_as_yaml_is_set_as_it_was(value) -> None:
     text = yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
     content: dict = {}
