@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hamcache.data.documents import parse_json
 from hamcache.data.files import replacing
 from hamcache.heads.errors import CheckpointError
 
@@ -90,10 +89,10 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            content = parse_json(file.metadata()["content"])
+            content = json.loads(file.metadata()["content"])  # a learning rate schedule may hold infinity
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         standing = Standing(**content["standing"])
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
             f"Expected a checkpoint in {path}, got a file that cannot be read ({error}). Remove it to start anew."
         ) from error

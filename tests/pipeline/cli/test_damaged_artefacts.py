@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.cli.app import app, our_errors
+from hamcache.pipeline.cli.app import app
+from hamcache.pipeline.cli.endings import our_errors
 from hamcache.pipeline.errors import DamagedError
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.artefacts import Kind
