@@ -26,7 +26,8 @@ LEVELS = [  # from the top: a room imports from those below it, never from its n
     {"pipeline.config"},
     {"heads"},
     {"extract"},
-    {"cache", "data"},
+    {"cache"},
+    {"data"},
     {"configs", "pipeline.errors"},
 ]
 LEVEL_OF = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}

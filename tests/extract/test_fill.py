@@ -24,7 +24,7 @@ from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import apply_view, draw_view
-from hamcache.extract.errors import ExtractionFailedError, SchedulerError
+from hamcache.extract.errors import ExtractionFailedError, NoRoomError, SchedulerError, TooManyViewsError
 from tests.extract.conftest import NET, OTHER, everything
 
 
@@ -274,3 +274,73 @@ def test_ctrl_c_leaves_a_valid_store_that_the_next_run_completes(extract, tmp_pa
     summary = extract(augmentations=["original"], views=2)
     assert summary.n_reused + summary.n_written == 156 and summary.n_reused >= 14 * 2
     shutil.rmtree(tmp_path / "features")
+
+
+def test_a_complete_cache_is_found_without_a_lock_or_a_write(extract, tmp_path, monkeypatch):
+    """So it works on a disk that can't be written, and while another process holds the lock."""
+    from hamcache.cache.lock import writing
+    from hamcache.cache.storage import Root
+
+    extract(views=2, augmentations=["none", "flip"])
+    extract(views=2, augmentations=["none", "flip"])
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").rglob("*.*")}
+    assert len(files) > 10
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only file system")
+
+    with writing(Root(tmp_path / "features"), "ham"), monkeypatch.context() as patch:
+        patch.setattr(Root, "write", refuse)
+        summary = extract(views=2, augmentations=["none", "flip"])
+    assert (summary.n_written, summary.n_reused) == (0, 78 * 3)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_views_that_nobody_means_are_refused_before_anything_is_written(extract, tmp_path):
+    with pytest.raises(TooManyViewsError, match="1 to 1,000 views, got 1,000,000"):
+        extract(augmentations=["rotate"], views=1_000_000)
+    assert not (tmp_path / "features").exists()
+
+
+def test_features_for_which_the_disk_has_no_room_are_refused_before_anything_is_written(extract, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("hamcache.extract.fill.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(NoRoomError, match="Ask for fewer views"):
+        extract(augmentations=["rotate"], views=1000)
+    assert not list((tmp_path / "features").rglob("*.zarr"))
+
+
+def test_room_is_made_as_it_is_filled(extract, tmp_path, monkeypatch):
+    """An extraction of many views that is interrupted leaves a store of the views that there are."""
+    with pytest.raises(KeyboardInterrupt):
+        extract(augmentations=["rotate"], views=3, workers=1, on_progress=interrupt)
+    (store,) = Catalogue(tmp_path / "features").stores()
+    assert store.n_views <= 3 and list(verify(store)) == []
+    extract(augmentations=["rotate"], views=1)
+    assert len(store.read(store.image_ids, [0])) == 78
+
+
+def interrupt(_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "features/zarr.json", "rows.json", "features/c/1/0/0"])
+@pytest.mark.parametrize("damage", ["removed", "cut", "another store's", "null"])
+def test_the_same_command_mends_any_file_of_a_store_to_the_bit(extract, tmp_path, name, damage):
+    extract(augmentations=["none", "flip"])
+    catalogue = Catalogue(tmp_path / "features")
+    before = everything(catalogue)
+    store, other = (s.folder for s in catalogue.stores())
+    path = tmp_path / "features" / store / name
+    content = path.read_bytes()
+    if damage == "removed":
+        path.unlink()
+    else:
+        foreign = (tmp_path / "features" / other / name).read_bytes()
+        path.write_bytes({"cut": content[: len(content) // 2], "another store's": foreign, "null": b"null"}[damage])
+    summary = extract(augmentations=["none", "flip"])
+    assert summary.n_written <= 14
+    after = Catalogue(tmp_path / "features")
+    assert {f: x.tobytes() for f, x in everything(after).items()} == {f: x.tobytes() for f, x in before.items()}
+    assert after.broken() == {} and [flaw for s in after.stores() for flaw in verify(s)] == []
+    assert extract(augmentations=["none", "flip"]).n_written == 0
