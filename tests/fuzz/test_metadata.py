@@ -18,7 +18,6 @@ from hamcache.data.dataset import open_dataset
 from hamcache.data.readers.imported import Terms
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.experiment.runner import run_experiment
-from hamcache.pipeline.runs.records import load_run
 from hamcache.pipeline.use.share.feature_archive import export_features, import_features
 from tests.fuzz.conftest import Outcome, examples, is_refused_or
 from tests.fuzz.words import values
@@ -143,21 +142,6 @@ def test_a_damaged_workspace_is_listed_and_verified_to_the_end(
         f"compare {kept.run} {kept.run}",
     ):
         command_line([*line.split(), "--workspace", str(copy)]).is_fine()
-    shutil.rmtree(copy.parent)
-
-
-@examples(60)
-@given(which=st.integers(0, 50), damage=damages())
-def test_a_damaged_run_is_refused_or_read(
-    kept: Kept, tmp_path_factory: pytest.TempPathFactory, which: int, damage: Callable[[bytes], bytes]
-) -> None:
-    copy = tmp_path_factory.mktemp("copy") / "workspace"
-    shutil.copytree(kept.workspace.path / "runs", copy / "runs")
-    damaged(copy / "runs" / kept.run, which, damage)
-    run = is_refused_or(lambda: load_run(kept.run, Workspace(copy)))
-    if run is not None:
-        for read in (lambda: run.config, lambda: run.predictions, lambda: run.history, lambda: run.load_head()):
-            is_refused_or(read)
     shutil.rmtree(copy.parent)
 
 
