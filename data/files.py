@@ -23,12 +23,11 @@ from hamcache.data.errors import (
     TableError,
     some_of,
 )
+from hamcache.data.image_files import IMAGE_SUFFIXES
 from hamcache.data.room import lack_of_room, not_written
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+    from PIL import Image
 
 MOST_BYTES = 1 << 30
 """Size of a CSV: a hundred bytes for each of ten million images."""
@@ -165,7 +164,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, csv_text(table))
 
 
-def save_picture(image: "Image", path: Path) -> None:
+def save_picture(image: "Image.Image", path: Path) -> None:
     """Replace a picture at once, in the format that its name ends in. Raises DataError where that is none."""
     from PIL import Image
 
