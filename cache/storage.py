@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 import google_crc32c
@@ -17,6 +21,11 @@ from zarr.storage import FsspecStore, LocalStore
 
 CHECKSUM_BYTES = 4
 """Zarr's Crc32cCodec, the last codec of every array here, appends this many bytes to a chunk."""
+
+PARTIAL = ".partial"
+"""End of the name of a file that is being written."""
+STAMPED = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "updated", "created")
+"""Fields of an fsspec listing that change when a file does, the most telling first; a file system has some of them."""
 
 
 class Root:
@@ -61,21 +70,136 @@ class Root:
         """Remove a file or a folder with all in it."""
         self.fs.rm(self.join(*parts), recursive=True)
 
+    def read(self, *parts: str) -> bytes:
+        """The content of a file; raises FileNotFoundError."""
+        return Path(self.join(*parts)).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.join(*parts)))
+
+    def read_end(self, n: int, *parts: str) -> bytes:
+        """The last `n` bytes of a file, or all of a shorter one; raises FileNotFoundError."""
+        if not self.is_local:
+            return bytes(self.fs.cat_file(self.join(*parts), start=-n))
+        descriptor = os.open(self.join(*parts), os.O_RDONLY)
+        try:
+            return os.pread(descriptor, n, max(0, os.fstat(descriptor).st_size - n))
+        finally:
+            os.close(descriptor)
+
+    def read_with_stamp(self, *parts: str) -> tuple[bytes, str]:
+        """The content of a file, and the stamp that `stamps` gives it; raises FileNotFoundError."""
+        if self.is_local:
+            with Path(self.join(*parts)).open("rb") as file:
+                return file.read(), _stamp(os.fstat(file.fileno()))
+        stamp = self._stamp_of(*parts)
+        while True:  # replaced while it was read: once more
+            content, before, stamp = self.read(*parts), stamp, self._stamp_of(*parts)
+            if stamp is None:
+                raise FileNotFoundError(self.join(*parts))
+            if stamp == before:
+                return content, stamp
+
+    def write(self, content: bytes, *parts: str) -> None:
+        """Write a file whole or not at all: after a kill or a power failure it is the old one or the new one."""
+        path = self.join(*parts)
+        if self.is_local:
+            _replace(Path(path), content)
+        else:
+            self.fs.pipe_file(path, content)
+
+    def write_if(self, content: bytes, *parts: str, seen: str | None) -> bool:
+        """Write a file if it is still the one whose stamp was `seen` (None: if there is none); False if it is not."""
+        if self._stamp_of(*parts) != seen:
+            return False
+        self.write(content, *parts)
+        return True
+
+    def stamps(self, *parts: str) -> dict[str, str]:
+        """Every file below a folder by its path relative to that folder, with a stamp that changes when it changes.
+
+        Hidden and partial files are left out. A folder that does not exist has no files.
+        """
+        if self.is_local:
+            return dict(_scan(self.join(*parts)))
+        prefix = self.join(*parts).rstrip("/") + "/"
+        files = self.fs.find(prefix.rstrip("/"), detail=True)
+        named = {str(path).removeprefix(prefix): _remote_stamp(info) for path, info in files.items()}
+        return {path: stamp for path, stamp in named.items() if not any(map(_is_passed_over, path.split("/")))}
+
+    def _stamp_of(self, *parts: str) -> str | None:
+        path = self.join(*parts)
+        try:
+            return _stamp(Path(path).stat()) if self.is_local else _remote_stamp(self.fs.info(path))
+        except FileNotFoundError:
+            return None
+
     def read_json(self, *parts: str) -> Any:
         """The content of a JSON file; raises FileNotFoundError or ValueError."""
         return json.loads(self.fs.cat_file(self.join(*parts)))
 
     def write_json(self, value: Any, *parts: str) -> None:
         """Write a JSON file whole or not at all."""
-        data = (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
-        path = self.join(*parts)
-        self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        if self.is_local:
-            partial = Path(f"{path}.{os.getpid()}.partial")
-            partial.write_bytes(data)
-            partial.replace(path)
-        else:
-            self.fs.pipe_file(path, data)
+        self.write((json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), *parts)
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name.endswith(PARTIAL)
+
+
+def _stamp(status: os.stat_result) -> str:
+    # The number too: two replacements within one tick of the file system's clock differ in nothing else.
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+
+
+def _remote_stamp(info: Mapping[str, Any]) -> str:
+    value = next((info[name] for name in STAMPED if info.get(name) is not None), None)
+    if isinstance(value, datetime):
+        value = value.timestamp()  # some file systems give a time as a number in listings, but not for one file
+    return f"{info['size']}-{round(value, 6) if isinstance(value, float) else value}"
+
+
+def _scan(top: str) -> Iterator[tuple[str, str]]:
+    """Yield `(path below top, stamp)` of its files; folders may be links, but a circle is walked once."""
+    waiting, walked = [""], set()
+    while waiting:
+        prefix = waiting.pop()
+        with suppress(FileNotFoundError):  # removed meanwhile
+            folder = Path(f"{top}/{prefix}").stat()
+            if (folder.st_dev, folder.st_ino) in walked:
+                continue
+            walked.add((folder.st_dev, folder.st_ino))
+            with os.scandir(f"{top}/{prefix}") as entries:
+                for entry in entries:
+                    if _is_passed_over(entry.name):
+                        continue
+                    if entry.is_dir():
+                        waiting.append(f"{prefix}{entry.name}/")
+                    elif entry.is_file():
+                        with suppress(FileNotFoundError):
+                            yield prefix + entry.name, _stamp(entry.stat())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Give a local file this content at once, its folder made; on the disk before it takes its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid4().hex}{PARTIAL}")
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _flush_names(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _flush_names(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def chunk_bytes(array: zarr.Array, *coordinates: int) -> bytes | None:

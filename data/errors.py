@@ -7,6 +7,10 @@ class DataError(Exception):
     """Anything wrong with the data that was given: base of all errors of this package."""
 
 
+class DocumentError(DataError, ValueError):
+    """A file, or a YAML or JSON text, that is none, or goes beyond what such a thing may be."""
+
+
 class DatasetNotFoundError(DataError, FileNotFoundError):
     """A name of a data set that is not one, or is not there."""
 

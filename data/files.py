@@ -91,7 +91,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     After a kill or a power failure `path` is the old file or the new one. Its folder is made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield partial
@@ -100,6 +100,14 @@ def replacing(path: Path) -> Iterator[Path]:
         flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there, and wait until their names have reached the disk."""
+    absent = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in absent:
+        flush(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -7,10 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hamcache.cache.keys import FeatureKey
+from hamcache.data.documents import parse_yaml, read_file
+from hamcache.data.errors import DocumentError
 from hamcache.data.unfit import unfit
 from hamcache.extract.errors import AugmentationError
 
@@ -111,11 +112,11 @@ def load_augmentations(path: Path | None = None) -> dict[str, Augmentation]:
     Raises:
         AugmentationError: a recipe is ill-formed; says which, and where.
     """
-    text = (path or files("hamcache.configs").joinpath("augmentations.yaml")).read_text(encoding="utf-8")
+    packaged = Path(str(files("hamcache.configs").joinpath("augmentations.yaml")))
     try:
-        declared = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise AugmentationError(f"Expected YAML in {path}, got {error}. See configs/augmentations.yaml.") from None
+        declared = parse_yaml(read_file(path or packaged).decode("utf-8"))
+    except (DocumentError, UnicodeDecodeError) as error:
+        raise AugmentationError(f"{path}: {error}. See configs/augmentations.yaml.") from None
     if not isinstance(declared, dict):
         raise AugmentationError(
             f"Expected recipes by name in {path}, got {type(declared).__name__}. See configs/augmentations.yaml."

@@ -1,7 +1,7 @@
 """The command line: `hamcache COMMAND`.
 
 Each subject has a module beside this one; commands import what is heavy only when they run.
-Exit codes: 0 done, 1 failed with a message, 2 wrong usage.
+Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 70 a fault of ours, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from hamcache.pipeline.cli import (
     zoo,
 )
 from hamcache.pipeline.cli.bundles import Commands
+from hamcache.pipeline.cli.console import KEPT, interruptible
+from hamcache.pipeline.cli.endings import end
 from hamcache.pipeline.cli.renamed_options import name_successor
 
 ORDER = (
@@ -53,7 +55,8 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; an error about a renamed option says its name of today."""
         try:
-            return super().invoke(ctx)
+            with interruptible(KEPT):
+                return super().invoke(ctx)
         except Exception as error:
             name_successor(error)
             raise
@@ -113,29 +116,12 @@ app.command()(export.export)
 app.command("leakage-demo")(leakage.leakage_demo)
 
 
-def our_errors() -> tuple[type[Exception], ...]:
-    """The base error of each package, whose messages are meant for the person at the keyboard."""
-    from hamcache.cache.errors import CacheError
-    from hamcache.data.errors import DataError
-    from hamcache.extract.errors import ExtractError
-    from hamcache.heads.errors import HeadError
-    from hamcache.pipeline.errors import PipelineError
-
-    return (CacheError, DataError, ExtractError, HeadError, PipelineError)
-
-
 def main() -> None:
-    """Run the command line; our own errors, and those of files and networks, become one message and exit code 1."""
+    """Run the command line; see `endings` for how it ends."""
     if sys.__stderr__ is not None:
         # A crash in compiled code (PyTorch, Zarr, Dask) then says where it happened.
         faulthandler.enable(sys.__stderr__)
-    try:
-        app(prog_name="hamcache")
-    except Exception as error:
-        if not isinstance(error, (*our_errors(), OSError)):
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
+    end(lambda: app(prog_name="hamcache", standalone_mode=False))
 
 
 if __name__ == "__main__":

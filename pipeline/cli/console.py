@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from hamcache.pipeline.cli.endings import INTERRUPTED
+
 if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 160
 """Columns when the output is not a terminal: files and pipes should not fold."""
+
+KEPT = "Finished work is kept; the same command goes on from there."
+"""Advice after Ctrl-C, for commands without a better one."""
 
 console = Console()
 if not console.is_terminal:
@@ -45,8 +50,8 @@ def interruptible(advice: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"Interrupted{advice}")
-        raise typer.Exit(1) from None
+        warn(f"Interrupted. {advice}")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str | None = None) -> None:

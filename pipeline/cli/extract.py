@@ -9,7 +9,7 @@ import typer
 
 from hamcache.configs.defaults import AUGMENTATION, BACKBONE, FITS, PRECISIONS, SHEET_VIEWS, VIEWS
 from hamcache.pipeline.cli import bundles, options
-from hamcache.pipeline.cli.console import say, show_table
+from hamcache.pipeline.cli.console import interruptible, say, show_table
 from hamcache.pipeline.cli.extraction import extract_behind_bar, open_dataset, show_summary
 
 
@@ -50,18 +50,9 @@ def extract(
         Quarantine(Catalogue(workspace.features).root, opened.name).release()
     from hamcache.pipeline.experiment.extraction import FeatureWords  # imports torch
 
-    try:
-        summary = extract_behind_bar(
-            opened,
-            workspace,
-            FeatureWords(names, augmentation_names, views, aug_seed, precision, fit, files, recipes),
-            workers=workers,
-            scheduler=scheduler,
-            device=device,
-        )
-    except KeyboardInterrupt:
-        say("Interrupted. What was written is valid; the same command goes on from there.")
-        raise typer.Exit(1) from None
+    wanted = FeatureWords(names, augmentation_names, views, aug_seed, precision, fit, files, recipes)
+    with interruptible("What was written is valid; the same command goes on from there."):
+        summary = extract_behind_bar(opened, workspace, wanted, workers=workers, scheduler=scheduler, device=device)
     show_summary(summary)
 
 

@@ -72,7 +72,7 @@ def sweep(
     from hamcache.pipeline.studies.sweeps.tuning import run_sweep
 
     prepare(list(structures(settings)), workspace, extract=extract)
-    kept = ". Trials that ended are kept; the same command goes on from there."
+    kept = "Trials that ended are kept; the same command goes on from there."
     with LiveTable(settings, console) as live, interruptible(kept):
         done = run_sweep(settings, workspace, sweep=known, workers=workers, ray_address=ray_address, watcher=live)
     show_sweep(done)

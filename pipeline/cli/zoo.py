@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from hamcache.configs.defaults import AUGMENTATION, VIEWS
 from hamcache.pipeline.cli import bundles, options, pictures
-from hamcache.pipeline.cli.console import interruptible, progress_bar, say, show_frame, warn
+from hamcache.pipeline.cli.console import KEPT, interruptible, progress_bar, say, show_frame, warn
 from hamcache.pipeline.cli.extraction import prepare
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def run_behind_bar(
     from hamcache.pipeline.studies.experiments import run_all
 
     done = 0
-    with interruptible(". Finished work is kept; the same command goes on from there."):
+    with interruptible(KEPT):
         prepare([experiment.config for experiment in experiments], workspace, extract=running.extract)
         with progress_bar("training", len(experiments), "heads") as advance_to:
 

@@ -1,53 +1,30 @@
 """YAML in, plain dictionaries out: reading files and `KEY=VALUE` text, and setting values by their dotted keys."""
 
-import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hamcache.data import documents
+from hamcache.data.errors import DocumentError
 from hamcache.pipeline.errors import ConfigError
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, less two traps: `1e-3` is a number here, and a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if isinstance(key, str | int) and key in seen:
-                raise ConfigError(
-                    f"the key {key!r} stands twice in one mapping (line {key_node.start_mark.line + 1}); "
-                    "keep one of the two"
-                )
-            if isinstance(key, str | int):
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
 def parse_yaml(text: str, source: str) -> Any:
-    """The value written in `text`; `source` is named in the error if it is not YAML."""
+    """The value written in `text`; `source` is named in the error if it is not YAML, see `data.documents`."""
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(f"{source}: expected YAML, but it cannot be read: {problem}") from error
+        return documents.parse_yaml(text)
+    except DocumentError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file (an empty file is an empty mapping)."""
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from error
+        text = documents.read_file(path).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
+    content = parse_yaml(text, str(path))
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -196,7 +196,13 @@ def test_typed_settings_are_taken_as_they_are_and_not_changed() -> None:
     assert head == {"name": "mlp", "hidden": (16, 8)}
 
 
-@given(st.recursive(st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False), st.lists, max_leaves=5))
+@given(
+    st.recursive(
+        st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        st.lists,
+        max_leaves=5,
+    )
+)
 def test_any_value_written_as_yaml_is_set_as_it_was(value) -> None:
     text = yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
     content: dict = {}

@@ -1,0 +1,110 @@
+"""The file operations of a features root, on the disk and in another fsspec file system."""
+
+import json
+import os
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from hamcache.cache.storage import Root
+
+
+@pytest.fixture(params=["disk", "memory"])
+def place(request, tmp_path) -> Root:
+    return Root(tmp_path / "features") if request.param == "disk" else Root(f"memory://{uuid.uuid4().hex}/features")
+
+
+def test_what_is_written_is_read_whole_and_by_its_end(place):
+    place.write(b"0123456789", "set", "net", "a.bin")
+    assert place.read("set", "net", "a.bin") == b"0123456789"
+    assert place.read_end(4, "set", "net", "a.bin") == b"6789"
+    assert place.read_end(99, "set", "net", "a.bin") == b"0123456789"
+    place.write(b"", "set", "net", "a.bin")
+    assert place.read("set", "net", "a.bin") == place.read_end(4, "set", "net", "a.bin") == b""
+
+
+@pytest.mark.parametrize("read", ["read", "read_with_stamp"])
+def test_a_file_that_is_not_there_is_not_found(place, read):
+    with pytest.raises(FileNotFoundError):
+        getattr(place, read)("set", "no.bin")
+    with pytest.raises(FileNotFoundError):
+        place.read_end(4, "set", "no.bin")
+
+
+def test_stamps_name_every_file_and_change_with_it(place):
+    place.write(b"one", "set", "store", "c", "0-0")
+    place.write(b"two", "set", "store", "about.json")
+    place.write(b"half", "set", "store", "c", "0-1.partial")
+    place.write(b"half", "set", "store", ".hidden", "0-2")
+    before = place.stamps("set", "store")
+    assert sorted(before) == ["about.json", "c/0-0"]
+    assert place.stamps("set", "store", "c") == {"0-0": before["c/0-0"]}
+    assert place.stamps("set", "nothing") == {}
+    place.write(b"one", "set", "store", "c", "0-0")  # the same bytes: a replaced file is another file
+    place.write(b"TWO", "set", "store", "about.json")
+    after = place.stamps("set", "store")
+    assert all(before[path] != after[path] for path in before)
+    assert place.read_with_stamp("set", "store", "about.json") == (b"TWO", after["about.json"])
+
+
+def test_a_file_is_written_only_if_it_is_still_the_one_that_was_seen(place):
+    assert not place.write_if(b"x", "set", "a.json", seen="some other")
+    assert place.write_if(b"1", "set", "a.json", seen=None)
+    assert not place.write_if(b"2", "set", "a.json", seen=None)
+    content, seen = place.read_with_stamp("set", "a.json")
+    assert content == b"1"
+    assert place.write_if(b"3", "set", "a.json", seen=seen)
+    assert not place.write_if(b"4", "set", "a.json", seen=seen)
+    assert place.read("set", "a.json") == b"3"
+
+
+def test_json_goes_there_and_back(place):
+    place.write_json({"b": [1], "a": None}, "set", "a.json")
+    assert place.read_json("set", "a.json") == json.loads(place.read("set", "a.json")) == {"b": [1], "a": None}
+
+
+def test_a_local_file_is_on_the_disk_before_it_takes_its_name_and_leaves_nothing_beside_it(tmp_path, monkeypatch):
+    order = []
+    sync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("sync"), sync(fd)))
+    monkeypatch.setattr(Path, "replace", lambda a, b: (order.append("rename"), rename(a, b)))
+    place = Root(tmp_path)
+    place.write(b"new", "set", "a.bin")
+    assert order == ["sync", "rename", "sync"]
+    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        place.write(b"newer", "set", "a.bin")
+    assert place.read("set", "a.bin") == b"new" and [p.name for p in (tmp_path / "set").iterdir()] == ["a.bin"]
+
+
+def test_links_to_folders_are_followed_and_a_circle_ends(tmp_path):
+    place = Root(tmp_path / "features")
+    place.write(b"1", "set", "store", "a.bin")
+    place.write(b"2", "elsewhere", "b.bin")
+    (tmp_path / "features/set/store/linked").symlink_to(tmp_path / "features/elsewhere")
+    (tmp_path / "features/set/store/self").symlink_to(tmp_path / "features/set")
+    assert {"a.bin", "linked/b.bin"} <= set(place.stamps("set", "store"))
+
+
+def test_stamps_live_with_files_that_vanish_and_with_what_is_no_file(tmp_path):
+    place = Root(tmp_path)
+    place.write(b"1", "set", "a.bin")
+    os.mkfifo(tmp_path / "set/pipe")
+    (tmp_path / "set/dangling").symlink_to(tmp_path / "no")
+    ended = threading.Event()
+
+    def churn() -> None:
+        while not ended.is_set():
+            place.write(b"2", "set", "deep", "b.bin")
+            place.remove("set", "deep")
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        seen = [set(place.stamps("set")) for _ in range(50)]
+    finally:
+        ended.set()
+        thread.join()
+    assert all({"a.bin"} <= names <= {"a.bin", "deep/b.bin"} for names in seen)
