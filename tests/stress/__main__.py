@@ -23,6 +23,8 @@ from tests.stress.world import Bench
 
 KINDS = {
     "kills": ("tests.stress.kills", "kill_commands", "commands killed at work, then run again", 360),
+    "runs": ("tests.stress.damaged_runs", "damage_runs", "damages to runs, sweeps and grids", 240),
+    "disk": ("tests.stress.full_disk", "fill_disks", "disks that fill up", 90),
 }
 """By name: module, function, what the table calls it, and the seconds it may take."""
 QUICK = 0.1

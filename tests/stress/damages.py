@@ -13,7 +13,18 @@ from random import Random
 
 NUMBER = re.compile(r"(?<![\w.+-])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
 TEXTS = (".json", ".csv", ".yaml", ".txt", "")
-REPLACEMENTS = (b"null", b"[]", b"{}", b'"text"', b"0", b"[null]", b'{"a": null}', b"\x00" * 64, b"\xff\xfe garbage", b"[" * 5000)
+REPLACEMENTS = (
+    b"null",
+    b"[]",
+    b"{}",
+    b'"text"',
+    b"0",
+    b"[null]",
+    b'{"a": null}',
+    b"\x00" * 64,
+    b"\xff\xfe garbage",
+    b"[" * 5000,
+)
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,8 @@ def _edit_number(patient: Patient, file: Path, random: Random) -> str | None:
     if not numbers:
         return None
     found = random.choice(numbers)
-    other = random.choice(["0", "1", "-1", "7", "0.123", "1e9", "99999999999999999999", found[0][:-1] + str((int(found[0][-1]) + 1) % 10)])  # fmt: skip
+    next_to_it = found[0][:-1] + str((int(found[0][-1]) + 1) % 10)
+    other = random.choice(["0", "1", "-1", "7", "0.123", "1e9", "9" * 20, next_to_it, next_to_it])
     path.write_bytes((text[: found.start()] + other + text[found.end() :]).encode())
     return f"{found[0]} -> {other}"
 
@@ -222,9 +234,9 @@ def _forbid(patient: Patient, file: Path, random: Random) -> str:
 
 def _move_folder(patient: Patient, file: Path, random: Random) -> str | None:
     """Take a whole folder away, or put it in the place of its neighbour."""
-    if file.parent == Path("."):
+    if file.parent == Path():
         return None
-    parent = patient.folder / random.choice([p for p in file.parents if p != Path(".")])
+    parent = patient.folder / random.choice([p for p in file.parents if p != Path()])
     neighbours = sorted(p for p in parent.parent.iterdir() if p.is_dir() and p != parent)
     if neighbours and random.random() < 0.5:
         neighbour = random.choice(neighbours)
@@ -263,6 +275,6 @@ def _state(folder: Path) -> dict[str, tuple[int, bytes]]:
     """All that a damage could change."""
     state = {}
     for path in folder.rglob("*"):
-        content = path.read_bytes() if path.is_file() else b""
+        content = path.read_bytes() if path.is_file() and os.access(path, os.R_OK) else b""
         state[str(path)] = (path.lstat().st_mode, content)
     return state

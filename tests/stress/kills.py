@@ -13,7 +13,7 @@ from signal import SIGKILL
 from time import monotonic, sleep
 
 from tests.stress.contents import all_in, differing
-from tests.stress.processes import PATIENCE, Command, descendants, end_all, in_child, run
+from tests.stress.processes import PATIENCE, Answer, Command, descendants, end_all, in_child, run
 from tests.stress.tally import LOST, WRONG, Tally
 from tests.stress.world import NET, OTHER, Bench, draw_images, extract_words, fresh_copy, must
 
@@ -79,6 +79,7 @@ def kill_commands(bench: Bench, tally: Tally) -> None:
         distinct = {scenario.name: scenario for scenario, *_ in work}
         calm = {name: pool.submit(undisturbed, one, bench.folder / name) for name, one in distinct.items()}
         expected = {name: task.result() for name, task in calm.items()}
+        bench.begin()
         tasks = [
             pool.submit(kill_once, scenario, bench, expected[scenario.name], really, Random(seed), number)
             for number, (scenario, really, seed) in enumerate(work)
@@ -141,7 +142,7 @@ def undisturbed(scenario: Scenario, folder: Path) -> tuple[dict[str, str], int]:
         sleep(0.001)
     answer = command.wait()
     if not answer.done:
-        raise RuntimeError(f"{scenario.name}: {answer.code}\n{answer.output}")
+        raise RuntimeError(f"{scenario.name}: {answer}")
     return in_child(all_in, workspace), max(most, scenario.progress(workspace)) - begun
 
 
@@ -174,9 +175,9 @@ def kill_once(
     seen = run(["runs", "--workspace", workspace], folder) if "runs" in _kinds(scenario) else None
     again = run(words, folder)
     late = end_all(family)
-    result = _judge(scenario, workspace, expected, again.done, again.output)
+    result = _judge(workspace, expected, again)
     if result[0] == "mended" and seen is not None and not seen.done:
-        result = (WRONG, f"after the kill `runs` says: {seen.output}")
+        result = (WRONG, f"after the kill `runs` ends with {seen}")
     if result[0] == "mended" and scenario.name == "extract" and reached > 4:
         reused = re.search(r"([\d,]+) reused", again.output)
         if reused is None or reused[1] == "0":
@@ -190,9 +191,9 @@ def _kinds(scenario: Scenario) -> str:
     return "runs" if scenario.name.split(",")[0] in ("train", "train a net", "zoo", "grid") else "stores"
 
 
-def _judge(scenario: Scenario, workspace: Path, expected: dict[str, str], done: bool, said: str) -> tuple[str, str]:
-    if not done:
-        return LOST, f"the command does not finish when run again: {said}"
+def _judge(workspace: Path, expected: dict[str, str], again: Answer) -> tuple[str, str]:
+    if not again.done:
+        return LOST, f"the command does not finish when run again: {again}"
     try:
         missing, other = differing(expected, in_child(all_in, workspace))
     except RuntimeError as error:

@@ -10,6 +10,7 @@ import atexit
 import io
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+ENDINGS = (0, 1, 2)
+"""Exit codes: done, failed with a message, wrong usage. Any other is a fault."""
 PATIENCE = 180
 """Seconds after which a command hangs, on a busy machine too."""
 _context = multiprocessing.get_context("forkserver")
@@ -32,15 +35,22 @@ _context.set_forkserver_preload(["tests.stress.preloaded"])
 
 @dataclass(frozen=True)
 class Answer:
-    """The end of a command: exit code (None: it hung, negative: the signal that ended it) and all it printed."""
+    """The end of a command.
+
+    Attributes:
+        code: Exit code; None: it hung; negative: the signal that ended it.
+        output: All it printed.
+        said: What it printed on standard output, where that was kept apart.
+    """
 
     code: int | None
     output: str
+    said: str = ""
 
     @property
     def is_ours(self) -> bool:
-        """True unless it crashed, hung, or printed a traceback."""
-        return self.code in (0, 1, 2) and "Traceback (most recent call last)" not in self.output
+        """True unless it crashed, hung, found a fault in itself, or printed a traceback."""
+        return self.code in ENDINGS and "Traceback (most recent call last)" not in self.output
 
     @property
     def done(self) -> bool:
@@ -50,7 +60,12 @@ class Answer:
     @property
     def refused(self) -> bool:
         """True if it said no, in a message of ours."""
-        return self.code in (1, 2) and self.is_ours and bool(self.output.strip())
+        return self.code in ENDINGS[1:] and self.is_ours and bool(self.output.strip())
+
+    def __str__(self) -> str:
+        told = re.search(r"The details are in (\S+\.txt)", self.output)
+        fault = Path(told[1]).read_text(encoding="utf-8") if told and Path(told[1]).is_file() else ""
+        return f"exit code {self.code}: {self.output[-1500:]}{fault[-1500:]}"
 
 
 class Command:
@@ -144,9 +159,9 @@ def ask(*words: str | Path) -> Answer:
     """Run a command in this process, and take what it prints. For forked processes, which end soon."""
     from hamcache.pipeline.cli.app import main
 
-    said, before, code = io.StringIO(), sys.argv, 0
+    said, beside, before, code = io.StringIO(), io.StringIO(), sys.argv, 0
     sys.argv = ["hamcache", *map(str, words)]
-    with redirect_stdout(said), redirect_stderr(said):
+    with redirect_stdout(said), redirect_stderr(beside):
         try:
             main()
         except SystemExit as end:
@@ -156,7 +171,7 @@ def ask(*words: str | Path) -> Answer:
             code = 1
         finally:
             sys.argv = before
-    return Answer(code, said.getvalue())
+    return Answer(code, said.getvalue() + beside.getvalue(), said.getvalue())
 
 
 def descendants(pid: int) -> list[int]:

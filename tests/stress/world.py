@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -28,25 +28,28 @@ class Bench:
         random: Decides all that is left to chance; seeded.
         share: 1 for the whole count of trials; less for a quick form.
         jobs: Processes at a time.
-        until: `monotonic` time at which to end early.
-        said: Counts calls of `say`, for the progress lines.
+        seconds: Time for the trials, from `begin` on.
     """
 
     folder: Path
     random: Random
     share: float
     jobs: int
-    until: float
-    said: int = field(default=0)
+    seconds: float
+    _until: float = float("inf")
 
     def count(self, number: int) -> int:
         """So many trials of the whole number."""
         return max(1, round(number * self.share))
 
+    def begin(self) -> None:
+        """Start the clock: the world is made, the trials begin."""
+        self._until = monotonic() + self.seconds
+
     @property
     def late(self) -> bool:
         """True when time is up."""
-        return monotonic() > self.until
+        return monotonic() > self._until
 
     def say(self, text: str) -> None:
         """Print a line of progress."""
@@ -82,7 +85,7 @@ def must(words: list[str | Path], folder: Path, **options: object) -> Answer:
     """Run a command that has to succeed."""
     answer = run(words, folder, **options)
     if not answer.done:
-        raise RuntimeError(f"hamcache {' '.join(map(str, words))}: {answer.code}\n{answer.output}")
+        raise RuntimeError(f"hamcache {' '.join(map(str, words))}: {answer}")
     return answer
 
 
