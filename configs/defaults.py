@@ -11,6 +11,9 @@ COVERAGE = 0.9
 UNLIKE = 0.01
 NEIGHBOURS = 5
 RESAMPLES = 2000
+MOST_SEED = 2**32 - 1
+"""The largest seed that scikit-learn takes."""
+MOST_TRIALS = 1_000_000
 LEAKAGE_HEADS = ("logreg", "knn", "random_forest", "mlp")
 LEAKAGE_REPEATS = 5
 

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +14,14 @@ from uuid import uuid4
 
 import pandas as pd
 
-from hamcache.data.errors import DatasetNotFoundError, TableError, some_of
+from hamcache.data.documents import read_file
+from hamcache.data.errors import DatasetNotFoundError, DocumentError, TableError, some_of
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+MOST_BYTES = 1 << 30
+"""Size of a CSV: a hundred bytes for each of ten million images."""
+MOST_COLUMNS = 10_000
 
 
 def is_image_name(name: str) -> bool:
@@ -71,7 +78,9 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
         raise TableError(f"{path}: expected a CSV, but from line {line} on it cannot be read: {error}.") from error
 
     header, rows, lines = records[0], records[1:], lines[1:]
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    if len(header) > MOST_COLUMNS:
+        raise TableError(f"{path}: expected at most {MOST_COLUMNS:,} columns, but there are {len(header):,}.")
+    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
         raise TableError(f"{path}: expected column names that differ, but these are repeated: {some_of(repeated)}.")
     if not rows and not empty:
@@ -154,9 +163,14 @@ def flush(path: Path) -> None:
 
 def _read_utf8(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_file(path, MOST_BYTES)
     except OSError as error:
         raise DatasetNotFoundError(f"{path}: expected a file that can be read, but {error.strerror}.") from error
+    except DocumentError as error:
+        raise TableError(f"{path}: {error}.") from None
+    if (nul := content.find(b"\0")) >= 0 and content[:2] not in (BOM_UTF16_LE, BOM_UTF16_BE):
+        line = content.count(b"\n", 0, nul) + 1
+        raise TableError(f"{path}: expected text, but line {line} holds a NUL. Save the file as 'CSV UTF-8'.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -19,6 +19,10 @@ COLUMNS = ("image_id", "path", "label", "group")
 _UNSAFE_ID = r"[/\\]|^\.{1,2}$"
 # Values must survive being written to a CSV file and read again.
 _UNTIDY = r"[\x00-\x1f\x7f]|^\s|\s$"
+_SHOWN = 5
+_LONGEST = 1000
+_LONGEST_PATH = 4095
+_MOST_CLASSES = 1000
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -89,6 +93,15 @@ class ImageTable:
                 f"{what} needs the images themselves, but data set {self.name!r} came with imported features and "
                 f"without images: {len(absent)} are not here ({some_of(absent)}). Put them below "
                 f"{Path(self.frame['path'].iloc[0]).parent}, or name a folder that has them with --dataset."
+            )
+
+    def require_classes(self, what: str) -> None:
+        """Raise TableError where images of at least two classes are needed for `what`, and there is only one."""
+        labels = self.frame["label"].unique()
+        if len(labels) < 2:
+            raise TableError(
+                f"{what} needs images of two classes or more, but all {len(self)} of data set {self.name!r} are of "
+                f"{some_of(list(labels))}. Give it a data set with other classes beside."
             )
 
     def mixed_groups(self) -> list[str]:
@@ -165,8 +178,9 @@ def _problems(frame: pd.DataFrame, classes: tuple[str, ...], rows: list[str]) ->
     """Everything that is wrong with the values of a table, each as one sentence naming rows."""
 
     def at(mask: pd.Series, show: str | None = None) -> str:
-        places = [rows[i] + (f" ({frame[show].iloc[i]!r})" if show else "") for i in np.flatnonzero(mask)]
-        return f"{len(places)} row(s): {some_of(places)}"
+        places = np.flatnonzero(mask)
+        first = [rows[i] + (f" ({frame[show].iloc[i]!r:.100})" if show else "") for i in places[:_SHOWN]]
+        return f"{len(places)} row(s): {some_of([*first, *map(str, places[_SHOWN:])], _SHOWN)}"
 
     problems = []
     for column in COLUMNS:
@@ -179,6 +193,14 @@ def _problems(frame: pd.DataFrame, classes: tuple[str, ...], rows: list[str]) ->
         problems.append(
             "expected image ids that could not be paths (no '/' or '\\', not '.' or '..'), but found others in "
             f"{at(unsafe, 'image_id')}"
+        )
+    for column in COLUMNS:
+        long = frame[column].str.len() > (_LONGEST_PATH if column == "path" else _LONGEST)
+        if long.any():
+            problems.append(f"expected a shorter value in {column!r}, but it is too long in {at(long)}")
+    if len(classes) > _MOST_CLASSES:
+        problems.append(
+            f"expected at most {_MOST_CLASSES:,} classes, but there are {len(classes):,}: is 'label' the right column?"
         )
     for column in ("image_id", "label", "group"):
         untidy = frame[column].str.contains(_UNTIDY, regex=True)

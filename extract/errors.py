@@ -41,3 +41,11 @@ class DeviceError(ExtractError, ValueError):
 
 class ExtractionFailedError(ExtractError, RuntimeError):
     """No image at all could be turned into features."""
+
+
+class SchedulerError(ExtractError, ConnectionError):
+    """The Dask scheduler at the given address does not answer, is lost, or has no workers."""
+
+
+class WorkerError(ExtractError, RuntimeError):
+    """A Dask worker can't run the tasks of an extraction: another hamcache, no images there, or it dies of them."""

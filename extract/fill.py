@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.lock import writing
-from hamcache.cache.plan import ChunkTask, Plan, make_plan
+from hamcache.cache.plan import ChunkTask, make_plan
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
@@ -23,14 +22,9 @@ from hamcache.data.digests import MISSING
 from hamcache.data.table import ImageTable
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import BackboneSpec, shared_backbone
+from hamcache.extract.dispatch import run_plan
 from hamcache.extract.errors import ExtractionFailedError
-from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult, run_task, stopping
-
-if TYPE_CHECKING:
-    from distributed import Client
-
-RETRIES = 2
-"""Times that a task whose worker died is tried again elsewhere."""
+from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult
 
 
 @dataclass(frozen=True)
@@ -150,9 +144,19 @@ def run_extraction(
         if plan.tasks:
             from hamcache.extract.scheduler import dask_client
 
+            done = 0
+
+            def on_result(task: ChunkTask, result: TaskResult) -> None:
+                nonlocal done
+                quarantine.add(*result.bad)
+                results.append(result)
+                done += len(task.rows)
+                if on_progress:
+                    on_progress(Progress(done, plan.n_images, sum(r.n_vectors for r in results)))
+
             paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
             with dask_client(workers, scheduler) as client:
-                results = _run_plan(plan, job, paths, client, quarantine, on_progress)
+                run_plan(plan, job, paths, client, on_result)
 
         summary = ExtractionSummary(
             n_images=len(digests),
@@ -206,43 +210,6 @@ def _prepare(
         specs.append((store.folder, StoreSpec(networks.index(spec), number, kind)))
     augmentations = tuple(request.augmentations)
     return stores, ExtractionJob(root.url, tuple(networks), augmentations, tuple(specs), request.seed, request.device)
-
-
-def _run_plan(
-    plan: Plan,
-    job: ExtractionJob,
-    paths: Mapping[str, str],
-    client: Client,
-    quarantine: Quarantine,
-    on_progress: Callable[[Progress], None] | None,
-) -> list[TaskResult]:
-    from distributed import as_completed
-
-    results: list[TaskResult] = []
-    done = 0
-    stopping.clear()
-    task_of = {
-        client.submit(run_task, job, task, _paths_of(task, paths), pure=False, retries=RETRIES): task
-        for task in plan.tasks
-    }
-    try:
-        for future in as_completed(list(task_of)):
-            result, task = future.result(), task_of.pop(future)
-            future.release()  # else a worker's death would make Dask compute finished tasks again
-            quarantine.add(*result.bad)
-            results.append(result)
-            done += len(task.rows)
-            if on_progress:
-                on_progress(Progress(done, plan.n_images, sum(r.n_vectors for r in results)))
-    except BaseException:
-        stopping.set()
-        client.cancel(list(task_of))
-        raise
-    return results
-
-
-def _paths_of(task: ChunkTask, paths: Mapping[str, str]) -> dict[str, str]:
-    return {task.image_ids[row]: paths[task.image_ids[row]] for row in task.rows}
 
 
 def _provenance(source: str) -> dict[str, str]:

@@ -1,12 +1,23 @@
 """The errors of `heads`: each says what was expected, what came, and what to do next."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from hamcache.data.nearest import unknown_name
 
 
 class HeadError(Exception):
-    """Base of every error raised by `heads`."""
+    """Base of every error raised by `heads`. It comes out of another process as it went in."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_message, (type(self), str(self))
+
+
+def _with_message(kind: type[HeadError], message: str) -> HeadError:
+    """An error of a class that may make its message of other arguments."""
+    error = kind.__new__(kind, message)
+    Exception.__init__(error, message)
+    return error
 
 
 class UnknownNameError(HeadError, ValueError):
@@ -74,6 +85,10 @@ class ClassAbsentError(HeadError, ValueError):
 
 class TooFewImagesError(HeadError, ValueError):
     """Too few images (or groups) of a class for the inner cross-validation a head needs."""
+
+
+class ModelFailedError(HeadError, RuntimeError):
+    """A head or a net that cannot be trained, or cannot predict, for a reason of arithmetic or memory."""
 
 
 class TrainingDivergedError(HeadError, ArithmeticError):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from hamcache.data.errors import TableError
@@ -114,6 +115,8 @@ def _rename(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.D
 
 
 def _as_numbers(column: pd.Series) -> pd.Series:
-    if not column.str.fullmatch(re.compile(r"|[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")).all():
+    if not column.str.fullmatch(re.compile(r"|[-+]?\d{1,18}(\.\d*)?([eE][-+]?\d+)?")).all():
         return column
-    return pd.to_numeric(column.where(column != ""))
+    numbers = pd.to_numeric(column.where(column != ""), errors="coerce")
+    # A number that no double holds stays the text that it is.
+    return numbers if np.isfinite(numbers[column != ""].astype(float)).all() else column

@@ -25,7 +25,9 @@ def audit(
     words: bundles.Words,
     workspace: bundles.FullWorkspace,
     backbones: options.Backbones = None,
-    top: Annotated[int, typer.Option(min=1, help="Nearest images of other lesions looked at, for each image.")] = 10,
+    top: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Nearest images of other lesions looked at, for each image.")
+    ] = 10,
     cosine: Annotated[
         float | None, typer.Option(min=-1, max=1, help="Least cosine of a pair (default: from pairs of one lesion).")
     ] = None,

@@ -5,8 +5,9 @@ function makes of them. An option that the command or another bundle names as we
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,20 @@ class Bundle:
         }
 
 
+def check_numbers(given: Mapping[str, Any]) -> None:
+    """Refuse numbers that no computation takes; typer's bounds let NaN pass.
+
+    Raises:
+        typer.BadParameter: NaN, an infinite number, or a whole number of more than 64 bits.
+    """
+    for name, value in given.items():
+        if (isinstance(value, float) and not isfinite(value)) or (isinstance(value, int) and abs(value) >= 1 << 63):
+            expected = "a finite number" if isinstance(value, float) else "a whole number of at most 64 bits"
+            raise typer.BadParameter(
+                f"expected {expected}, got {value!r:.50}", param_hint=f"--{name.replace('_', '-')}"
+            )
+
+
 def unbundled(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command as typer understands it, with the options of its bundles in their place."""
     parameters = inspect.signature(command, eval_str=True).parameters
@@ -48,6 +63,7 @@ def unbundled(command: Callable[..., Any]) -> Callable[..., Any]:
         shown |= {name: parameter for name, parameter in bundle.parameters.items() if name not in own}
 
     def call(**given: Any) -> Any:
+        check_numbers(given)
         made = {
             name: bundle.make(**{option: given[option] for option in bundle.parameters})
             for name, bundle in bundles.items()

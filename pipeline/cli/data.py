@@ -92,11 +92,13 @@ def split(
 def synthesize(
     workspace: bundles.PlainWorkspace,
     folder: Annotated[Path | None, typer.Argument(help="Where to (default: WORKSPACE/datasets/synthetic).")] = None,
-    lesions: Annotated[int, typer.Option(min=1, help="How many lesions; some get several photographs.")] = 400,
+    lesions: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="How many lesions; some get several photographs.")
+    ] = 400,
     seed: options.Seed = None,
     difficulty: Annotated[float, typer.Option(min=0, max=1, help="0: classes differ plainly; 1: hardly.")] = 0.5,
-    width: Annotated[int, typer.Option(min=32, help="Pixels.")] = 600,
-    height: Annotated[int, typer.Option(min=32, help="Pixels.")] = 450,
+    width: Annotated[int, typer.Option(min=32, max=20_000, help="Pixels.")] = 600,
+    height: Annotated[int, typer.Option(min=32, max=20_000, help="Pixels.")] = 450,
 ) -> None:
     """Draw a HAM10000-shaped data set of synthetic dermatoscopic lesions."""
     from hamcache.data.synthetic.collection import synthesize as draw

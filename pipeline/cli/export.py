@@ -19,7 +19,10 @@ def export(
     run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its folder.", metavar="RUN")],
     out: Annotated[Path | None, options.out("A folder, or NAME.onnx (default: exports/RUN in the workspace).")] = None,
     checked: Annotated[
-        int, typer.Option("--check", min=1, help="Images that file and run are both asked about, to compare them.")
+        int,
+        typer.Option(
+            "--check", min=1, max=100_000, help="Images that file and run are both asked about, to compare them."
+        ),
     ] = 16,
     force: options.Force = False,
 ) -> None:

@@ -35,6 +35,7 @@ def extract(
     retry_quarantined: Annotated[bool, typer.Option(help="Try the quarantined images again.")] = False,
 ) -> None:
     """Run frozen backbones over a data set, once: features of every augmentation view go into the cache."""
+    from hamcache.extract.augmentations import get_augmentation
     from hamcache.extract.names import split_list
 
     files = options.pairs(weights)
@@ -42,6 +43,8 @@ def extract(
     augmentation_names = [name for name in options.listed(augmentations) if name]
     if not names or not augmentation_names:
         raise typer.BadParameter("expected at least one backbone and one augmentation")
+    for name in augmentation_names:
+        get_augmentation(name, recipes)
     opened = open_dataset(words, workspace, rehash=rehash)
     if retry_quarantined:
         from hamcache.cache.catalogue import Catalogue
@@ -71,18 +74,20 @@ def show_views(
     from PIL import Image
 
     from hamcache.extract.augmentations import get_augmentation, load_augmentations
-    from hamcache.extract.sheet import view_sheet
 
     if out.suffix.lower() not in Image.registered_extensions():
         raise typer.BadParameter(f"expected a picture's name, such as views.png, got {str(out)!r}", param_hint="--out")
+    known = load_augmentations(recipes)
+    chosen = [get_augmentation(name, recipes) for name in options.listed(augmentations) if name] or list(known.values())
     table = open_dataset(words, workspace).table
-    chosen = [name for name in options.listed(augmentations) if name] or list(load_augmentations(recipes))
     rows = table.frame if image_id is None else table.subset([image_id]).frame
     table.require_images("Drawing views", list(rows["image_id"]))
     paths = dict(zip(rows["image_id"], rows["path"], strict=True))
     step = max(1, len(paths) // images)
     picked = dict(list(paths.items())[::step][:images])
-    view_sheet(picked, [get_augmentation(n, recipes) for n in chosen], views, aug_seed, out)
+    from hamcache.extract.sheet import view_sheet  # imports torch
+
+    view_sheet(picked, chosen, views, aug_seed, out)
     say(f"Wrote {out}: {len(picked)} images, {len(chosen)} augmentations, up to {views} views each.")
 
 

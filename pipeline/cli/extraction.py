@@ -43,9 +43,23 @@ def extract_behind_bar(
         )
 
 
+def check_parts(configs: Sequence[ExperimentConfig], workspace: Workspace) -> None:
+    """Find out before anything is extracted or trained that the images of experiments can't be dealt to parts.
+
+    Raises:
+        TableError, SplitError, CurationError: See `experiment.preparation.make_splits`.
+    """
+    from hamcache.pipeline.experiment.preparation import make_splits
+
+    table = configs[0].dataset_words.table(workspace)
+    for config in {(config.seed, config.split): config for config in configs}.values():
+        make_splits(config, table)
+
+
 def prepare(configs: Sequence[ExperimentConfig], workspace: Workspace, *, extract: bool) -> None:
     """Announce the drawing of the data set of experiments, and extract what the cache lacks of their features."""
     announce_drawing(configs[0].dataset, workspace)
+    check_parts(configs, workspace)
     if not extract:
         return
     from hamcache.pipeline.experiment.extraction import extract_for

@@ -96,7 +96,9 @@ def _show(grid: Grid, part: str) -> None:
 def _numbers(seeds: str | None) -> list[int]:
     """`"0, 1"` as numbers."""
     parts = options.listed(seeds)
-    wrong = [part for part in parts if not (part.isascii() and part.isdecimal())]
+    wrong = [part for part in parts if not (part.isascii() and part.isdecimal() and len(part) < 20)]
     if wrong:
-        raise typer.BadParameter(f"expected whole numbers separated by commas, got {wrong[0]!r}", param_hint="--seeds")
+        raise typer.BadParameter(
+            f"expected whole numbers separated by commas, got {wrong[0]!r:.100}", param_hint="--seeds"
+        )
     return [int(part) for part in parts]

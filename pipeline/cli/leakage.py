@@ -21,7 +21,7 @@ def leakage_demo(
     features: options.Features = None,
     heads: options.Heads = None,
     repeats: Annotated[
-        int, typer.Option(min=1, help="How often everything is drawn and trained; scores are means.")
+        int, typer.Option(min=1, max=1000, help="How often everything is drawn and trained; scores are means.")
     ] = LEAKAGE_REPEATS,
     augmentation: options.Augmentation = AUGMENTATION,
     views: options.Views = VIEWS,
@@ -48,7 +48,7 @@ def leakage_demo(
         views=views,
     )
     prepare([experiment.config for experiment in experiments], workspace, extract=extract)
-    with interruptible(": nothing was kept."), progress_bar("training", None, "heads") as advance_to:
+    with interruptible("Nothing was kept."), progress_bar("training", None, "heads") as advance_to:
         demo = demonstrate(experiments, workspace, seeds=repeats, workers=workers, on_progress=advance_to)
     if not demo.picture.is_file():
         from hamcache.pipeline.show.plots.leakage import plot_leakage  # imports matplotlib

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hamcache.configs.defaults import DEVICES, PARTS, POLICIES, SETS
+from hamcache.configs.defaults import DEVICES, MOST_SEED, PARTS, POLICIES, SETS
 
 
 def word(valid: Sequence[str], meaning: str, *names: str) -> Any:
@@ -24,7 +24,7 @@ def word(valid: Sequence[str], meaning: str, *names: str) -> Any:
 
             near = nearest(value, valid)
             hint = "" if near is None else f"; did you mean {near!r}?"
-            raise typer.BadParameter(f"expected {', '.join(valid[:-1])} or {valid[-1]}, got {value!r}{hint}")
+            raise typer.BadParameter(f"expected {', '.join(valid[:-1])} or {valid[-1]}, got {value!r:.100}{hint}")
         return value
 
     return typer.Option(*names, callback=check, help=meaning)
@@ -57,6 +57,8 @@ def out(written: str) -> Any:
     """The option `--out` of a command that writes this."""
     return typer.Option("--out", help=written)
 
+
+MOST_WORKERS = 1024
 
 # -- where everything is
 
@@ -116,7 +118,7 @@ Features = Annotated[
 Augmentation = Annotated[str, typer.Option(help="Augmentation of the features.")]
 Augmentations = Annotated[str | None, typer.Option(help="Augmentations, separated by commas.")]
 Views = Annotated[int, typer.Option(min=1, help="Views of each augmentation, at most as many as are different.")]
-AugSeed = Annotated[int, typer.Option(min=0, help="Seed of the augmentation draws.")]
+AugSeed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the augmentation draws.")]
 Recipes = Annotated[Path | None, file("YAML", "A file of your own augmentations.")]
 Weights = Annotated[
     list[str] | None,
@@ -136,7 +138,10 @@ Set = Annotated[
 Head = Annotated[str | None, typer.Option(help="A head of the zoo (default: the configuration's, or logreg).")]
 Heads = Annotated[str | None, typer.Option(help="Heads, separated by commas.")]
 Seed = Annotated[
-    int | None, typer.Option(min=0, help="Seed of all that is drawn: split, head, search (default: configured, or 0).")
+    int | None,
+    typer.Option(
+        min=0, max=MOST_SEED, help="Seed of all that is drawn: split, head, search (default: configured, or 0)."
+    ),
 ]
 Test = Annotated[bool, typer.Option("--test", help="Open the test set: score it, and say so in the log.")]
 Extract = Annotated[
@@ -149,7 +154,8 @@ Objective = Annotated[
     str | None, typer.Option(help="Metric on validation: mcc, f1 (weighted_f1), balanced_accuracy, nll, ...")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Tasks at a time (default: one per core, limited by free memory).")
+    int | None,
+    typer.Option(min=1, max=MOST_WORKERS, help="Tasks at a time (default: one per core, limited by free memory)."),
 ]
 
 # -- finished artefacts, and what is written
@@ -182,5 +188,5 @@ def pairs(texts: Sequence[str] | None) -> dict[str, str]:
     """`["a=b", ...]` as a dict; anything else is wrong usage."""
     wrong = [text for text in texts or () if not all(text.partition("="))]
     if wrong:
-        raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r}")
+        raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r:.100}")
     return {key: value for key, _, value in (text.partition("=") for text in texts or ())}

@@ -29,7 +29,9 @@ def predict(
         list[str], typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE")
     ],
     raw: Annotated[bool, typer.Option("--raw", help="The head's own probabilities, not calibrated ones.")] = False,
-    neighbours: Annotated[int, typer.Option(min=0, help="Most similar training images to name.")] = NEIGHBOURS,
+    neighbours: Annotated[
+        int, typer.Option(min=0, max=1000, help="Most similar training images to name.")
+    ] = NEIGHBOURS,
     unlike: Annotated[
         float,
         typer.Option(

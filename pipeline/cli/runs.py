@@ -118,7 +118,7 @@ def compare(
     metric: options.Metric = None,
     part: options.Part = None,
     reference: Annotated[str | None, typer.Option(help="Compare the others with this run only.")] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of lesions.")] = RESAMPLES,
+    resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples of lesions.")] = RESAMPLES,
     out: Annotated[Path | None, options.out("Write the pairs to this file.")] = None,
 ) -> None:
     """Compare runs on the same images: paired bootstrap over lesions, Holm's correction for many pairs.

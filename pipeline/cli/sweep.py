@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hamcache.configs.defaults import SEARCHES, STOPPINGS
+from hamcache.configs.defaults import MOST_TRIALS, SEARCHES, STOPPINGS
 from hamcache.pipeline.cli import bundles, options, pictures
 from hamcache.pipeline.cli.console import console, interruptible, say, show_table, warn
 from hamcache.pipeline.cli.extraction import prepare
@@ -28,7 +28,9 @@ def sweep(
         str | None,
         typer.Option(help="Go on with this sweep: its folder, its id or the beginning of it.", metavar="SWEEP"),
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Trials in all (default: the configuration's).")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, max=MOST_TRIALS, help="Trials in all (default: the configuration's).")
+    ] = None,
     search: Annotated[str | None, options.word(SEARCHES, "optuna (TPE), random, or grid: all points.")] = None,
     stopping: Annotated[
         str | None, options.word(STOPPINGS, "asha: stop bad trials early; none: train all to their end.")
@@ -68,10 +70,11 @@ def sweep(
         settings = known.settings.model_copy(update={"samples": max(samples or 0, known.settings.samples)})
     from hamcache.pipeline.cli.live_table import LiveTable
     from hamcache.pipeline.studies.sweeps.sweep_config import structures
-    from hamcache.pipeline.studies.sweeps.tuning import finalize as finalize_sweep
-    from hamcache.pipeline.studies.sweeps.tuning import run_sweep
 
     prepare(list(structures(settings)), workspace, extract=extract)
+    from hamcache.pipeline.studies.sweeps.tuning import finalize as finalize_sweep  # imports Ray
+    from hamcache.pipeline.studies.sweeps.tuning import run_sweep
+
     kept = "Trials that ended are kept; the same command goes on from there."
     with LiveTable(settings, console) as live, interruptible(kept):
         done = run_sweep(settings, workspace, sweep=known, workers=workers, ray_address=ray_address, watcher=live)

@@ -21,9 +21,9 @@ def train(
     from hamcache.pipeline.config.schema import load_config
 
     experiment = load_config(config, settings)
+    prepare([experiment], workspace, extract=extract)
     from hamcache.pipeline.experiment.runner import run_experiment
 
-    prepare([experiment], workspace, extract=extract)
     with progress_bar("training", None, "images") as advance_to:  # drawn by nets only: a head takes seconds
         run = run_experiment(
             experiment,

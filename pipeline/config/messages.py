@@ -12,6 +12,7 @@ from hamcache.data.nearest import nearest
 from hamcache.pipeline.config.overrides import kind_of
 from hamcache.pipeline.errors import ConfigError
 
+MOST_FINDINGS = 20
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
 
@@ -40,7 +41,8 @@ def config_error(
     prefix = prefix or ""
     keys = [*valid_keys(model, prefix), *known]
     lines: dict[str, str] = {}
-    for finding in error.errors(include_url=False):
+    findings = error.errors(include_url=False)
+    for finding in findings[:MOST_FINDINGS]:
         path, field = _field_at(model, finding["loc"])
         key, came = prefix + ".".join(path), finding["input"]
         if finding["type"] == "extra_forbidden":
@@ -59,7 +61,9 @@ def config_error(
                 f"{key}: expected {expected(field)}, got {kind_of(came)}{_nearest_option(came, field)}{_meaning(field)}"
             )
         lines.setdefault(key, line)
-    listed = "\n".join(f"  - {line}" for line in lines.values())
+    listed = "\n".join(f"  - {line:.1000}" for line in lines.values())
+    if len(findings) > MOST_FINDINGS:
+        listed += f"\n  - and {len(findings) - MOST_FINDINGS:,} more"
     return ConfigError(f"{source} is not a valid configuration:\n{listed}\nCorrect it there, or with --set key=value.")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hamcache.data import documents
+from hamcache.data.documents import MOST_DEPTH
 from hamcache.data.errors import DocumentError
 from hamcache.pipeline.errors import ConfigError
 
@@ -44,10 +45,14 @@ def parse_settings(texts: Iterable[str] | None) -> dict[str, Any]:
         path = [part.strip() for part in key.split(".")]
         if not equals or not all(path):
             raise ConfigError(
-                f"override {text!r}: expected key=value with a dotted key, e.g. features.blocks.0.views=4"
+                f"override {text!r:.100}: expected key=value with a dotted key, e.g. features.blocks.0.views=4"
+            )
+        if len(path) > MOST_DEPTH:
+            raise ConfigError(
+                f"override {text!r:.100}: expected a key of at most {MOST_DEPTH} parts, got {len(path):,}"
             )
         settings.pop(".".join(path), None)  # set at its place in the order
-        settings[".".join(path)] = parse_yaml(value, f"override {text!r}")
+        settings[".".join(path)] = parse_yaml(value, f"override {text!r:.100}")
     return settings
 
 
@@ -72,15 +77,15 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
     node: Any = content
     path = key.split(".")
     for depth, part in enumerate(path):
-        here = ".".join(path[:depth]) or "the configuration"
         name: Any = part
         if isinstance(node, dict):
             # An integer key may have been written in YAML as a number (class weights by code).
-            name = int(part) if part.isdigit() and int(part) in node else part
+            name = int(part) if _is_index(part) and int(part) in node else part
             new: Any = [] if path[depth + 1 : depth + 2] == ["0"] else {}
             there = node.get(name)
         elif isinstance(node, list):
-            if not part.isdigit() or int(part) > len(node):
+            if not _is_index(part) or int(part) > len(node):
+                here = ".".join(path[:depth]) or "the configuration"
                 raise ConfigError(
                     f"{key}: {here} is a list of {len(node)}, expected an index from 0 to {len(node)} "
                     f"({len(node)} appends), got {part!r}"
@@ -90,6 +95,7 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
                 node.append(None)
             there = node[name]
         else:
+            here = ".".join(path[:depth]) or "the configuration"
             raise ConfigError(
                 f"{key}: {here} is {kind_of(node)}, which has no {part!r} inside; "
                 f"set {here} itself, or give it as a mapping"
@@ -99,6 +105,10 @@ def set_value(content: dict[str, Any], key: str, value: Any) -> None:
         elif there is None:
             node[name] = new
         node = node[name]
+
+
+def _is_index(part: str) -> bool:
+    return part.isascii() and part.isdecimal() and len(part) < 10
 
 
 def value_at(content: Any, key: str) -> Any:
@@ -124,4 +134,4 @@ def kind_of(value: Any) -> str:
     names = {bool: "true/false", int: "whole number", float: "number", str: "text", list: "list", dict: "mapping"}
     if value is None:
         return "null"
-    return f"{value!r} ({names.get(type(value), type(value).__name__)})"
+    return f"{value!r:.200} ({names.get(type(value), type(value).__name__)})"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hamcache.configs.defaults import MOST_SEED
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
 from hamcache.heads.metrics import METRICS
@@ -45,7 +46,9 @@ class SplitConfig(_Part):
     train_images: Literal["one", "all"] = Field(
         default="one", description="one_per_lesion only: 'all' adds the further images of the train lesions to train"
     )
-    test_seed: int = Field(default=0, ge=0, description="seed of the test set, which the experiment's seed never moves")
+    test_seed: int = Field(
+        default=0, ge=0, le=MOST_SEED, description="seed of the test set, which the experiment's seed never moves"
+    )
     folds: int | None = Field(
         default=None,
         ge=2,
@@ -79,7 +82,7 @@ class FeaturesConfig(_Part):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="arithmetic the features were extracted with; auto takes what the cache has"
     )
-    aug_seed: int = Field(default=0, ge=0, description="seed the views were drawn with")
+    aug_seed: int = Field(default=0, ge=0, le=MOST_SEED, description="seed the views were drawn with")
     views: ViewPolicy = Field(default=ViewPolicy(), description="which views the head sees")
 
     @field_validator("blocks")
@@ -133,7 +136,7 @@ class ExperimentConfig(_Part):
         default={},
         description="for a CSV: image_id, path, label, group -> what the file calls them, where that differs",
     )
-    seed: int = Field(default=0, ge=0, description="seed of the train/validation split and of the head")
+    seed: int = Field(default=0, ge=0, le=MOST_SEED, description="seed of the train/validation split and of the head")
     split: SplitConfig = Field(default=SplitConfig(), description="how images are dealt to the parts")
     features: FeaturesConfig = Field(
         default=FeaturesConfig(), description="cached features, e.g. {blocks: [{backbone: resnet34}]}"

@@ -1,14 +1,19 @@
 """The second step of an experiment: train a model on each fold; also the whole of a sweep's trial."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hamcache.cache.errors import CacheError
+from hamcache.data.errors import DataError
+from hamcache.heads.errors import HeadError, ModelFailedError
 from hamcache.heads.logit_adjustment import TAUS, LogitAdjusted, adjusted
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.config.schema import ExperimentConfig
+from hamcache.pipeline.errors import PipelineError
 from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import FitModel, Fitted, Log, Part, fit_head
 
@@ -41,8 +46,30 @@ def fit_folds(
     for number, parts in enumerate(folds, start=1):
         if len(folds) > 1:
             log(f"fold {number} of {len(folds)}")
-        fitted.append(fit_model(config, inputs, parts, log=log, callbacks=callbacks, predict=predict))
+        with failing_as(config.model_name):
+            fitted.append(fit_model(config, inputs, parts, log=log, callbacks=callbacks, predict=predict))
     return fitted, adjust_heads(config, fitted, [parts["validation"].y for parts in folds], log)
+
+
+@contextmanager
+def failing_as(model: str) -> Iterator[None]:
+    """Turn what a library raises about the numbers it was given into one line that names the model.
+
+    Errors of ours pass, and so do those that only a mistake in code can raise.
+
+    Raises:
+        ModelFailedError: Arithmetic, values or memory did not suffice.
+    """
+    try:
+        yield
+    except (HeadError, PipelineError, CacheError, DataError, OSError):
+        raise
+    except (ArithmeticError, ValueError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:500] or "no reason given"
+        raise ModelFailedError(
+            f"Expected {model} to be trained, but it failed: {type(error).__name__}: {reason}. "
+            "Change its parameters, or the features that it gets."
+        ) from error
 
 
 def fit_of(

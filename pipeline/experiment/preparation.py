@@ -69,11 +69,11 @@ def prepare(
         MetricError: The positive class is none of the table's.
     """
     inputs = open_inputs(config, workspace, inputs=inputs)
+    splits = make_splits(config, inputs.table)
     if config.net is not None:
         from hamcache.pipeline.experiment.from_images import open_images  # imports torch and timm: only for nets
 
         inputs = open_images(config, inputs, workspace, on_progress=on_progress)
-    splits = make_splits(config, inputs.table)
     names = ["train", "validation", "test"] if test else ["train", "validation"]
     folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in splits]
     _check_parts(folds)
@@ -86,7 +86,12 @@ def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:
 
     It is made of the whole table, quarantined images included, so that a file that breaks (or is mended) takes an image
     out of its part and moves no other. Images that are excluded and groups that are merged move no other either.
+
+    Raises:
+        TableError: All images are of one class.
+        SplitError, CurationError: See `data.splits.make_split`.
     """
+    table.require_classes("Training")
     settings = config.split.model_dump(exclude={"folds", "validation_fraction", "exclude", "merge_groups"})
     settings |= {"seed": config.seed, "curation": curation_of(config, table)}
     if config.split.folds is not None:

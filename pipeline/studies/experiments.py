@@ -175,7 +175,7 @@ def run_all(
     for numbers in groups.values():
         order = sorted(numbers, key=lambda n: (-opened.width_of(opened.configs[n]), -heads.index(experiments[n].head)))
         group = opened.only([opened.configs[n] for n in order])
-        processes = workers or workers_that_fit(group.bytes_each, len(order))
+        processes = min(workers or workers_that_fit(group.bytes_each, len(order)), len(order))
         group.load(["train", "validation", "test"] if test else ["train", "validation"])
         # All of them were looked for before, so each is run.
         job = partial(run_experiment, workspace=workspace, test=test, inputs=group.inputs, force=True)

@@ -23,8 +23,7 @@ from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import apply_view, draw_view
-from hamcache.extract.errors import ExtractionFailedError
-from hamcache.extract.scheduler import SchedulerError
+from hamcache.extract.errors import ExtractionFailedError, SchedulerError
 from tests.extract.conftest import NET, OTHER, everything
 
 
@@ -196,7 +195,7 @@ def test_a_second_writer_is_turned_away(extract, ham10000_table, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(extract, monkeypatch):
-    monkeypatch.setattr("hamcache.extract.scheduler.CONNECT_TIMEOUT", "1s")
+    monkeypatch.setattr("hamcache.extract.scheduler.CONNECT_TIMEOUT", 1.0)
     with pytest.raises(SchedulerError, match="dask scheduler"):
         extract(scheduler="tcp://127.0.0.1:9")
 

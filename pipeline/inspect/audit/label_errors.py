@@ -13,6 +13,7 @@ from hamcache.heads.blocks import Block
 from hamcache.heads.folds import image_folds
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.zoo import build_head
+from hamcache.pipeline.experiment.fitting import failing_as
 
 FOLDS = 5
 _COMPONENTS = 256  # principal components that the head sees, where there are more columns
@@ -107,8 +108,9 @@ def out_of_fold(
         block = Block("all", width, f"pca:{components}" if width > components else "standardize")
         # Plain frequencies: the probabilities are compared with each other, so they should mean what they say.
         head = build_head("logreg", {"class_weight": "none"}, blocks=[block], classes=classes, seed=seed)
-        head.fit(rows[train], y[train], groups=groups[train])
-        probabilities[held_out] = head.predict_proba(rows[held_out])
+        with failing_as("the logistic regression of the audit"):
+            head.fit(rows[train], y[train], groups=groups[train])
+            probabilities[held_out] = head.predict_proba(rows[held_out])
         if on_progress:
             on_progress(number, len(folds))
     return probabilities

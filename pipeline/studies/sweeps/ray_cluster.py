@@ -40,7 +40,7 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
         address: Of an existing cluster, `auto` for the one on this machine; None starts one.
 
     Raises:
-        SweepError: There is no cluster at this address.
+        SweepError: There is no cluster at this address, or Ray cannot start here, or gives up on the way.
     """
     before = {name: os.environ.get(name) for name in QUIET}
     os.environ.update({name: value for name, value in QUIET.items() if not before[name]})
@@ -48,20 +48,20 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
     # Short, since sockets lie in it, whose paths are limited; outside the sweep's folder, since Ray pickles into it.
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     import ray
+    import ray.tune
 
     try:
         if address is None:
-            ray.init(
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                object_store_memory=int(store_bytes * 1.1) + STORE_SPARE,
-                _temp_dir=str(folder / "ray"),
-            )
+            _start(cpus, store_bytes, folder)
         else:
             _connect(address)
-        yield folder
+        try:
+            yield folder
+        except (ray.exceptions.RayError, ray.tune.TuneError) as error:
+            raise SweepError(
+                f"expected Ray to run the trials, but it gave up: {_in_one_line(error)}. Trials that ended are "
+                "kept; the same command goes on from there"
+            ) from error
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,6 +80,30 @@ def sweep_up() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _start(cpus: int, store_bytes: int, folder: Path) -> None:
+    import ray
+
+    try:
+        ray.init(
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            object_store_memory=int(store_bytes * 1.1) + STORE_SPARE,
+            _temp_dir=str(folder / "ray"),
+        )
+    except Exception as error:  # Ray raises many kinds
+        raise SweepError(
+            f"expected Ray to start on this machine, but it did not: {_in_one_line(error)}. The machine may be "
+            "too busy, or short of memory or of room for temporary files: give the same command again, perhaps with "
+            "fewer --workers"
+        ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def _connect(address: str) -> None:
     import ray
 
@@ -87,5 +111,5 @@ def _connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:  # Ray raises many kinds
         raise SweepError(
-            f"--ray-address: expected a Ray cluster at {address!r}, but cannot connect: {' '.join(str(error).split())}"
+            f"--ray-address: expected a Ray cluster at {address!r}, but cannot connect: {_in_one_line(error)}"
         ) from error

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hamcache.configs.defaults import MOST_SEED, MOST_TRIALS
 from hamcache.data.nearest import unknown_name
 from hamcache.pipeline.config.messages import config_error
 from hamcache.pipeline.config.overrides import merged, read_yaml
@@ -54,7 +55,7 @@ class SweepConfig(BaseModel):
     )
     experiment: dict[str, Any] = Field(description="the experiment that is searched: a name, a file, or its values")
     space: dict[str, Dimension] = Field(min_length=1, description="key of the experiment -> its possible values")
-    samples: int = Field(default=20, ge=1, description="trials; with search grid, at most so many")
+    samples: int = Field(default=20, ge=1, le=MOST_TRIALS, description="trials; with search grid, at most so many")
     search: Literal["optuna", "random", "grid"] = Field(
         default="optuna", description="Optuna's TPE, random points, or all points one after the other"
     )
@@ -63,7 +64,9 @@ class SweepConfig(BaseModel):
     )
     grace: int = Field(default=4, ge=1, description="asha: epochs that every trial gets")
     reduction: int = Field(default=3, ge=2, description="asha: one in so many goes on at each rung")
-    seed: int = Field(default=0, ge=0, description="seed of the search; that of the experiment is its own")
+    seed: int = Field(
+        default=0, ge=0, le=MOST_SEED, description="seed of the search; that of the experiment is its own"
+    )
 
     @property
     def dimensions(self) -> Space:

@@ -84,9 +84,9 @@ def test_misspelt_keys_name_the_nearest_valid_one(override: str, advice: str) ->
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("seed=abc", "seed: expected a whole number >= 0, got 'abc' (text)"),
-        ("seed=-1", "seed: expected a whole number >= 0, got -1"),
-        ("seed=1.5", "seed: expected a whole number >= 0, got 1.5 (number)"),
+        ("seed=abc", "seed: expected a whole number >= 0 and <= 4294967295, got 'abc' (text)"),
+        ("seed=-1", "seed: expected a whole number >= 0 and <= 4294967295, got -1"),
+        ("seed=1.5", "seed: expected a whole number >= 0 and <= 4294967295, got 1.5 (number)"),
         ("split.policy=groupd", "got 'groupd' (text); did you mean grouped?"),
         ("split.test_fraction=1.5", "split.test_fraction: expected a number >= 0 and < 1, got 1.5"),
         ("split=grouped", "split: expected a mapping with the keys policy,"),

@@ -1,0 +1,228 @@
+"""A plan's tasks handed to Dask, and their results as they come; a cluster that fails meanwhile is one error."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from hamcache.cache.errors import CacheError
+from hamcache.cache.plan import ChunkTask, Plan
+from hamcache.extract.errors import ExtractError, SchedulerError, WorkerError
+from hamcache.extract.versions import OWN, own_version, versions
+from hamcache.extract.worker import ExtractionJob, TaskResult, run_task, stopping
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+RETRIES = 2
+"""Times that a task which failed is tried again."""
+LOOK_EVERY = 1.0
+"""Seconds without a result after which the cluster is looked at."""
+ANSWER_WITHIN = 60.0
+"""Seconds in which a scheduler, and a worker asked for its versions, must answer."""
+WORKERS_WITHIN = 300.0
+"""Seconds without any worker after which a run ends."""
+KEPT = "What was written is kept; the same command goes on from there."
+SETUP = (
+    "Start workers with `dask worker ADDRESS --nthreads 1` in an environment with this very version of hamcache, "
+    "where the images and the features root have the same paths as here."
+)
+
+_log = logging.getLogger(__name__)
+
+
+def run_plan(
+    plan: Plan,
+    job: ExtractionJob,
+    paths: Mapping[str, str],
+    client: Client,
+    on_result: Callable[[ChunkTask, TaskResult], None],
+) -> None:
+    """Run every task of a plan, and hand each result on as it comes.
+
+    Args:
+        plan: the tasks.
+        job: the rest that workers need.
+        paths: file of each image.
+        client: of the Dask cluster.
+        on_result: called after each task, in this thread.
+
+    Raises:
+        SchedulerError: the connection to the scheduler was lost, or there are no workers.
+        WorkerError: a worker can't run tasks of this hamcache, or a task kills its workers.
+    """
+    stopping.clear()
+    cluster = _LocalCluster(client) if client.cluster is not None else _ForeignCluster(client)
+    finished: SimpleQueue[Future] = SimpleQueue()
+    task_of: dict[Future, ChunkTask] = {}
+    try:
+        cluster.look()
+        for task in plan.tasks:
+            own_paths = {task.image_ids[row]: paths[task.image_ids[row]] for row in task.rows}
+            future = cluster.submit(job, task, own_paths)
+            task_of[future] = task
+            future.add_done_callback(finished.put)
+        while task_of:
+            try:
+                future = finished.get(timeout=LOOK_EVERY)
+            except Empty:
+                cluster.look()
+                continue
+            result = cluster.result_of(future, task_of[future])
+            task = task_of.pop(future)
+            future.release()  # else a worker's death would make Dask compute finished tasks again
+            on_result(task, result)
+    except BaseException:
+        stopping.set()
+        with suppress(Exception):  # the cluster may be gone
+            client.cancel(list(task_of))
+        raise
+
+
+def run_elsewhere(own: str, job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> TaskResult:
+    """Entry point of a task on a worker that may be another machine's: run it if its bits will be right.
+
+    Args:
+        own: `own_version` of the process that made the plan.
+        job, task, paths: see `worker.Worker`.
+
+    Raises:
+        WorkerError: hamcache is another here, or the images are not here.
+    """
+    if own_version() != own:
+        raise WorkerError(f"Expected workers with hamcache {own}, got one with {own_version()}. {SETUP}")
+    # Without its folder every image would be taken for a missing file.
+    for folder in {Path(path).parent for path in paths.values()}:
+        if not folder.is_dir():
+            raise WorkerError(f"Expected images in {folder}, got a worker that has no such folder. {SETUP}")
+    return run_task(job, task, paths)
+
+
+class _LocalCluster:
+    """Threads of this process: nothing there can be lost or be of another version."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def submit(self, job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> Future:
+        """Hand out one task."""
+        return self.client.submit(run_task, job, task, paths, pure=False, retries=RETRIES)
+
+    def look(self) -> None:
+        """Do what has to be done now and then while no result comes."""
+
+    def result_of(self, future: Future, task: ChunkTask) -> TaskResult:
+        """The result of a finished task; raises the task's error."""
+        return future.result()
+
+
+class _ForeignCluster(_LocalCluster):
+    """A cluster that others started: its workers are checked, waited for, and its loss is noticed."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.address = client.scheduler.address
+        self.checked: set[str] = set()
+        self.alone_since: float | None = None
+
+    def submit(self, job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> Future:
+        """Hand out one task, with the version that may run it."""
+        return self.client.submit(run_elsewhere, own_version(), job, task, paths, pure=False, retries=RETRIES)
+
+    def look(self) -> None:
+        """Check workers that have come; wait for workers where there are none, but not for ever."""
+        workers = self._workers()
+        if workers:
+            self.alone_since = None
+            self._check(sorted(workers - self.checked))
+        elif self.alone_since is None:
+            self.alone_since = time.monotonic()
+            _log.warning("Waiting for workers at %s, %.0f seconds at most ...", self.address, WORKERS_WITHIN)
+        elif time.monotonic() - self.alone_since > WORKERS_WITHIN:
+            raise SchedulerError(
+                f"Expected workers at the Dask scheduler {self.address}, got none in {WORKERS_WITHIN:.0f} seconds. "
+                f"{SETUP} {KEPT}"
+            )
+
+    def result_of(self, future: Future, task: ChunkTask) -> TaskResult:
+        """The result of a finished task; what went wrong in the cluster is an error of ours."""
+        from distributed import KilledWorker
+
+        while True:
+            try:
+                return future.result(timeout=LOOK_EVERY)
+            except TimeoutError as error:
+                if future.status == "error":
+                    raise self._failed(error) from error
+                self.look()  # the worker that had the result is gone, and another makes it again
+            except CancelledError as error:
+                raise self._lost() from error
+            except KilledWorker as error:
+                images = ", ".join(task.image_ids[row] for row in task.rows[:3])
+                more = f" and {len(task.rows) - 3} more" if len(task.rows) > 3 else ""
+                raise WorkerError(
+                    f"Expected workers to survive the images {images}{more}, but {error.allowed_failures + 1} died on "
+                    f"them, the last one {error.last_worker.address}: its log says why (hamcache or memory may "
+                    f"be lacking there). {KEPT}"
+                ) from error
+            except (ExtractError, CacheError):
+                raise
+            except Exception as error:
+                raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> WorkerError:
+        return WorkerError(
+            f"Expected the workers of {self.address} to run hamcache's tasks, got {type(error).__name__}: {error}. "
+            f"{SETUP} {KEPT}"
+        )
+
+    def _lost(self) -> SchedulerError:
+        return SchedulerError(
+            f"Expected the Dask scheduler at {self.address} to stay, but the connection to it was lost. {KEPT}"
+        )
+
+    def _workers(self) -> set[str]:
+        if self.client.status != "running":
+            raise self._lost()
+        try:
+            about: Any = self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=ANSWER_WITHIN)
+        except (OSError, TimeoutError) as error:
+            raise self._lost() from error
+        return {address for address, worker in about["workers"].items() if worker["status"] == "running"}
+
+    def _check(self, workers: list[str]) -> None:
+        """Refuse workers with another hamcache; name other libraries, whose features may differ in their last bits."""
+        if not workers:
+            return
+        with suppress(TimeoutError, OSError):  # of a worker that is leaving
+            answers = self.client.sync(
+                self.client._run, versions, workers=workers, on_error="return", callback_timeout=ANSWER_WITHIN
+            )
+            ours = versions()
+            for address, theirs in answers.items():
+                if isinstance(theirs, (OSError, TimeoutError)):
+                    continue
+                if isinstance(theirs, Exception):
+                    raise WorkerError(
+                        f"Expected hamcache {ours[OWN]} on every worker of {self.address}, got {theirs} from "
+                        f"{address}. {SETUP}"
+                    )
+                if theirs[OWN] != ours[OWN]:
+                    raise WorkerError(
+                        f"Expected hamcache {ours[OWN]} on every worker of {self.address}, got {theirs[OWN]} on "
+                        f"{address}. {SETUP}"
+                    )
+                other = [f"{name} {theirs[name]} (here {ours[name]})" for name in ours if theirs[name] != ours[name]]
+                if other:
+                    _log.warning(
+                        "The worker %s has %s: its features may differ from those made here in their last bits.",
+                        address,
+                        ", ".join(other),
+                    )
+                self.checked.add(address)
