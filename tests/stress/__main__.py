@@ -25,6 +25,7 @@ KINDS = {
     "kills": ("tests.stress.kills", "kill_commands", "commands killed at work, then run again", 360),
     "runs": ("tests.stress.damaged_runs", "damage_runs", "damages to runs, sweeps and grids", 240),
     "archives": ("tests.stress.hostile_archives", "forge_archives", "hostile archives for `cache import`", 120),
+    "serve": ("tests.stress.crowds", "crowd", "requests and broken uploads to `serve`", 90),
     "disk": ("tests.stress.full_disk", "fill_disks", "disks that fill up", 90),
 }
 """By name: module, function, what the table calls it, and the seconds it may take."""
