@@ -26,6 +26,7 @@ KINDS = {
     "runs": ("tests.stress.damaged_runs", "damage_runs", "damages to runs, sweeps and grids", 240),
     "archives": ("tests.stress.hostile_archives", "forge_archives", "hostile archives for `cache import`", 120),
     "serve": ("tests.stress.crowds", "crowd", "requests and broken uploads to `serve`", 90),
+    "odd": ("tests.stress.odd", "be_odd", "classes of damage that nobody had named", 240),
     "disk": ("tests.stress.full_disk", "fill_disks", "disks that fill up", 90),
 }
 """By name: module, function, what the table calls it, and the seconds it may take."""

@@ -109,7 +109,7 @@ class Disk:
 
     def __init__(self, mount: Path) -> None:
         self._mount = mount
-        self.way = "a small file system" if _unshare() and _mount(mount, ROOM, 0) else "a limit on the size of files"
+        self.way = "a small file system" if own_mounts() and _mount(mount, ROOM, 0) else "a limit on the size of files"
 
     def limited(self, room: int, work: Callable[[], Answer]) -> Answer:
         """Do some work while the disk has no more bytes than this in all."""
@@ -129,7 +129,7 @@ class Disk:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def _unshare() -> bool:
+def own_mounts() -> bool:
     """Have mounts of one's own, as the root of a user namespace if need be."""
     if not sys.platform.startswith("linux"):
         return False
