@@ -39,6 +39,14 @@ class StoreConflictError(CacheError, ValueError):
     """A store to be imported and the one that is here were made from other versions of the same images."""
 
 
+class RootUnreachableError(CacheError, ConnectionError):
+    """A remote features root does not answer, and was waited for in vain."""
+
+
+class RootRefusedError(CacheError, PermissionError):
+    """A features root can't be opened: unknown address, no access, wrong credentials, no such bucket."""
+
+
 def extract_command(dataset: str, backbone: str, augmentation: str, views: int) -> str:
     """The shell command that fills what a reader found missing."""
     command = f"hamcache extract --dataset {dataset} --backbones {backbone} --augmentations {augmentation}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,9 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
+from hamcache.cache.errors import CacheError, RootRefusedError
+from hamcache.cache.outages import lasting, status_of
+
 CHECKSUM_BYTES = 4
 """Zarr's Crc32cCodec, the last codec of every array here, appends this many bytes to a chunk."""
 
@@ -27,16 +31,29 @@ PARTIAL = ".partial"
 STAMPED = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "updated", "created")
 """Fields of an fsspec listing that change when a file does, the most telling first; a file system has some of them."""
 
+ONE_REQUEST = 2**32
+"""Bytes that are sent to S3 in one piece."""
+NO_TAG = '"none"'
+"""An entity tag that no object has; without any, S3 would write unconditionally."""
+
 
 class Root:
     """A features root, local or remote, with the few file operations the cache needs beside Zarr's."""
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url)
-        self.fs, self.path = fsspec.core.url_to_fs(self.url)
-        self.is_local = (
-            "file" in self.fs.protocol if isinstance(self.fs.protocol, tuple) else self.fs.protocol == "file"
-        )
+        try:
+            # Other processes write too: no listing may be remembered.
+            self.fs, self.path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise RootRefusedError(
+                f"Expected a folder or the address of a features root, got {self.url} ({error}). For s3:// install "
+                "`hamcache[s3]`."
+            ) from error
+        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+        self.is_local, self._is_s3 = "file" in protocols, "s3" in protocols
+        if self._is_s3:
+            self.fs.retries = 1  # of its own: `lasting` tries again, and says so
 
     def __repr__(self) -> str:
         return f"Root({self.url!r})"
@@ -52,32 +69,39 @@ class Root:
         return FsspecStore.from_url(f"{self.url.rstrip('/')}/{folder}", read_only=read_only)
 
     def glob(self, pattern: str) -> list[str]:
-        """Paths below the root, relative to it, sorted."""
-        prefix = self.path.rstrip("/") + "/"
-        return sorted(str(p).removeprefix(prefix) for p in self.fs.glob(self.join(pattern)))
+        """Paths below the root, relative to it, sorted; `*` in the pattern stands for any part of one name."""
+        found = [""]
+        for part in pattern.split("/"):
+            fits = re.compile(".*".join(map(re.escape, part.split("*"))), re.DOTALL).fullmatch
+            found = [f"{path}/{name}" for path in found for name in self._names(path) if fits(name)]
+        return sorted(path[1:] for path in found)
 
     def files(self, folder: str) -> dict[str, int]:
         """Every file below a folder: path relative to the root, and its size in bytes."""
         prefix = self.path.rstrip("/") + "/"
-        files = self.fs.find(self.join(folder), detail=True)
-        return {str(p).removeprefix(prefix): int(info["size"]) for p, info in sorted(files.items())}
+        return {path.removeprefix(prefix): int(info["size"]) for path, info in sorted(self._found(folder).items())}
 
     def exists(self, *parts: str) -> bool:
         """True if a path below the root exists."""
-        return bool(self.fs.exists(self.join(*parts)))
+        try:
+            self._do(self.fs.info, self.join(*parts))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def remove(self, *parts: str) -> None:
         """Remove a file or a folder with all in it."""
-        self.fs.rm(self.join(*parts), recursive=True)
+        self._do(self.fs.rm, self.join(*parts), recursive=True)
 
     def read(self, *parts: str) -> bytes:
         """The content of a file; raises FileNotFoundError."""
-        return Path(self.join(*parts)).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.join(*parts)))
+        path = self.join(*parts)
+        return Path(path).read_bytes() if self.is_local else bytes(self._do(self.fs.cat_file, path))
 
     def read_end(self, n: int, *parts: str) -> bytes:
         """The last `n` bytes of a file, or all of a shorter one; raises FileNotFoundError."""
         if not self.is_local:
-            return bytes(self.fs.cat_file(self.join(*parts), start=-n))
+            return bytes(self._do(self.fs.cat_file, self.join(*parts), start=-n))
         descriptor = os.open(self.join(*parts), os.O_RDONLY)
         try:
             return os.pread(descriptor, n, max(0, os.fstat(descriptor).st_size - n))
@@ -90,26 +114,50 @@ class Root:
             with Path(self.join(*parts)).open("rb") as file:
                 return file.read(), _stamp(os.fstat(file.fileno()))
         stamp = self._stamp_of(*parts)
-        while True:  # replaced while it was read: once more
+        while stamp is not None:
             content, before, stamp = self.read(*parts), stamp, self._stamp_of(*parts)
-            if stamp is None:
-                raise FileNotFoundError(self.join(*parts))
             if stamp == before:
-                return content, stamp
+                return content, stamp  # else it was replaced while it was read: once more
+        raise FileNotFoundError(self.join(*parts))
 
     def write(self, content: bytes, *parts: str) -> None:
-        """Write a file whole or not at all: after a kill or a power failure it is the old one or the new one."""
+        """Write a file whole or not at all: after a kill or a power failure it is the old one or the new one.
+
+        Remotely this is the file system's own promise; S3 and its like give it.
+        """
         path = self.join(*parts)
         if self.is_local:
             _replace(Path(path), content)
-        else:
-            self.fs.pipe_file(path, content)
+            return
+        if not self._is_s3:  # there are no folders
+            self._do(self.fs.makedirs, path.rsplit("/", 1)[0], exist_ok=True)
+        self._do(self.fs.pipe_file, path, content)
 
     def write_if(self, content: bytes, *parts: str, seen: str | None) -> bool:
-        """Write a file if it is still the one whose stamp was `seen` (None: if there is none); False if it is not."""
-        if self._stamp_of(*parts) != seen:
+        """Write a file if it is still the one whose stamp was `seen` (None: if there is none); False if it is not.
+
+        On S3 the server compares, so of two writers one is told. Elsewhere the stamp is compared first and the file
+        written then: on a disk the data set's lock keeps others out, on other remote file systems nothing does.
+        """
+        if not self._is_s3:
+            if self._stamp_of(*parts) != seen:
+                return False
+            self.write(content, *parts)
+            return True
+        # One request, however large: a condition holds for one.
+        tag = (seen or "").partition("-")[2]
+        condition = {"mode": "create"} if seen is None else {"IfMatch": tag or NO_TAG}
+        try:
+            self._do(self.fs.pipe_file, self.join(*parts), content, chunksize=ONE_REQUEST, **condition)
+        except CacheError:
+            raise
+        except OSError as error:
+            if status_of(error) not in (404, 412):
+                raise
+            # A first try may have been carried out although its answer was lost.
+            with suppress(FileNotFoundError):
+                return self.read(*parts) == content
             return False
-        self.write(content, *parts)
         return True
 
     def stamps(self, *parts: str) -> dict[str, str]:
@@ -120,24 +168,54 @@ class Root:
         if self.is_local:
             return dict(_scan(self.join(*parts)))
         prefix = self.join(*parts).rstrip("/") + "/"
-        files = self.fs.find(prefix.rstrip("/"), detail=True)
-        named = {str(path).removeprefix(prefix): _remote_stamp(info) for path, info in files.items()}
+        named = {path.removeprefix(prefix): _remote_stamp(info) for path, info in self._found(*parts).items()}
         return {path: stamp for path, stamp in named.items() if not any(map(_is_passed_over, path.split("/")))}
 
     def _stamp_of(self, *parts: str) -> str | None:
         path = self.join(*parts)
         try:
-            return _stamp(Path(path).stat()) if self.is_local else _remote_stamp(self.fs.info(path))
+            return _stamp(Path(path).stat()) if self.is_local else _remote_stamp(self._do(self.fs.info, path))
         except FileNotFoundError:
             return None
 
+    def _names(self, folder: str) -> list[str]:
+        """Names in a folder, none if there is no such folder."""
+        path = self.path.rstrip("/") + folder
+        try:
+            if self.is_local:
+                return [entry.name for entry in Path(path or "/").iterdir()]
+            paths = {str(info["name"]).rstrip("/") for info in self._do(self.fs.ls, path, detail=True)}
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [inside.rsplit("/", 1)[-1] for inside in paths - {path}]
+
+    def _found(self, *parts: str) -> dict[str, dict[str, Any]]:
+        """Every file below a folder: its path, and what the file system says of it."""
+        path = self.join(*parts).rstrip("/")
+        if self._is_s3 or self.is_local:  # one listing, of a thousand files a request
+            return dict(self._do(self.fs.find, path, detail=True))
+        # fsspec's own `find` takes a folder that can't be listed for an empty one.
+        walked = self._do(lambda: list(self.fs.walk(path, detail=True, on_error=_raise_others)))
+        return {str(info["name"]): info for _, _, files in walked for info in files.values()}
+
+    def _do(self, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Run an operation of the file system, remotely for as long as an outage may last; see `outages.lasting`."""
+        if self.is_local:
+            return operation(*arguments, **options)
+        return lasting(self.url, lambda: operation(*arguments, **options))
+
     def read_json(self, *parts: str) -> Any:
         """The content of a JSON file; raises FileNotFoundError or ValueError."""
-        return json.loads(self.fs.cat_file(self.join(*parts)))
+        return json.loads(self.read(*parts))
 
     def write_json(self, value: Any, *parts: str) -> None:
         """Write a JSON file whole or not at all."""
         self.write((json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), *parts)
+
+
+def _raise_others(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _is_passed_over(name: str) -> bool:

@@ -115,8 +115,8 @@ def load_augmentations(path: Path | None = None) -> dict[str, Augmentation]:
     packaged = Path(str(files("hamcache.configs").joinpath("augmentations.yaml")))
     try:
         declared = parse_yaml(read_file(path or packaged).decode("utf-8"))
-    except (DocumentError, UnicodeDecodeError) as error:
-        raise AugmentationError(f"{path}: {error}. See configs/augmentations.yaml.") from None
+    except (OSError, DocumentError, UnicodeDecodeError) as error:
+        raise AugmentationError(f"{path}: cannot be read: {error}. See configs/augmentations.yaml.") from None
     if not isinstance(declared, dict):
         raise AugmentationError(
             f"Expected recipes by name in {path}, got {type(declared).__name__}. See configs/augmentations.yaml."

