@@ -22,12 +22,15 @@ from tests.stress.tally import LOST, WRONG, Tally, markdown, write_tallies
 from tests.stress.world import Bench
 
 KINDS = {
-    "kills": ("tests.stress.kills", "kill_commands", "commands killed at work, then run again", 360),
-    "runs": ("tests.stress.damaged_runs", "damage_runs", "damages to runs, sweeps and grids", 240),
-    "archives": ("tests.stress.hostile_archives", "forge_archives", "hostile archives for `cache import`", 120),
-    "serve": ("tests.stress.crowds", "crowd", "requests and broken uploads to `serve`", 90),
-    "odd": ("tests.stress.odd", "be_odd", "classes of damage that nobody had named", 240),
-    "disk": ("tests.stress.full_disk", "fill_disks", "disks that fill up", 90),
+    "kills": ("tests.stress.kills", "kill_commands", "commands killed at work, then run again", 330),
+    "runs": ("tests.stress.damaged_runs", "damage_runs", "damages to runs, sweeps and grids", 200),
+    "archives": ("tests.stress.hostile_archives", "forge_archives", "hostile archives for `cache import`", 60),
+    "writers": ("tests.stress.writers", "write_together", "two writers at once, on a disk and on S3", 60),
+    "disk": ("tests.stress.full_disk", "fill_disks", "disks that fill up", 40),
+    "clusters": ("tests.stress.clusters", "lose_clusters", "parts of Dask, Ray and S3 lost", 120),
+    "serve": ("tests.stress.crowds", "crowd", "requests and broken uploads to `serve`", 40),
+    "odd": ("tests.stress.odd", "be_odd", "classes of damage that nobody had named", 120),
+    "fuzz": ("tests.stress.fuzzing", "fuzz", "examples of hostile words, files and tables", 90),
 }
 """By name: module, function, what the table calls it, and the seconds it may take."""
 QUICK = 0.1

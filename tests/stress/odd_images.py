@@ -66,7 +66,7 @@ def one_file_twice(room: Room) -> Outcome:
 
 
 def special_files(room: Room) -> Outcome:
-    """A pipe, an endless device, a folder, a file without rights in the place of images: quarantined, without a hang."""
+    """A pipe, an endless device, a folder in the place of images: quarantined, without a hang."""
     folder = room.csv.parent / "images"
     os.mkfifo(folder / "pipe.jpg")
     (folder / "endless.jpg").symlink_to("/dev/zero")
