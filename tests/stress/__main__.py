@@ -24,6 +24,7 @@ from tests.stress.world import Bench
 KINDS = {
     "kills": ("tests.stress.kills", "kill_commands", "commands killed at work, then run again", 330),
     "runs": ("tests.stress.damaged_runs", "damage_runs", "damages to runs, sweeps and grids", 200),
+    "stores": ("tests.stress.damaged_stores", "damage_stores", "damages to feature stores", 300),
     "archives": ("tests.stress.hostile_archives", "forge_archives", "hostile archives for `cache import`", 60),
     "writers": ("tests.stress.writers", "write_together", "two writers at once, on a disk and on S3", 60),
     "disk": ("tests.stress.full_disk", "fill_disks", "disks that fill up", 40),

@@ -8,6 +8,7 @@ import unicodedata
 from pathlib import Path
 
 from tests.stress.contents import stores_in
+from tests.stress.odd_places import limit_memory
 from tests.stress.processes import in_child
 from tests.stress.rooms import RIGHT, Outcome, Room, Trial
 from tests.stress.tally import WRONG
@@ -77,7 +78,7 @@ def special_files(room: Room) -> Outcome:
     text = room.csv.read_text(encoding="utf-8")
     room.csv.write_text(text + "".join(f"{n},images/{n}.jpg,nv,{n}\n" for n in bad), encoding="utf-8")
     room.empty()
-    answer = room.begin(room.extraction).wait(120)
+    answer = room.begin(room.extraction, before=limit_memory).wait(60)
     if not answer.done:
         return WRONG, str(answer)
     if "5 quarantined" not in answer.output:

@@ -157,7 +157,7 @@ def few_descriptors(room: Room) -> Outcome:
 def little_memory(room: Room) -> Outcome:
     """Too little memory: a message, not a wrong vector."""
     room.empty()
-    answer = room.ask(room.extraction, before=_limit_memory)
+    answer = room.ask(room.extraction, before=partial(limit_memory, 200 << 20))
     return room.bring_back(mended=True) if answer.is_ours else (WRONG, str(answer))
 
 
@@ -259,5 +259,6 @@ def _limit(what: int, number: int) -> None:
     resource.setrlimit(what, (number, resource.getrlimit(what)[1]))
 
 
-def _limit_memory() -> None:
-    _limit(resource.RLIMIT_AS, psutil.Process().memory_info().vms + (200 << 20))
+def limit_memory(most: int = 4 << 30) -> None:
+    """Give this process so many bytes beyond what it has."""
+    _limit(resource.RLIMIT_AS, psutil.Process().memory_info().vms + most)
