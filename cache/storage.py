@@ -12,12 +12,12 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import fsspec
 
 from hamcache.cache.errors import CacheError, RootRefusedError
 from hamcache.cache.outages import lasting, status_of
+from hamcache.data.files import write_bytes
 
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
@@ -114,7 +114,9 @@ class Root:
         """
         path = self.join(*parts)
         if self.is_local:
-            _replace(Path(path), content)
+            if Path(path).is_dir():  # a stranger's: no name of ours is a folder's
+                shutil.rmtree(path)
+            write_bytes(Path(path), content)
             return
         if not self._is_s3:  # there are no folders
             self._do(self.fs.makedirs, path.rsplit("/", 1)[0], exist_ok=True)
@@ -243,30 +245,3 @@ def _scan(top: str) -> Iterator[tuple[str, str]]:
                     elif entry.is_file():
                         with suppress(FileNotFoundError):
                             yield prefix + entry.name, _stamp(entry.stat())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Give a local file this content at once, its folder made; on the disk before it takes its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}{PARTIAL}")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.is_dir():  # a stranger's: no name of ours is a folder's
-            shutil.rmtree(path)
-        partial.replace(path)
-        _flush_names(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _flush_names(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from hamcache.data.errors import UnreadImageError
 from hamcache.data.files import write_text
+from hamcache.data.image_files import image_bytes
 from hamcache.data.table import ImageTable
 
 MISSING = "missing"
@@ -57,16 +59,15 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
 def _stamp(path: str) -> Stamp | None:
     try:
         status = Path(path).stat()
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero byte is a ValueError
         return None
     return status.st_size, status.st_mtime_ns
 
 
 def _digest(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return hashlib.sha256(image_bytes(path)).hexdigest()
+    except UnreadImageError:
         return MISSING
 
 
