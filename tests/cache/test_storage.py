@@ -141,3 +141,12 @@ def test_stamps_live_with_files_that_vanish_and_with_what_is_no_file(tmp_path):
         ended.set()
         thread.join()
     assert all({"a.bin"} <= names <= {"a.bin", "deep/b.bin"} for names in seen)
+
+
+def test_a_link_that_leads_nowhere_is_no_file(tmp_path):
+    root = Root(tmp_path / "features")
+    root.write(b"content", "set", "a.bin")
+    for name, target in (("circle", "circle"), ("nowhere", "absent"), ("up", "..")):
+        (tmp_path / "features" / "set" / name).symlink_to(target)
+    assert root.files("set") == {"set/a.bin": 7} and root.files("") == {"set/a.bin": 7}
+    assert list(root.stamps("set")) == ["a.bin"]

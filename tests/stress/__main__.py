@@ -9,6 +9,7 @@ import argparse
 import importlib
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
+from hamcache.data.files import write_text
 from tests.stress.tally import LOST, WRONG, Tally, markdown, write_tallies
 from tests.stress.world import Bench
 
@@ -45,6 +47,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
     parser.add_argument("--out", type=Path, help="where to write OUT.md and OUT.json (default: nowhere)")
+    parser.add_argument("--record", type=Path, help="a document whose table is to be this one")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the trials")
     arguments = parser.parse_args()
 
@@ -76,6 +79,10 @@ def main() -> int:
             "seconds": round(monotonic() - began, 1),
         }
         write_tallies(tallies, arguments.out, about)
+    if arguments.record is not None:
+        text = arguments.record.read_text(encoding="utf-8")
+        table = f"<!-- table -->\n{markdown(tallies)}<!-- end -->"
+        write_text(arguments.record, re.sub(r"<!-- table -->.*<!-- end -->", lambda _: table, text, flags=re.DOTALL))
     return int(any(tally.outcomes[LOST] or tally.outcomes[WRONG] for tally in tallies))
 
 

@@ -105,7 +105,7 @@ def _s3(bench: Bench, sound: Sound, folder: Path, random: Random, seconds: float
     server = S3Server()
     try:
         in_child(make_bucket, server.environment)
-        url, workspace = "s3://bucket/features", fresh_copy(sound.bare, folder / "workspace")
+        url, workspace = f"s3://bucket/{folder.name}", fresh_copy(sound.bare, folder / "workspace")
         words = extract_words(sound.csv, workspace, augmentations="flip", views=2)
         words += ["--features-url", url]
         command = Command(words, folder, environment=server.environment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import sleep
 
@@ -124,4 +124,5 @@ def make_bucket(environment: dict[str, str]) -> None:
     import fsspec
 
     os.environ.update(environment)
-    fsspec.filesystem("s3").mkdir("bucket")
+    with suppress(FileExistsError):
+        fsspec.filesystem("s3").mkdir("bucket")
