@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hamcache.data.errors import UnreadImageError
 from hamcache.data.files import write_text
 from hamcache.data.image_files import image_bytes
 from hamcache.data.table import ImageTable
+from hamcache.data.threaded import in_threads
 
 MISSING = "missing"
 
@@ -42,8 +42,7 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
         if not rehash and stamp is not None and path in remembered and remembered[path][0] == stamp
     }
     to_hash = {path: stamp for path, stamp in zip(paths, stamps, strict=True) if path not in known and stamp}
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        computed = dict(zip(to_hash, pool.map(_digest, to_hash), strict=True))
+    computed = dict(zip(to_hash, in_threads(_digest, list(to_hash), min(4, os.cpu_count() or 1)), strict=True))
 
     if memory is not None and (computed or not memory.exists()):
         settled_before = time.time_ns() - _SETTLED_NS

@@ -7,7 +7,6 @@ what dermatologists look at (`data.synthetic.traits`). Scores on it say nothing 
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from hamcache.data.errors import SynthesisError
 from hamcache.data.files import write_text
 from hamcache.data.ham10000 import METADATA
 from hamcache.data.synthetic.drawing import Lesion, keyed_generator
+from hamcache.data.threaded import in_threads
 
 PARTS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
 COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
@@ -115,15 +115,10 @@ def synthesize(
 
     done = 0
     # numpy and Pillow let go of the interpreter's lock in their inner loops, so threads are enough.
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        try:
-            for count in pool.map(draw, plan):
-                done += count
-                if progress is not None:
-                    progress(done, len(image_ids))
-        except BaseException:  # Ctrl-C too: without this, leaving the pool would first draw all the rest
-            pool.shutdown(cancel_futures=True)
-            raise
+    for count in in_threads(draw, plan, min(os.cpu_count() or 1, 8)):
+        done += count
+        if progress is not None:
+            progress(done, len(image_ids))
     rows = [(f"SYN_{each.number:07d}", name, each.label, *each[3:]) for each in plan for name in each.image_ids]
     write_text(folder / METADATA, "".join(",".join(row) + "\n" for row in (COLUMNS, *rows)))
     return folder

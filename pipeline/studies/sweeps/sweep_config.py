@@ -180,7 +180,7 @@ def load_sweep_config(
             except ValidationError as error:
                 raise config_error(error, Dimension, source, prefix=f"space.{key}.") from None
     objective = content["experiment"].get("objective", "mcc")
-    content["experiment"]["objective"] = SHORT.get(objective, objective)
+    content["experiment"]["objective"] = SHORT.get(objective, objective) if isinstance(objective, str) else objective
     try:
         sweep = SweepConfig.model_validate(content)
         _ = sweep.dimensions
