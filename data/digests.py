@@ -5,9 +5,12 @@ import hashlib
 import io
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from hamcache.data.errors import UnreadImageError
 from hamcache.data.files import write_text
+from hamcache.data.image_files import image_bytes
 from hamcache.data.table import ImageTable
 from hamcache.data.threaded import in_threads
 
@@ -47,7 +50,8 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
             remembered.pop(path, None)
             if digest != MISSING and to_hash[path][1] < settled_before:
                 remembered[path] = (to_hash[path], digest)
-        _write_memory(memory, remembered)
+        with suppress(OSError):  # it only saves time: a disk that takes no file is no reason to fail
+            _write_memory(memory, remembered)
     digests = {**known, **computed}
     found = {i: digests.get(path, MISSING) for i, path in zip(table.frame["image_id"], paths, strict=True)}
     return {i: table.digests.get(i, MISSING) if digest == MISSING else digest for i, digest in found.items()}
@@ -56,16 +60,15 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
 def _stamp(path: str) -> Stamp | None:
     try:
         status = Path(path).stat()
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero byte is a ValueError
         return None
     return status.st_size, status.st_mtime_ns
 
 
 def _digest(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return hashlib.sha256(image_bytes(path)).hexdigest()
+    except UnreadImageError:
         return MISSING
 
 

@@ -16,9 +16,8 @@ import pandas as pd
 
 from hamcache.data.documents import read_file
 from hamcache.data.errors import DatasetNotFoundError, DocumentError, NotWrittenError, TableError, some_of
+from hamcache.data.image_files import IMAGE_SUFFIXES
 from hamcache.data.room import lack_of_room, not_written
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 MOST_BYTES = 1 << 30
 """Size of a CSV: a hundred bytes for each of ten million images."""

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from hamcache.extract.augmentations import Augmentation
-from hamcache.extract.decode import decode_image
+from hamcache.extract.decode import decode_file, picture_of
 from hamcache.extract.draws import apply_view, draw_view
 
 CELL = (180, 135)
@@ -35,7 +35,7 @@ def view_sheet(
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
     for view in range(views):
         pen.text((LABEL_WIDTH + view * CELL[0] + 4, 4), f"view {view}", fill="black", font=font)
-    images = {image_id: decode_image(Path(path).read_bytes()) for image_id, path in paths.items()}
+    images = {image_id: decode_file(path) for image_id, path in paths.items()}
     for line, (image_id, augmentation) in enumerate(rows):
         top = HEADER + line * CELL[1]
         pen.text((4, top + 6), f"{augmentation.name}\n{_fold(image_id)}", fill="black", font=font)
@@ -54,7 +54,7 @@ def drawn_views(
         apply_view(image, draw_view(augmentation, seed, image_id, k))
         for k in range(min(views, augmentation.distinct_views))
     )
-    return [Image.fromarray(view.permute(1, 2, 0).contiguous().numpy()) for view in drawn]
+    return [picture_of(view) for view in drawn]
 
 
 def _fold(name: str, width: int = 18) -> str:

@@ -3,13 +3,12 @@
 import zipfile
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from hamcache.data import ham10000
-from hamcache.data.errors import ArchiveError, DownloadError, TableError, some_of
+from hamcache.data.errors import ArchiveError, BadImageError, DownloadError, TableError, some_of
 from hamcache.data.fetch.archives import ImageArchive
 from hamcache.data.fetch.reporting import Report
 from hamcache.data.files import find_images
+from hamcache.data.image_files import image_file, open_image
 from hamcache.data.readers.csv_table import read_csv_table
 from hamcache.data.table import ImageTable
 
@@ -137,8 +136,9 @@ class Assembly:
         with self.report.bar("checking", len(table), "images") as advance:
             for number, (image_id, path) in enumerate(zip(table.frame["image_id"], table.frame["path"], strict=True)):
                 try:
-                    Image.open(path).close()
-                except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+                    with image_file(path) as file:
+                        open_image(file)
+                except BadImageError:
                     damaged[image_id] = path
                 advance(number + 1, None)
         return damaged

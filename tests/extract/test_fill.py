@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -19,13 +20,16 @@ from hamcache.cache.errors import CacheInUseError, MissingFeaturesError
 from hamcache.cache.lock import writing
 from hamcache.cache.storage import Root
 from hamcache.cache.verify import verify
+from hamcache.data.errors import UnreadImageError
 from hamcache.data.ham10000 import read_table
+from hamcache.data.image_files import image_bytes
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import apply_view, draw_view
 from hamcache.extract.errors import ExtractionFailedError, NoRoomError, SchedulerError, TooManyViewsError
 from tests.extract.conftest import NET, OTHER, everything
+from tests.odd_files import ODD_FILES, made_odd, other_formats
 
 
 def paths_of(table) -> dict[str, Path]:
@@ -171,6 +175,78 @@ def test_a_bad_image_costs_that_image_only(extract, ham10000_folder, damaged, tm
             store.read([next(iter(damaged))])
     again = extract(table=table, nets=[NET, OTHER], augmentations=["none", "flip"], views=2)
     assert again.n_decoded == again.n_written == again.n_new_bad == 0 and len(again.quarantined) == 4
+
+
+@pytest.fixture
+def odd(ham10000_table):
+    """One of everything that a path may name instead of an image, in the place of an image each; the reasons by id."""
+    ids, files = list(ham10000_table.frame["image_id"]), paths_of(ham10000_table)
+    with ExitStack() as stack:
+        reasons = {i: stack.enter_context(made_odd(kind, files[i])) for i, kind in zip(ids, ODD_FILES, strict=False)}
+        for image_id, content in zip(ids[len(ODD_FILES) :], other_formats().values(), strict=False):
+            files[image_id].write_bytes(content)
+            reasons[image_id] = "not an image of a kind that is read here"
+        yield reasons
+
+
+def test_whatever_a_path_names_costs_that_image_only_and_at_once(extract, odd):
+    summary = extract()
+    assert {bad.image_id for bad in summary.quarantined} == set(odd) and summary.n_new_bad == len(odd)
+    assert all(odd[bad.image_id] in bad.reason for bad in summary.quarantined)
+    assert summary.n_written == 78 - len(odd)
+    again = extract()
+    assert (again.n_decoded, again.n_new_bad, len(again.quarantined)) == (0, 0, len(odd))
+
+
+def test_an_image_that_breaks_the_drawing_of_its_view_costs_that_image_only(extract, ham10000_table, monkeypatch):
+    ids = list(ham10000_table.frame["image_id"])
+    Image.new("RGB", (33, 30)).save(paths_of(ham10000_table)[ids[5]])
+
+    def fragile(image, draw):
+        if image.shape[2] == 33:
+            raise ZeroDivisionError("an odd shape")
+        return apply_view(image, draw)
+
+    monkeypatch.setattr("hamcache.extract.forward.apply_view", fragile)
+    summary = extract(augmentations=["flip"], views=2)
+    assert [(bad.image_id, bad.reason) for bad in summary.quarantined] == [
+        (ids[5], "can't be drawn: ZeroDivisionError an odd shape")
+    ]
+    assert summary.n_written == 2 * 77
+
+
+def test_an_image_that_memory_ran_out_for_is_tried_again(extract, ham10000_table, monkeypatch):
+    ids = list(ham10000_table.frame["image_id"])
+    content = paths_of(ham10000_table)[ids[5]].read_bytes()
+
+    def hungry(data):
+        if data == content:
+            raise UnreadImageError("not enough memory to be decoded")
+        return decode_image(data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hamcache.extract.worker.decode_image", hungry)
+        summary = extract()
+    assert [bad.image_id for bad in summary.quarantined] == [ids[5]] and summary.n_written == 77
+    again = extract()
+    assert again.quarantined == () and again.n_written == 1
+
+
+def test_a_file_that_vanishes_under_the_extraction_is_named_and_tried_again(extract, ham10000_table, monkeypatch):
+    ids, files = list(ham10000_table.frame["image_id"]), paths_of(ham10000_table)
+    content = files[ids[5]].read_bytes()
+
+    def vanishing(path):
+        files[ids[5]].unlink(missing_ok=True)
+        return image_bytes(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hamcache.extract.worker.image_bytes", vanishing)
+        summary = extract(workers=1)
+    assert [(bad.image_id, bad.reason) for bad in summary.quarantined] == [(ids[5], "file missing")]
+    files[ids[5]].write_bytes(content)
+    again = extract()
+    assert again.quarantined == () and again.n_written == 1
 
 
 def test_a_mended_image_leaves_quarantine_by_itself(extract, ham10000_folder, damaged, tmp_path):

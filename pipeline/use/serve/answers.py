@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from starlette.exceptions import HTTPException
 
-from hamcache.extract.errors import BadImageError
+from hamcache.data.errors import BadImageError
 from hamcache.pipeline.evaluate import DISCLAIMER
 from hamcache.pipeline.show.web.labels import class_names
 from hamcache.pipeline.use.serve.photographs import Gallery
