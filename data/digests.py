@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from hamcache.data.errors import UnreadImageError
@@ -49,7 +50,8 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
             remembered.pop(path, None)
             if digest != MISSING and to_hash[path][1] < settled_before:
                 remembered[path] = (to_hash[path], digest)
-        _write_memory(memory, remembered)
+        with suppress(OSError):  # it only saves time: a disk that takes no file is no reason to fail
+            _write_memory(memory, remembered)
     digests = {**known, **computed}
     found = {i: digests.get(path, MISSING) for i, path in zip(table.frame["image_id"], paths, strict=True)}
     return {i: table.digests.get(i, MISSING) if digest == MISSING else digest for i, digest in found.items()}
