@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hamcache.cache.errors import AmbiguousStoreError, CorruptStoreError, MissingFeaturesError, extract_command
+from hamcache.cache.chunk import chunk_of
+from hamcache.cache.errors import (
+    AmbiguousStoreError,
+    CorruptStoreError,
+    MissingFeaturesError,
+    OldStoreError,
+    extract_command,
+)
 from hamcache.cache.keys import DEFAULT_KIND, FeatureKey, explain
 from hamcache.cache.storage import Root
-from hamcache.cache.store import CHUNK_ROWS, FeatureStore
+from hamcache.cache.store import FeatureStore
 
 IMPORTING = ".import-"
 """Beginning of the hidden folders in which an archive's stores are rebuilt (below their data set's folder)."""
@@ -51,10 +59,14 @@ class Catalogue:
         return {folder: str(store) for folder, store in self._all().items() if not isinstance(store, FeatureStore)}
 
     def get(self, key: FeatureKey) -> FeatureStore | None:
-        """The store of exactly this key, or None. An unfinished creation counts as none; a damaged store raises."""
-        if not self.root.exists(key.folder, "zarr.json") or self._unfinished(key.folder):
+        """The store of exactly this key, or None where there is none yet, or only one cut off while it was made.
+
+        Raises CorruptStoreError, or OldStoreError where it has another version's layout.
+        """
+        try:
+            return self._open(key.folder)
+        except FileNotFoundError:
             return None
-        return self._open(key.folder)
 
     def find(
         self,
@@ -67,11 +79,11 @@ class Catalogue:
         """Stores that fit every given field.
 
         `backbone` is `NAME`, `NAME:KIND` for features of another kind than the default, or either with `@` and the
-        first digits of a key behind it.
+        first digits of a key behind it. Raises OldStoreError where none fits and there are stores of another layout.
         """
         named, _, digits = (backbone or "").partition("@")
         name, _, kind = named.partition(":")
-        return [
+        fitting = [
             store
             for store in self.stores(dataset)
             if (not name or (store.key.backbone == name and store.key.kind == (kind or DEFAULT_KIND)))
@@ -80,6 +92,10 @@ class Catalogue:
             and (precision is None or store.key.precision == precision)
             and (seed is None or store.key.seed == seed)
         ]
+        for unread in () if fitting else self._all(dataset).values():
+            if isinstance(unread, OldStoreError):
+                raise unread
+        return fitting
 
     def one(
         self,
@@ -140,8 +156,10 @@ class Catalogue:
 
     def layout(self, dataset: str, image_ids: Sequence[str]) -> list[str]:
         """Row order for a new store: that of the data set's other stores (so that tasks coincide), else sorted."""
-        siblings = self.stores(dataset)
-        return list(siblings[0].image_ids) if siblings else sorted(image_ids)
+        for sibling in self.stores(dataset):
+            with suppress(CorruptStoreError):
+                return list(sibling.image_ids)
+        return sorted(image_ids)
 
     def remove(self, folder: str) -> None:
         """Remove a store (or what is left of one), and its backbone's folder if that is empty then."""
@@ -164,9 +182,11 @@ class Catalogue:
             if path.endswith(".partial") and not any(path.startswith(f"{u}/") for u in [*unfinished, *imports]):
                 leftovers.append(Leftover(path, size, "partial file of a writer that was killed"))
         for store in self.stores():
-            for path, size in self.root.files(store.folder).items():
-                if _outside(store, path.removeprefix(f"{store.folder}/")):
-                    leftovers.append(Leftover(path, size, "chunk outside its store's bounds"))
+            with suppress(CorruptStoreError):
+                for path, size in self.root.files(store.folder).items():
+                    place = chunk_of(path.removeprefix(f"{store.folder}/"))
+                    if place and place[0] >= store.n_chunks:
+                        leftovers.append(Leftover(path, size, "chunk outside its store's rows"))
         return leftovers
 
     def _open(self, folder: str) -> FeatureStore:
@@ -180,23 +200,16 @@ class Catalogue:
         for folder in self.folders(dataset):
             try:
                 stores[folder] = self._open(folder)
-            except (CorruptStoreError, FileNotFoundError) as error:
+            except (CorruptStoreError, OldStoreError, FileNotFoundError) as error:
                 stores[folder] = error
         return stores
 
     def _unfinished(self, folder: str) -> bool:
-        """True if a folder is a store whose attributes, written last, never came."""
+        """True if a folder is a store whose description, written last, never came."""
         try:
-            return "key" not in self.root.read_json(folder, "zarr.json").get("attributes", {})
+            self._open(folder)
         except FileNotFoundError:
             return True
-        except ValueError:
-            return False
-
-
-def _outside(store: FeatureStore, path: str) -> bool:
-    """True if a file of a store is a chunk (`features/c/<chunk>/<view>/0`) that its bounds don't reach."""
-    parts = path.split("/")
-    if len(parts) != 5 or parts[1] != "c" or not (parts[2].isdigit() and parts[3].isdigit()):
+        except (CorruptStoreError, OldStoreError):
+            pass
         return False
-    return int(parts[2]) * CHUNK_ROWS >= len(store.image_ids) or int(parts[3]) >= store.n_views

@@ -16,11 +16,15 @@ class StaleFeaturesError(CacheError, ValueError):
 
 
 class CorruptChunkError(CacheError, OSError):
-    """A chunk's checksum does not match its bytes, or its bytes can't be decoded."""
+    """A chunk's bytes are not those that were written in its place."""
 
 
 class CorruptStoreError(CacheError, OSError):
-    """A store's own description (its key or its row list) can't be read or contradicts itself."""
+    """A store's own description (its key, its array or its rows) can't be read, or is another store's."""
+
+
+class OldStoreError(CacheError, ValueError):
+    """A store has the layout of another version of this package; the message says how to bring it to this one's."""
 
 
 class AmbiguousStoreError(CacheError, LookupError):

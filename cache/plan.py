@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from hamcache.cache.chunk import DIGEST_BYTES
 from hamcache.cache.store import FeatureStore
+from hamcache.cache.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,10 @@ class Plan:
 
 
 def make_plan(stores: Sequence[tuple[FeatureStore, int]], digests: Mapping[str, str]) -> Plan:
-    """Plan the work that fills `stores`.
+    """Plan the work that fills `stores`; nothing of it is changed.
 
     Args:
-        stores: each store with the number of views asked of it; rows and views must have been made room for (`grow`).
+        stores: each store with the number of views asked of it. Images without a row in one are not planned for it.
         digests: hex sha256 of the file of each image asked for.
 
     Returns:
@@ -80,15 +84,24 @@ def make_plan(stores: Sequence[tuple[FeatureStore, int]], digests: Mapping[str, 
     """
     cells: dict[tuple[str, ...], list[Cell]] = {}
     for store, views in stores:
-        for chunk in range(store.n_chunks):
-            image_ids = tuple(store.chunk_ids(chunk))
-            wanted = [digests.get(image_id) for image_id in image_ids]
-            if not any(wanted):
-                continue
-            for view in range(views):
-                have = store.chunk_digests(chunk, view)
-                rows = tuple(row for row, digest in enumerate(wanted) if digest and have[row] != digest)
-                if rows:
-                    cells.setdefault(image_ids, []).append(Cell(store.folder, chunk, view, rows))
+        wanted = _wanted(store, digests)
+        asked = np.asarray(wanted.any(axis=1))
+        rows_of = [slice(c * store.chunk_rows, (c + 1) * store.chunk_rows) for c in range(store.n_chunks)]
+        places = [(chunk, view) for chunk, rows in enumerate(rows_of) if asked[rows].any() for view in range(views)]
+        with Survey(store) as survey:
+            for (chunk, view), have in zip(places, survey.all_digests(places), strict=True):
+                lacking = asked[rows_of[chunk]]
+                if have is not None:
+                    lacking = lacking & (have != wanted[rows_of[chunk]]).any(axis=1)
+                if lacking.any():
+                    cell = Cell(store.folder, chunk, view, tuple(map(int, np.flatnonzero(lacking))))
+                    cells.setdefault(tuple(store.chunk_ids(chunk)), []).append(cell)
     tasks = tuple(ChunkTask(image_ids, tuple(of_chunk)) for image_ids, of_chunk in cells.items())
     return Plan(tasks, n_asked=len(digests) * sum(views for _, views in stores))
+
+
+def _wanted(store: FeatureStore, digests: Mapping[str, str]) -> np.ndarray:
+    """File digest uint8 `[n, 32]` that the vector of each row is to be made from, zeros for a row not asked for."""
+    absent = "00" * DIGEST_BYTES
+    text = "".join([digests.get(image_id, absent) for image_id in store.image_ids])
+    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, DIGEST_BYTES)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from hamcache.cache.errors import CorruptStoreError
 from hamcache.cache.storage import Root
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,18 @@ class Quarantine:
     def __init__(self, root: Root, dataset: str) -> None:
         self._root, self._path = root, (dataset, "quarantine.json")
         self._images: dict[str, BadImage] = {}
+        self._damaged = False
         if root.exists(*self._path):
             try:
                 self._images = {i["image_id"]: BadImage(**i) for i in root.read_json(*self._path)}
-            except (ValueError, TypeError, KeyError) as error:
-                path = root.join(*self._path)
-                raise CorruptStoreError(
-                    f"Expected a list of bad images in {path}, got {error}. Remove it: the next extract "
-                    "finds them again."
-                ) from error
+            except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+                aside = f"{self._path[-1]}.damaged"
+                _log.warning(
+                    "%s is damaged (%r) and is left out of account, and set aside as %s when it is next written. "
+                    "Extracting finds the bad images again.",
+                    root.join(*self._path), error, aside,
+                )  # fmt: skip
+                self._damaged = True
 
     def __len__(self) -> int:
         return len(self._images)
@@ -57,4 +63,9 @@ class Quarantine:
         self._save()
 
     def _save(self) -> None:
+        if self._damaged:
+            with suppress(OSError, ValueError):
+                content = self._root.read(*self._path)
+                self._root.write(content, self._path[0], f"{self._path[1]}.damaged")
+            self._damaged = False
         self._root.write_json([asdict(image) for image in self.images()], *self._path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -13,18 +15,9 @@ from typing import Any
 from uuid import uuid4
 
 import fsspec
-import google_crc32c
-import zarr
-from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore
 
 from hamcache.cache.errors import CacheError, RootRefusedError
 from hamcache.cache.outages import lasting, status_of
-
-CHECKSUM_BYTES = 4
-"""Zarr's Crc32cCodec, the last codec of every array here, appends this many bytes to a chunk."""
 
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
@@ -38,7 +31,7 @@ NO_TAG = '"none"'
 
 
 class Root:
-    """A features root, local or remote, with the few file operations the cache needs beside Zarr's."""
+    """A features root, local or remote, with the few file operations that the cache needs."""
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url)
@@ -61,12 +54,6 @@ class Root:
     def join(self, *parts: str) -> str:
         """Path of something below the root."""
         return "/".join([self.path.rstrip("/"), *parts])
-
-    def zarr_store(self, folder: str, read_only: bool = False) -> Store:
-        """A Zarr store for a folder below the root."""
-        if self.is_local:
-            return LocalStore(self.join(folder), read_only=read_only)
-        return FsspecStore.from_url(f"{self.url.rstrip('/')}/{folder}", read_only=read_only)
 
     def glob(self, pattern: str) -> list[str]:
         """Paths below the root, relative to it, sorted; `*` in the pattern stands for any part of one name."""
@@ -174,7 +161,10 @@ class Root:
     def _stamp_of(self, *parts: str) -> str | None:
         path = self.join(*parts)
         try:
-            return _stamp(Path(path).stat()) if self.is_local else _remote_stamp(self._do(self.fs.info, path))
+            if not self.is_local:
+                return _remote_stamp(self._do(self.fs.info, path))
+            status = Path(path).stat()
+            return None if stat.S_ISDIR(status.st_mode) else _stamp(status)
         except FileNotFoundError:
             return None
 
@@ -264,6 +254,8 @@ def _replace(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if path.is_dir():  # a stranger's: no name of ours is a folder's
+            shutil.rmtree(path)
         partial.replace(path)
         _flush_names(path.parent)
     finally:
@@ -278,16 +270,3 @@ def _flush_names(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def chunk_bytes(array: zarr.Array, *coordinates: int) -> bytes | None:
-    """The encoded bytes of one chunk; None when it was never written, or is empty after a power loss."""
-    key = f"{array.path}/{array.metadata.encode_chunk_key(coordinates)}"
-    data = sync(array.store.get(key, prototype=default_buffer_prototype()))
-    return data.to_bytes() or None if data is not None else None
-
-
-def is_intact(encoded: bytes) -> bool:
-    """True if a chunk's bytes match the crc32c that ends them (checked without decoding)."""
-    stored = int.from_bytes(encoded[-CHECKSUM_BYTES:], "little")
-    return len(encoded) > CHECKSUM_BYTES and google_crc32c.value(encoded[:-CHECKSUM_BYTES]) == stored

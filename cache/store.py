@@ -1,140 +1,123 @@
 """One feature store: a Zarr array `[image, view, dim]` that knows, per row and view, which bytes it was made from.
 
-Layout of the Zarr group:
-
-- `features` float32 `[row, view, dim]`, one Zarr chunk per (chunk of rows, view), NaN where nothing was written;
-- `digest` uint8 `[row, view, 32]`, same chunks: the sha256 of the image file each vector was made from, zeros for none;
-- attributes: the key, the image id of every row (with their sha256), provenance.
-
-A vector counts as present only if its digest is there, and a digest is written after its features and cleared before
-they are replaced. So a process may die at any moment: what is left is old, new or absent, and never mislabelled.
+`description.py` has the files that say what a store is, `chunk.py` those with the features. Every chunk file is whole
+in itself, so a process may die at any moment, and files may be lost, moved or damaged: what is left of a store is old,
+new or absent, and never mislabelled. Zarr's own readers read it too.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.errors import BaseZarrError
 
+from hamcache.cache.chunk import DIGEST_BYTES, DamagedChunkError, Place, chunk_name, decode, encode
+from hamcache.cache.description import (
+    CHECKED,
+    CHUNK_ROWS,
+    TRIES,
+    Description,
+    read_description,
+    read_rows,
+    write_description,
+    write_rows,
+)
 from hamcache.cache.errors import (
+    CacheInUseError,
     CorruptChunkError,
     CorruptStoreError,
     MissingFeaturesError,
     StaleFeaturesError,
     extract_command,
 )
-from hamcache.cache.keys import FeatureKey, canonical_json
-from hamcache.cache.storage import Root, chunk_bytes, is_intact
+from hamcache.cache.keys import FeatureKey
+from hamcache.cache.storage import Root
 
-CHUNK_ROWS = 64
-"""Rows in a chunk, and images in one task. A kill loses at most this many images a worker."""
-DIGEST_BYTES = 32
-
-
-@dataclass(frozen=True)
-class Flaw:
-    """A flaw of a store, as `verify` reports it. `chunk` and `view` are -1 where they don't apply."""
-
-    what: str
-    chunk: int = -1
-    view: int = -1
+READERS = min(4, os.cpu_count() or 1)
+"""Threads that read and unpack chunks."""
 
 
 class FeatureStore:
-    """Read and write one store. Open with `FeatureStore.open` or `FeatureStore.create`.
+    """Read and write one store. Open with `FeatureStore.open` or `FeatureStore.prepare`.
 
     Args:
         root: features root.
-        folder: the store's folder below it.
-        group: its Zarr group.
+        description: what it is.
     """
 
-    def __init__(self, root: Root, folder: str, group: zarr.Group) -> None:
-        self.root, self.folder, self._group = root, folder, group
-        try:
-            attributes = dict(group.attrs)
-            self.key = FeatureKey.from_dict(attributes["key"])  # type: ignore[arg-type]
-            self.image_ids: list[str] = list(attributes["image_ids"])  # type: ignore[arg-type]
-            self.provenance: dict[str, Any] = dict(attributes["provenance"])  # type: ignore[arg-type]
-            self._features: zarr.Array = group["features"]  # type: ignore[assignment]
-            self._digest: zarr.Array = group["digest"]  # type: ignore[assignment]
-            sound = attributes["key_digest"] == self.key.digest and attributes["image_ids_sha256"] == _hash(
-                self.image_ids
-            )
-        except (KeyError, TypeError, ValueError, BaseZarrError) as error:
-            raise CorruptStoreError(f"{self._where} can't be read ({error!r}). {self._remedy}") from error
-        if not sound:
-            raise CorruptStoreError(
-                f"{self._where}: its key or row list was altered after it was written. {self._remedy}"
-            )
+    def __init__(self, root: Root, description: Description) -> None:
+        self.root, self._description = root, description
+        self.key: FeatureKey = description.key
+        self.folder: str = description.key.folder
+        self.provenance: Mapping[str, Any] = description.provenance
 
     # -- making and opening
 
     @classmethod
-    def create(
+    def prepare(
         cls, root: Root, key: FeatureKey, dim: int, image_ids: Sequence[str], provenance: Mapping[str, Any]
     ) -> FeatureStore:
-        """Make an empty store with a row for each image and no views."""
-        group = zarr.create_group(root.zarr_store(key.folder), overwrite=True)
-        for name, width, dtype, fill in (
-            ("features", dim, "float32", np.nan),
-            ("digest", DIGEST_BYTES, "uint8", 0),
-        ):
-            group.create_array(
-                name,
-                shape=(len(image_ids), 0, width),
-                chunks=(CHUNK_ROWS, 1, width),
-                dtype=dtype,
-                fill_value=fill,
-                compressors=[ZstdCodec(level=1), Crc32cCodec()],
-            )
-        # The attributes go last: a folder without them is a leftover that `gc` removes and `create` writes over.
-        # All in one write (`attrs.update` makes one of each), so that a kill leaves none or all of them.
-        group.update_attributes(
-            {
-                "key": key.to_dict(),
-                "key_digest": key.digest,
-                "provenance": dict(provenance),
-                **_rows(image_ids),
-            }
-        )
-        return cls(root, key.folder, group)
+        """Open a store, or make it; mend what describes it, and add rows for the images that have none.
+
+        Whatever chunks lie there that belong to it are its features again.
+        """
+        try:
+            found = read_description(root, key.folder)
+        except (FileNotFoundError, CorruptStoreError):
+            found = None
+        if found is None or found.dim != dim:
+            found = Description(key, dim, CHUNK_ROWS, 0, 0, provenance)
+        store = cls(root, found)
+        store.add_images(image_ids)
+        return store
 
     @classmethod
     def open(cls, root: Root, folder: str) -> FeatureStore:
-        """Open an existing store; raises FileNotFoundError, or CorruptStoreError when its description is damaged."""
-        try:
-            group = zarr.open_group(root.zarr_store(folder), mode="r+")
-        except FileNotFoundError:
-            raise
-        except (ValueError, TypeError, KeyError, BaseZarrError) as error:
-            remedy = f"Remove it with `hamcache cache rm {folder}` and extract again."
-            raise CorruptStoreError(f"Feature store {folder} can't be read ({error!r}). {remedy}") from error
-        return cls(root, folder, group)
+        """Open an existing store, at a cost that does not depend on its size.
+
+        Raises:
+            FileNotFoundError: there is none, or its creation was cut off.
+            CorruptStoreError, OldStoreError: it can't be used as it is; the message says what to do.
+        """
+        return cls(root, read_description(root, folder))
 
     # -- contents
 
     @property
     def dim(self) -> int:
         """Length of one feature vector."""
-        return int(self._features.shape[2])
+        return self._description.dim
 
     @property
     def n_views(self) -> int:
-        """Views that the store has room for; any of their vectors may still be missing."""
-        return int(self._features.shape[1])
+        """Views of which the store holds anything; any of their vectors may be missing."""
+        return self._description.n_views
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Rows and views that the array's description claims."""
+        return self._description.n_rows, self._description.n_views
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk."""
+        return self._description.chunk_rows
 
     @property
     def n_chunks(self) -> int:
         """Chunks of rows."""
-        return -(-len(self.image_ids) // CHUNK_ROWS)
+        return -(-len(self.image_ids) // self.chunk_rows)
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """The image of each row; read when first asked for. Raises CorruptStoreError."""
+        return read_rows(self.root, self.key)
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -143,61 +126,54 @@ class FeatureStore:
 
     def chunk_ids(self, chunk: int) -> list[str]:
         """Image ids of a chunk's rows, in row order."""
-        return self.image_ids[chunk * CHUNK_ROWS : (chunk + 1) * CHUNK_ROWS]
+        return self.image_ids[chunk * self.chunk_rows : (chunk + 1) * self.chunk_rows]
 
-    def grow(self, image_ids: Sequence[str] = (), views: int = 0) -> None:
-        """Make room for further images (appended as new rows) and for `views` views in all. Nothing is recomputed."""
-        ids = [*self.image_ids, *(i for i in sorted(image_ids) if i not in self.row_of)]
-        shape = (max(len(ids), self._features.shape[0]), max(views, self.n_views))
-        for array in (self._features, self._digest):
-            if array.shape[:2] != shape:
-                array.resize((*shape, array.shape[2]))
-        if len(ids) > len(self.image_ids):
-            self._group.update_attributes(_rows(ids))
-            self.image_ids = ids
-            self.__dict__.pop("row_of", None)
-
-    def chunk_digests(self, chunk: int, view: int) -> list[str]:
-        """Hex sha256 of the file behind each row of a chunk, "" where no intact vector is there."""
-        rows = len(self.chunk_ids(chunk))
-        if view < self.n_views and _intact(self._features, chunk, view) and _intact(self._digest, chunk, view):
-            return [_hex(row) for row in _load(self._digest, _region(chunk, rows), view)]
-        return [""] * rows
-
-    def made_from(self, view: int) -> dict[str, str]:
-        """The file digest behind each image's vector of a view, for the vectors that are there and intact."""
-        digests = (d for chunk in range(self.n_chunks) for d in self.chunk_digests(chunk, view))
-        return {image_id: digest for image_id, digest in zip(self.image_ids, digests, strict=True) if digest}
+    def place(self, chunk: int, view: int, image_ids: Sequence[str] | None = None) -> Place:
+        """The place of a chunk; `image_ids` are those of its rows where the caller knows them."""
+        ids = self.chunk_ids(chunk) if image_ids is None else image_ids
+        return Place(self.key.digest, chunk, view, ids, self.chunk_rows, self.dim)
 
     # -- writing
 
-    def write_chunk(
-        self, chunk: int, view: int, rows: Sequence[int], features: np.ndarray, digests: Sequence[str]
-    ) -> None:
-        """Write some rows of one chunk, keeping the chunk's other rows.
+    def add_images(self, image_ids: Sequence[str]) -> None:
+        """Add rows, at the end, for the images that have none."""
+        self.image_ids = write_rows(self.root, self.key, image_ids)
+        self.__dict__.pop("row_of", None)
+        self._describe(replace(self._description, n_rows=len(self.image_ids)))
+
+    def set_views(self, n_views: int) -> None:
+        """Say how many views there is anything of, for `n_views` and for readers of plain Zarr."""
+        if n_views != self.n_views:
+            self._describe(replace(self._description, n_views=n_views))
+
+    def _describe(self, description: Description) -> None:
+        self._description = description
+        write_description(self.root, description)
+
+    def write_chunk(self, place: Place, rows: Sequence[int], features: np.ndarray, digests: Sequence[str]) -> None:
+        """Write some rows of one chunk, keeping the chunk's other rows; in one step, whoever else writes there too.
 
         Args:
-            chunk: number of the chunk.
-            view: number of the view.
-            rows: rows within the chunk, 0 <= row < CHUNK_ROWS.
+            place: of the chunk.
+            rows: rows within the chunk.
             features: float32 `[len(rows), dim]`, finite.
             digests: hex sha256 of the file behind each row.
         """
         if not np.isfinite(features).all():
             raise ValueError("Expected finite features, got NaN or infinity: quarantine such images instead.")
-        region = _region(chunk, len(self.chunk_ids(chunk)))
-        keep = _intact(self._features, chunk, view) and _intact(self._digest, chunk, view)
-        vectors = np.full((region.stop - region.start, self.dim), np.nan, dtype=np.float32)
-        made_from = np.zeros((region.stop - region.start, DIGEST_BYTES), dtype=np.uint8)
-        if keep:
-            vectors[:], made_from[:] = _load(self._features, region, view), _load(self._digest, region, view)
-        if not keep or made_from[list(rows)].any():
-            made_from[list(rows)] = 0
-            self._digest[region, view] = made_from
-        vectors[list(rows)] = features
-        made_from[list(rows)] = [list(bytes.fromhex(d)) for d in digests]
-        self._features[region, view] = vectors
-        self._digest[region, view] = made_from
+        name = chunk_name(place.chunk, place.view)
+        for _ in range(TRIES):
+            vectors = np.full((len(place.image_ids), self.dim), np.nan, dtype=np.float32)
+            made_from = np.zeros((len(place.image_ids), DIGEST_BYTES), dtype=np.uint8)
+            stamp = None
+            with suppress(FileNotFoundError, IsADirectoryError, DamagedChunkError):
+                content, stamp = self.root.read_with_stamp(self.folder, name)
+                vectors[:], made_from[:] = decode(place, content)
+            vectors[list(rows)] = features
+            made_from[list(rows)] = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, DIGEST_BYTES)
+            if self.root.write_if(encode(place, vectors, made_from), self.folder, name, seen=stamp):
+                return
+        raise CacheInUseError(f"{self._where}: others write {name} all the time. Wait for them to end.")
 
     # -- reading
 
@@ -214,60 +190,75 @@ class FeatureStore:
         Raises:
             MissingFeaturesError: something asked for is not there; nothing is ever filled in.
             StaleFeaturesError: an image's file has changed since its features were made.
-            CorruptChunkError: a checksum does not match.
+            CorruptChunkError: a chunk is not as it was written, or not in its place.
         """
         absent = [i for i in image_ids if i not in self.row_of]
-        if absent or max(views, default=-1) >= self.n_views or min(views, default=0) < 0:
+        if absent or not views or min(views) < 0:
             raise self._missing(absent or list(image_ids), views)
         rows = np.array([self.row_of[i] for i in image_ids], dtype=np.int64)
-        try:
-            made_from = _select(self._digest, rows, views)
-            features = _select(self._features, rows, views)
-        except (ValueError, RuntimeError) as error:
-            raise CorruptChunkError(f"{self._where} has a damaged chunk ({error}). {self._mend(views)}") from error
-        holes = ~made_from.any(axis=2) | ~np.isfinite(features).all(axis=2)
+        features = np.empty((len(rows), len(views), self.dim), dtype=np.float32)
+        made_from = np.zeros((len(rows), len(views), DIGEST_BYTES), dtype=np.uint8)
+        order = np.argsort(rows // self.chunk_rows, kind="stable")
+        chunks, starts = np.unique(rows[order] // self.chunk_rows, return_index=True)
+        jobs = [
+            (int(chunk), places, number, view)
+            for chunk, places in zip(chunks, np.split(order, starts[1:]), strict=True)
+            for number, view in enumerate(views)
+        ]
+
+        def fill(job: tuple[int, np.ndarray, int, int]) -> None:
+            chunk, places, number, view = job
+            found = self._decoded(chunk, view)
+            if found is not None:
+                within = rows[places] - chunk * self.chunk_rows
+                features[places, number], made_from[places, number] = found[0][within], found[1][within]
+
+        if len(jobs) > 1 and READERS > 1:
+            with ThreadPoolExecutor(READERS) as pool:
+                list(pool.map(fill, jobs))
+        else:
+            list(map(fill, jobs))
+        holes = np.any(~made_from.any(axis=2), axis=1)
         if holes.any():
-            raise self._missing([image_ids[int(n)] for n in np.flatnonzero(holes.any(axis=1))], views)
+            raise self._missing([image_ids[int(n)] for n in np.flatnonzero(holes)], views)
         if digests is not None:
-            expected = np.array([list(bytes.fromhex(digests[i])) for i in image_ids], dtype=np.uint8)
-            stale = np.flatnonzero((made_from != expected[:, None]).any(axis=(1, 2)))
-            if len(stale):
-                raise StaleFeaturesError(
-                    f"{self._where} was made from other bytes than the files have now, for {len(stale)} images "
-                    f"({_some([image_ids[int(n)] for n in stale])}). {self._mend(views)}"
-                )
+            self._refuse_stale(image_ids, views, made_from, digests)
         return features
 
-    def filled(self) -> float:
-        """Share of the vectors the store has room for that are there, by their digests."""
-        made_from = _load(self._digest, slice(0, len(self.image_ids)))
-        return float(made_from.any(axis=2).mean()) if made_from.size else 0.0
+    def _decoded(self, chunk: int, view: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Features and digests of a chunk, None where there is no file."""
+        try:
+            content = self.root.read(self.folder, chunk_name(chunk, view))
+        except FileNotFoundError:
+            return None
+        except IsADirectoryError:
+            content = b""
+        try:
+            return decode(self.place(chunk, view), content)
+        except DamagedChunkError as error:
+            with suppress(OSError):  # else the next survey would take the chunk for the one it once checked
+                self.root.remove(self.folder, CHECKED)
+            raise CorruptChunkError(
+                f"{self._where}: {chunk_name(chunk, view)} {error}. {self._mend([view])}"
+            ) from error
 
-    def verify(self) -> Iterator[Flaw]:
-        """Decode everything and yield what is wrong: damaged chunks, and vectors that contradict their digest."""
-        for chunk in range(self.n_chunks):
-            for view in range(self.n_views):
-                damaged = False
-                for name, array in (("features", self._features), ("digest", self._digest)):
-                    encoded = chunk_bytes(array, chunk, view, 0)
-                    if encoded is not None and not is_intact(encoded):
-                        yield Flaw(f"{name} chunk: checksum does not match", chunk, view)
-                        damaged = True
-                if not damaged:
-                    region = _region(chunk, len(self.chunk_ids(chunk)))
-                    there = _load(self._digest, region, view).any(axis=1)
-                    if not np.isfinite(_load(self._features, region, view)[there]).all():
-                        yield Flaw("features are missing that the digests claim", chunk, view)
+    def _refuse_stale(
+        self, image_ids: Sequence[str], views: Sequence[int], made_from: np.ndarray, digests: Mapping[str, str]
+    ) -> None:
+        wanted = bytes.fromhex("".join(digests[i] for i in image_ids))
+        expected = np.frombuffer(wanted, np.uint8).reshape(-1, 1, DIGEST_BYTES)
+        stale = np.flatnonzero((made_from != expected).any(axis=(1, 2)))
+        if len(stale):
+            raise StaleFeaturesError(
+                f"{self._where} was made from other bytes than the files have now, for {len(stale)} images "
+                f"({_some([image_ids[int(n)] for n in stale])}). {self._mend(views)}"
+            )
 
     # -- words for errors
 
     @property
     def _where(self) -> str:
         return f"Feature store {self.folder}"
-
-    @property
-    def _remedy(self) -> str:
-        return f"Remove it with `hamcache cache rm {self.folder}` and extract again."
 
     def _mend(self, views: Sequence[int]) -> str:
         dataset = self.provenance.get("dataset", self.key.dataset)
@@ -281,40 +272,5 @@ class FeatureStore:
         )
 
 
-def _rows(image_ids: Sequence[str]) -> dict[str, Any]:
-    return {"image_ids": list(image_ids), "image_ids_sha256": _hash(image_ids)}
-
-
-def _hash(image_ids: Sequence[str]) -> str:
-    return hashlib.sha256(canonical_json(list(image_ids)).encode()).hexdigest()
-
-
-def _hex(digest: np.ndarray) -> str:
-    return digest.tobytes().hex() if digest.any() else ""
-
-
 def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-def _region(chunk: int, rows: int) -> slice:
-    return slice(chunk * CHUNK_ROWS, chunk * CHUNK_ROWS + rows)
-
-
-def _intact(array: zarr.Array, chunk: int, view: int) -> bool:
-    encoded = chunk_bytes(array, chunk, view, 0)
-    return encoded is not None and is_intact(encoded)
-
-
-def _load(array: zarr.Array, *selection: slice | int) -> np.ndarray:
-    return np.asarray(array[selection])
-
-
-def _select(array: zarr.Array, rows: np.ndarray, views: Sequence[int]) -> np.ndarray:
-    """`array[rows][:, views]`, read in one sweep and without a copy where a view of what was read will do."""
-    low = min(views)
-    loaded = _load(array, slice(0, int(rows.max(initial=-1)) + 1), slice(low, max(views) + 1))
-    columns = [view - low for view in views]
-    if columns != list(range(loaded.shape[1])):
-        loaded = loaded[:, columns]
-    return loaded if np.array_equal(rows, np.arange(len(loaded))) else loaded[rows]

@@ -15,6 +15,10 @@ class DatasetNotFoundError(DataError, FileNotFoundError):
     """A name of a data set that is not one, or is not there."""
 
 
+class NotWrittenError(DataError, OSError):
+    """A file for which its disk has no room, or that it does not take at all."""
+
+
 class TableError(DataError, ValueError):
     """Metadata that cannot make an image table; the message names the rows."""
 

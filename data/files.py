@@ -7,7 +7,7 @@ import os
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +15,8 @@ from uuid import uuid4
 import pandas as pd
 
 from hamcache.data.documents import read_file
-from hamcache.data.errors import DatasetNotFoundError, DocumentError, TableError, some_of
+from hamcache.data.errors import DatasetNotFoundError, DocumentError, NotWrittenError, TableError, some_of
+from hamcache.data.room import lack_of_room, not_written
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -100,17 +101,26 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
 def replacing(path: Path) -> Iterator[Path]:
     """A hidden path to write to, which takes the place of `path` at the end, or is removed after an error.
 
-    After a kill or a power failure `path` is the old file or the new one. Its folder is made.
+    After a kill or a power failure `path` is the old file or the new one. Its folder is made. Raises NotWrittenError
+    where the disk takes no more, whichever library says so, and where a device, a pipe or a folder is in its place,
+    which renaming would destroy.
     """
-    make_folder(path.parent)
+    if path.exists() and not path.is_file():
+        raise NotWrittenError(f"Expected to write a file, got {path}, which is something else. Name another place.")
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
+        make_folder(path.parent)
         yield partial
         flush(partial)
         partial.replace(path)
         flush(path.parent)
+    except Exception as error:
+        if isinstance(error, NotWrittenError) or (reason := lack_of_room(error)) is None:
+            raise
+        raise not_written(path, reason) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def make_folder(folder: Path) -> None:

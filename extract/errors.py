@@ -43,6 +43,14 @@ class ExtractionFailedError(ExtractError, RuntimeError):
     """No image at all could be turned into features."""
 
 
+class TooManyViewsError(ExtractError, ValueError):
+    """More views were asked for than anybody means."""
+
+
+class NoRoomError(ExtractError, OSError):
+    """The disk can't hold the features that were asked for."""
+
+
 class SchedulerError(ExtractError, ConnectionError):
     """The Dask scheduler at the given address does not answer, is lost, or has no workers."""
 

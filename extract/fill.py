@@ -1,107 +1,45 @@
-"""Fill the cache: plan what is missing, and let Dask run it."""
+"""Fill the cache: look at what is here, plan what is missing, and let Dask run it."""
 
 from __future__ import annotations
 
 import platform
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.errors import CorruptStoreError
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.lock import writing
-from hamcache.cache.plan import ChunkTask, make_plan
+from hamcache.cache.plan import ChunkTask, Plan, make_plan
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
+from hamcache.cache.survey import Survey
 from hamcache.data.digests import MISSING
-from hamcache.data.table import ImageTable
-from hamcache.extract.augmentations import Augmentation
-from hamcache.extract.backbones import BackboneSpec, shared_backbone
+from hamcache.extract.backbones import shared_backbone
 from hamcache.extract.dispatch import run_plan
-from hamcache.extract.errors import ExtractionFailedError
+from hamcache.extract.errors import ExtractionFailedError, NoRoomError
+from hamcache.extract.request import ExtractionRequest, ExtractionSummary, Progress
 from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult
 
+if TYPE_CHECKING:
+    from distributed import Client
 
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a run: images done and in all, feature vectors computed so far."""
+OnProgress = Callable[[Progress], None]
 
-    done: int
-    total: int
-    vectors: int
+ROUNDS = 3
+"""Times that the plan is made and run, until nothing lacks: files may change, and another writer may be at work."""
 
-
-@dataclass(frozen=True)
-class ExtractionSummary:
-    """Outcome of a run.
-
-    Attributes:
-        n_images: images asked for.
-        n_written, n_reused: feature vectors computed now, and found in the cache.
-        n_decoded: images decoded.
-        quarantined: images left out, with the reason; `n_new_bad` of them found bad in this run.
-        seconds: wall time from the plan to the last chunk.
-        stores: folder of each store, with the views asked of it.
-    """
-
-    n_images: int
-    n_written: int
-    n_reused: int
-    n_decoded: int
-    quarantined: tuple[BadImage, ...]
-    n_new_bad: int
-    seconds: float
-    stores: tuple[tuple[str, int], ...]
-
-    @property
-    def images_per_second(self) -> float:
-        """Images decoded a second (0 when nothing had to be done)."""
-        return self.n_decoded / self.seconds if self.n_decoded else 0.0
-
-    @property
-    def vectors_per_second(self) -> float:
-        """Feature vectors (an image through a network once) a second."""
-        return self.n_written / self.seconds if self.n_written else 0.0
-
-    def __str__(self) -> str:
-        rates = ""
-        if self.n_decoded:
-            rates = f", {self.images_per_second:.1f} images/s, {self.vectors_per_second:.1f} vectors/s"
-        return (
-            f"{self.n_images:,} images, {len(self.stores)} stores: {self.n_written:,} vectors written, "
-            f"{self.n_reused:,} reused, {self.n_decoded:,} images decoded, {len(self.quarantined):,} quarantined "
-            f"({self.n_new_bad:,} new), {self.seconds:.1f} s{rates}"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class ExtractionRequest:
-    """Features that the cache is to hold: every view of every image for every backbone and augmentation.
-
-    Attributes:
-        table: the images.
-        digests: sha256 of each image's file (`data.digests.file_digests`).
-        backbones: the networks, and the kind of features of each; one named with several kinds runs once.
-        augmentations: the augmentations.
-        views: views of each; an augmentation with fewer distinct views gives all it has.
-        seed: seed of the draws.
-        device: `cpu` or `cuda`.
-        source: name of the data set in the user's words, for the advice in later errors; None for the table's name.
-    """
-
-    table: ImageTable
-    digests: Mapping[str, str]
-    backbones: Sequence[tuple[BackboneSpec, str]]
-    augmentations: Sequence[Augmentation]
-    views: int = 1
-    seed: int = 0
-    device: str = "cpu"
-    source: str | None = None
+PACKED = 0.1
+"""Share of its plain size that a feature store takes at the very least; for the check that the disk has room."""
 
 
 def run_extraction(
@@ -110,9 +48,9 @@ def run_extraction(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ExtractionSummary:
-    """Make the cache hold what is requested; compute only what it lacks.
+    """Make the cache hold what is requested; compute only what it lacks. Where it lacks nothing, nothing is written.
 
     Args:
         request: the features.
@@ -124,92 +62,185 @@ def run_extraction(
     Raises:
         ExtractionFailedError: not one image could be used.
         CacheInUseError: another process is writing to this data set's stores.
+        NoRoomError: the disk can't hold what is asked for.
         KeyboardInterrupt: passed on; the stores are valid and the next run goes on from there.
     """
     started = time.perf_counter()
-    root = root if isinstance(root, Root) else Root(root)
-    table, digests = request.table, request.digests
-    with writing(root, table.name):
-        quarantine = Quarantine(root, table.name)
-        missing = [BadImage(i, MISSING, "file missing") for i, digest in digests.items() if digest == MISSING]
-        known = quarantine.among(digests)
-        new_missing = [bad for bad in missing if bad.image_id not in known]
-        quarantine.add(*new_missing)
-        usable = {i: digest for i, digest in digests.items() if digest != MISSING and i not in known}
+    filling = _Filling(request, root if isinstance(root, Root) else Root(root))
+    if not filling.is_done():
+        from hamcache.extract.scheduler import dask_client
 
-        stores, job = _prepare(request, root, list(usable))
-        plan = make_plan(stores, usable)
-        table.require_images("Extracting", [task.image_ids[row] for task in plan.tasks for row in task.rows])
-        results: list[TaskResult] = []
-        if plan.tasks:
-            from hamcache.extract.scheduler import dask_client
-
-            done = 0
-
-            def on_result(task: ChunkTask, result: TaskResult) -> None:
-                nonlocal done
-                quarantine.add(*result.bad)
-                results.append(result)
-                done += len(task.rows)
-                if on_progress:
-                    on_progress(Progress(done, plan.n_images, sum(r.n_vectors for r in results)))
-
-            paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
-            with dask_client(workers, scheduler) as client:
-                run_plan(plan, job, paths, client, on_result)
-
-        summary = ExtractionSummary(
-            n_images=len(digests),
-            n_written=sum(r.n_vectors for r in results),
-            n_reused=plan.n_reused,
-            n_decoded=sum(r.n_decoded for r in results),
-            quarantined=tuple(quarantine.among(digests).values()),
-            n_new_bad=len(new_missing) + sum(len(r.bad) for r in results),
-            seconds=time.perf_counter() - started,
-            stores=tuple((store.folder, n) for store, n in stores),
-        )
-    if len(summary.quarantined) == len(digests):
+        with writing(filling.root, request.table.name):
+            filling.fill(lambda: dask_client(workers, scheduler), on_progress)
+    summary = filling.summary(time.perf_counter() - started)
+    if len(summary.quarantined) == summary.n_images:
         reasons = sorted({bad.reason for bad in summary.quarantined})
         raise ExtractionFailedError(
-            f"Expected readable images, got none. Not one of {len(digests)} images could be used: "
+            f"Expected readable images, got none. Not one of {summary.n_images} images could be used: "
             f"{'; '.join(reasons[:3])}. Check the data set's folder."
         )
     return summary
 
 
-def _prepare(
-    request: ExtractionRequest, root: Root, image_ids: Sequence[str]
-) -> tuple[list[tuple[FeatureStore, int]], ExtractionJob]:
-    """Open or create a store for each backbone, augmentation and kind, with room for the images and views asked for."""
-    table, catalogue = request.table, Catalogue(root)
-    stores: list[tuple[FeatureStore, int]] = []
-    specs: list[tuple[str, StoreSpec]] = []
-    networks = list(dict.fromkeys(spec for spec, _ in request.backbones))
-    for (spec, kind), (number, augmentation) in product(request.backbones, enumerate(request.augmentations)):
-        backbone = shared_backbone(spec, request.device)
-        key = FeatureKey(
-            dataset=table.name,
-            backbone=spec.name,
-            weights=backbone.digest,
-            preprocessing=backbone.preprocessing.to_dict(),
-            augmentation=augmentation.to_dict(),
-            seed=request.seed if augmentation.is_random else 0,
-            precision=spec.precision,
-            kind=kind,
+@dataclass(frozen=True)
+class _Wanted:
+    """A store that a request names, and what fills it."""
+
+    key: FeatureKey
+    dim: int
+    views: int
+    spec: StoreSpec
+
+
+class _Filling:
+    """One extraction: the request, the cache as it was found, and what was done."""
+
+    def __init__(self, request: ExtractionRequest, root: Root) -> None:
+        self.request, self.root = request, root
+        self.networks = tuple(dict.fromkeys(spec for spec, _ in request.backbones))
+        self.wanted = self._wanted()
+        self.digests = dict(request.digests)
+        self.quarantine = Quarantine(root, request.table.name)
+        self.n_new_bad = self.n_written = self.n_decoded = self.n_reused = 0
+        self.changed: dict[str, str] = {}
+
+    def is_done(self) -> bool:
+        """True if the cache holds all that is requested. Takes no lock and changes nothing."""
+        if self._newly_missing():
+            return False
+        usable, stores = self._usable(), []
+        for wanted in self.wanted:
+            store = self._opened(wanted)
+            if store is None or any(image_id not in store.row_of for image_id in usable):
+                return False
+            stores.append((store, wanted.views))
+        plan = make_plan(stores, usable)
+        self.n_reused = plan.n_reused
+        return not plan.tasks
+
+    def fill(self, client_of: Callable[[], AbstractContextManager[Client]], on_progress: OnProgress | None) -> None:
+        """Fill the stores, and look again until nothing lacks; the data set's lock is held meanwhile."""
+        self.quarantine = Quarantine(self.root, self.request.table.name)
+        missing = self._newly_missing()
+        self.n_new_bad += len(missing)
+        self._refuse_without_room()
+        self.quarantine.add(*missing)
+        stores = {wanted.key.folder: self._prepared(wanted) for wanted in self.wanted}
+        asked = [(stores[wanted.key.folder], wanted.views) for wanted in self.wanted]
+        for turn in range(ROUNDS):
+            plan = make_plan(asked, self._usable())
+            self.n_reused = self.n_reused if turn else plan.n_reused
+            if not plan.tasks:
+                break
+            self._run(plan, stores, client_of, on_progress)
+        for store in stores.values():
+            store.set_views(max((view + 1 for _, view in Survey(store).chunks), default=0))
+
+    def summary(self, seconds: float) -> ExtractionSummary:
+        """The outcome so far."""
+        return ExtractionSummary(
+            n_images=len(self.digests),
+            n_written=self.n_written,
+            n_reused=self.n_reused,
+            n_decoded=self.n_decoded,
+            quarantined=tuple(self.quarantine.among(self.digests).values()),
+            n_new_bad=self.n_new_bad,
+            seconds=seconds,
+            stores=tuple((wanted.key.folder, wanted.views) for wanted in self.wanted),
+            changed=self.changed,
         )
-        store = catalogue.get(key)
-        n_views = min(request.views, augmentation.distinct_views)
-        if store is None or store.n_views < n_views or any(i not in store.row_of for i in image_ids):
-            table.require_images(f"Extracting {key.features_name} ({augmentation.name})", image_ids)
-        if store is None:
-            layout = catalogue.layout(table.name, image_ids)
-            dim = backbone.dims([kind])[kind]
-            store = FeatureStore.create(root, key, dim, layout, _provenance(request.source or table.name))
-        store.grow(image_ids, n_views)
-        stores.append((store, n_views))
-        specs.append((store.folder, StoreSpec(networks.index(spec), number, kind)))
-    augmentations = tuple(request.augmentations)
-    return stores, ExtractionJob(root.url, tuple(networks), augmentations, tuple(specs), request.seed, request.device)
+
+    def _wanted(self) -> list[_Wanted]:
+        request, wanted = self.request, []
+        for (spec, kind), (number, augmentation) in product(request.backbones, enumerate(request.augmentations)):
+            backbone = shared_backbone(spec, request.device)
+            key = FeatureKey(
+                dataset=request.table.name,
+                backbone=spec.name,
+                weights=backbone.digest,
+                preprocessing=backbone.preprocessing.to_dict(),
+                augmentation=augmentation.to_dict(),
+                seed=request.seed if augmentation.is_random else 0,
+                precision=spec.precision,
+                kind=kind,
+            )
+            views = min(request.views, augmentation.distinct_views)
+            store_spec = StoreSpec(self.networks.index(spec), number, kind)
+            wanted.append(_Wanted(key, backbone.dims([kind])[kind], views, store_spec))
+        return wanted
+
+    def _newly_missing(self) -> list[BadImage]:
+        known = self.quarantine.among(self.digests)
+        gone = (i for i, digest in self.digests.items() if digest == MISSING and i not in known)
+        return [BadImage(image_id, MISSING, "file missing") for image_id in gone]
+
+    def _usable(self) -> dict[str, str]:
+        """Digest of every image that is neither missing nor quarantined."""
+        bad = self.quarantine.among(self.digests)
+        return {i: digest for i, digest in self.digests.items() if digest != MISSING and i not in bad}
+
+    def _opened(self, wanted: _Wanted) -> FeatureStore | None:
+        """The store as it is, None where it is not there or needs mending."""
+        try:
+            store = Catalogue(self.root).get(wanted.key)
+            return store if store and store.dim == wanted.dim and store.image_ids is not None else None
+        except CorruptStoreError:
+            return None
+
+    def _prepared(self, wanted: _Wanted) -> FeatureStore:
+        """The store, made or mended, with a row for every image."""
+        table, usable, store = self.request.table, list(self._usable()), self._opened(wanted)
+        if store is None or any(image_id not in store.row_of for image_id in usable):
+            table.require_images(f"Extracting {wanted.key.features_name} ({wanted.key.augmentation_name})", usable)
+        layout = [] if store else Catalogue(self.root).layout(table.name, usable)
+        provenance = _provenance(self.request.source or table.name)
+        return FeatureStore.prepare(self.root, wanted.key, wanted.dim, [*layout, *sorted(usable)], provenance)
+
+    def _refuse_without_room(self) -> None:
+        if not self.root.is_local:
+            return
+        held = sum(sum(self.root.files(wanted.key.folder).values()) for wanted in self.wanted)
+        needed = PACKED * sum(len(self.digests) * wanted.views * wanted.dim * 4 for wanted in self.wanted) - held
+        place = next(folder for folder in [Path(self.root.path), *Path(self.root.path).parents] if folder.exists())
+        free = shutil.disk_usage(place).free
+        if needed > free:
+            raise NoRoomError(
+                f"Expected room for at least {needed / 1e9:,.0f} GB of features in {self.root.url}, got "
+                f"{free / 1e9:,.1f} GB. Ask for fewer views or images, or give another workspace."
+            )
+
+    def _run(
+        self,
+        plan: Plan,
+        stores: Mapping[str, FeatureStore],
+        client_of: Callable[[], AbstractContextManager[Client]],
+        on_progress: OnProgress | None,
+    ) -> None:
+        table, request, done = self.request.table, self.request, 0
+        table.require_images("Extracting", [task.image_ids[row] for task in plan.tasks for row in task.rows])
+
+        def on_result(task: ChunkTask, result: TaskResult) -> None:
+            nonlocal done
+            self.quarantine.add(*result.bad)
+            self.n_new_bad += len(result.bad)
+            self.n_written += result.n_vectors
+            self.n_decoded += result.n_decoded
+            changed = {i: digest for i, digest in result.digests.items() if digest != self.digests[i]}
+            self.changed |= changed
+            self.digests |= changed
+            for cell in task.cells:
+                store = stores[cell.folder]
+                store.set_views(max(store.n_views, cell.view + 1))
+            done += len(task.rows)
+            if on_progress:
+                on_progress(Progress(done, plan.n_images, self.n_written))
+
+        specs = tuple((wanted.key.folder, wanted.spec) for wanted in self.wanted)
+        augmentations = tuple(request.augmentations)
+        job = ExtractionJob(self.root.url, self.networks, augmentations, specs, request.seed, request.device)
+        paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
+        with client_of() as client:
+            run_plan(plan, job, paths, client, on_result)
 
 
 def _provenance(source: str) -> dict[str, str]:

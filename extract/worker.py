@@ -57,11 +57,19 @@ class ExtractionJob:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Outcome of one task."""
+    """Outcome of one task.
+
+    Attributes:
+        n_vectors, n_decoded: feature vectors written, images decoded.
+        bad: images that gave none.
+        digests: sha256 of each file as it was read.
+        seconds: of work.
+    """
 
     n_vectors: int
     n_decoded: int
     bad: tuple[BadImage, ...]
+    digests: Mapping[str, str]
     seconds: float
 
 
@@ -139,10 +147,12 @@ class Worker:
             rows = [row for row in cell.rows if row not in bad]
             if rows:
                 file_digests = [digests[row] for row in rows]
-                stores[cell.folder].write_chunk(cell.chunk, cell.view, rows, features[cell][rows], file_digests)
+                place = stores[cell.folder].place(cell.chunk, cell.view, task.image_ids)
+                stores[cell.folder].write_chunk(place, rows, features[cell][rows], file_digests)
                 written += len(rows)
         n_decoded = len(digests) - sum(row in bad for row in digests)
-        return TaskResult(written, n_decoded, tuple(bad.values()), time.perf_counter() - started)
+        found = {task.image_ids[row]: digest for row, digest in digests.items()}
+        return TaskResult(written, n_decoded, tuple(bad.values()), found, time.perf_counter() - started)
 
     def _passes(self, task: ChunkTask) -> list[_Pass]:
         cells_of: dict[tuple[int, int, int], list[Cell]] = {}

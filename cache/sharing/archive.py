@@ -22,20 +22,23 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
+from hamcache.cache.chunk import chunk_name, chunk_of
+from hamcache.cache.description import ARRAY, CHUNK_ROWS, GROUP, ROWS, rows_in
 from hamcache.cache.errors import CacheInUseError, CorruptStoreError, FeatureArchiveError
 from hamcache.cache.keys import FeatureKey
-from hamcache.cache.store import CHUNK_ROWS, FeatureStore
+from hamcache.cache.store import FeatureStore
+from hamcache.cache.survey import Survey
+from hamcache.cache.verify import verify
 
 FORMAT = "hamcache-features"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 FEATURES = "features"
 
 _SEAL = b"sha256:"
 _SEAL_BYTES = len(_SEAL) + 64
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can name: no clock in the archive
-_CHUNK = re.compile(r"(features|digest)/c/(\d{1,9})/(\d{1,9})/0")
-_DESCRIPTIONS = ("zarr.json", "features/zarr.json", "digest/zarr.json")
+_DESCRIPTIONS = (GROUP, ARRAY, ROWS)
 _SAFE_PART = re.compile(r"(?!\.)[\w .@+=~,-]+")
 _READ_BYTES = 1 << 20
 
@@ -52,7 +55,7 @@ class StoreEntry:
         image_ids: image of each row.
         n_views, dim: sizes.
         provenance: where it comes from.
-        chunks: `(array, chunk, view)` of each chunk: the member's name.
+        chunks: `(chunk, view)` of each chunk: the member's name.
     """
 
     key: FeatureKey
@@ -60,7 +63,7 @@ class StoreEntry:
     n_views: int
     dim: int
     provenance: dict[str, Any]
-    chunks: dict[tuple[str, int, int], str]
+    chunks: dict[tuple[int, int], str]
 
 
 # -- writing
@@ -86,8 +89,12 @@ def write_archive(
     if len(datasets) != 1:
         raise FeatureArchiveError(f"Expected stores of one data set, got {', '.join(datasets) or 'no store'}.")
     for store in stores:
-        for flaw in store.verify():
-            raise CorruptStoreError(f"Feature store {store.folder} is damaged ({flaw.what}): `hamcache cache verify`.")
+        own = _files(store)
+        for flaw in verify(store):
+            if flaw.name in own:
+                raise CorruptStoreError(
+                    f"Feature store {store.folder} is damaged ({flaw.name} {flaw.what}): `hamcache cache verify`."
+                )
     members = [(store, name) for store in stores for name in _files(store)]
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -119,18 +126,8 @@ def write_archive(
 
 
 def _files(store: FeatureStore) -> list[str]:
-    """The store's own files, relative to its folder: no partial ones, no chunk outside its bounds.
-
-    Features come after the digests that vouch for them, so that no digest can be newer than its vector.
-    """
-    found = (path.removeprefix(f"{store.folder}/") for path in store.root.files(store.folder))
-    chunks = [name for name in found if _CHUNK.fullmatch(name) and _inside(name, store.n_chunks, store.n_views)]
-    return [*_DESCRIPTIONS, *sorted(chunks)]
-
-
-def _inside(name: str, n_chunks: int, n_views: int) -> bool:
-    _, _, chunk, view, _ = name.split("/")
-    return int(chunk) < n_chunks and int(view) < n_views
+    """The store's own files, relative to its folder: no partial ones, no chunk outside its rows."""
+    return [*_DESCRIPTIONS, *sorted(chunk_name(*place) for place in Survey(store).chunks)]
 
 
 def _description(store: FeatureStore) -> dict[str, Any]:
@@ -141,16 +138,12 @@ def _description(store: FeatureStore) -> dict[str, Any]:
 def _content(store: FeatureStore, name: str) -> bytes:
     """A file of a store; its path on this machine stays here, and so does whatever came after it was opened."""
     content = bytes(store.root.fs.cat_file(store.root.join(store.folder, name)))
-    if not name.endswith("zarr.json"):
+    if name == ROWS and rows_in(content, store.key) != store.image_ids:
+        raise CacheInUseError(f"Feature store {store.folder} is being written. Wait for the extraction to end.")
+    if name != GROUP:
         return content
     description = json.loads(content)
-    if name == "zarr.json":
-        description["attributes"]["provenance"]["dataset"] = store.key.dataset
-        unchanged = description["attributes"]["image_ids"] == store.image_ids
-    else:
-        unchanged = description["shape"][:2] == [len(store.image_ids), store.n_views]
-    if not unchanged:
-        raise CacheInUseError(f"Feature store {store.folder} is being written. Wait for the extraction to end.")
+    description["attributes"]["provenance"]["dataset"] = store.key.dataset
     return (json.dumps(description, indent=1, sort_keys=True) + "\n").encode()
 
 
@@ -260,7 +253,8 @@ class Archive:
         if self._manifest["format"] != FORMAT or self._manifest["version"] != VERSION:
             raise self._wrong(
                 f"it is {self._manifest['format']} {self._manifest['version']}, and this version of hamcache reads "
-                f"{FORMAT} {VERSION}; update hamcache"
+                f"{FORMAT} {VERSION}; export it again with this version (`hamcache cache migrate` first), or update "
+                "hamcache"
             )
         files: dict[str, Any] = self._manifest["files"]
         if {*files, MANIFEST} != set(names):
@@ -272,24 +266,23 @@ class Archive:
         if not all(_SAFE_PART.fullmatch(part) for part in key.folder.split("/")) or key.folder.count("/") != 2:
             raise self._wrong(f"it names a store {key.folder!r}, which is no safe path")
         prefix = f"{FEATURES}/{key.folder}/"
-        attributes = json.loads(self.read(f"{prefix}zarr.json"))["attributes"]
-        image_ids, n_views, dim = list(attributes["image_ids"]), described["views"], described["dim"]
+        attributes = json.loads(self.read(f"{prefix}{GROUP}"))["attributes"]
+        image_ids, n_views, dim = rows_in(self.read(f"{prefix}{ROWS}"), key), described["views"], described["dim"]
         sizes = all(isinstance(size, int) and 0 <= size < 1 << 24 for size in (n_views, dim))
-        strings = all(isinstance(image_id, str) for image_id in image_ids)
-        if not sizes or not strings or len(set(image_ids)) < len(image_ids) or attributes["key"] != key.to_dict():
+        if not sizes or not image_ids or len(set(image_ids)) < len(image_ids) or attributes["key"] != key.to_dict():
             raise self._wrong(f"its store {key.folder} contradicts itself")
         chunks = dict(self._chunks(prefix, -(-len(image_ids) // CHUNK_ROWS), n_views))
         return StoreEntry(key, image_ids, n_views, dim, dict(attributes["provenance"]), chunks)
 
-    def _chunks(self, prefix: str, n_chunks: int, n_views: int) -> Iterator[tuple[tuple[str, int, int], str]]:
+    def _chunks(self, prefix: str, n_chunks: int, n_views: int) -> Iterator[tuple[tuple[int, int], str]]:
         for member in self._files:
             name = member.removeprefix(prefix)
             if name == member or name in _DESCRIPTIONS:
                 continue
-            found = _CHUNK.fullmatch(name)
-            if not found or not _inside(name, n_chunks, n_views):
+            place = chunk_of(name)
+            if not place or place[0] >= n_chunks or place[1] >= n_views:
                 raise self._wrong(f"{member} is no chunk of its store")
-            yield (found[1], int(found[2]), int(found[3])), member
+            yield place, member
 
     def _wrong(self, what: str) -> FeatureArchiveError:
         return FeatureArchiveError(f"{self.path} can't be used: {what}.")

@@ -12,14 +12,15 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import pyarrow
 
 from hamcache.cache.catalogue import IMPORTING, Catalogue
+from hamcache.cache.chunk import DamagedChunkError, chunk_name, decode
 from hamcache.cache.errors import FeatureArchiveError, StoreConflictError
 from hamcache.cache.lock import writing
 from hamcache.cache.sharing.archive import Archive, OnProgress, StoreEntry
-from hamcache.cache.storage import CHECKSUM_BYTES, Root, is_intact
-from hamcache.cache.store import CHUNK_ROWS, DIGEST_BYTES, FeatureStore
+from hamcache.cache.storage import Root
+from hamcache.cache.store import FeatureStore
+from hamcache.cache.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def import_stores(
                 _check_versions(local, other)
         imported = []
         for local, other in zip(here, staged, strict=True):
-            n_vectors = sum(len(other.made_from(view)) for view in range(other.n_views))
+            n_vectors = sum(len(Survey(other).made_from(view)) for view in range(other.n_views))
             if local is None:
                 _place(other, root)
                 written = n_vectors
@@ -106,29 +107,20 @@ def _out_of_view(root: Root, dataset: str) -> Iterator[Root]:
 
 
 def _rebuild(archive: Archive, entry: StoreEntry, stage: Root, provenance: Mapping[str, Any]) -> FeatureStore:
-    """The store as `FeatureStore.create` would have made it, with the archive's chunks."""
-    store = FeatureStore.create(stage, entry.key, entry.dim, entry.image_ids, {**entry.provenance, **provenance})
-    store.grow(views=entry.n_views)
-    for (array, chunk, view), member in entry.chunks.items():
+    """The store as an extraction would have made it, with the archive's chunks, each of which was decoded."""
+    about = {**entry.provenance, **provenance}
+    store = FeatureStore.prepare(stage, entry.key, entry.dim, entry.image_ids, about)
+    for (chunk, view), member in entry.chunks.items():
         content = archive.read(member)
-        width = DIGEST_BYTES if array == "digest" else entry.dim * np.dtype(np.float32).itemsize
-        if not is_intact(content) or not _unpacks_to(content[:-CHECKSUM_BYTES], CHUNK_ROWS * width):
-            raise FeatureArchiveError(f"{archive.path} can't be used: {member} is damaged.")
-        path = Path(stage.join(store.folder, array, "c", str(chunk), str(view), "0"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    for flaw in store.verify():
-        raise FeatureArchiveError(f"{archive.path} can't be used: store {store.folder}: {flaw.what}.")
+        try:
+            vectors, digests = decode(store.place(chunk, view), content)
+        except DamagedChunkError as error:
+            raise FeatureArchiveError(f"{archive.path} can't be used: {member} {error}.") from error
+        if not np.isfinite(vectors[digests.any(axis=1)]).all():
+            raise FeatureArchiveError(f"{archive.path} can't be used: {member} holds a vector that is not finite.")
+        stage.write(content, store.folder, chunk_name(chunk, view))
+    store.set_views(max((view + 1 for _, view in entry.chunks), default=0))
     return store
-
-
-def _unpacks_to(packed: bytes, size: int) -> bool:
-    """True if zstd unpacks this to just so many bytes; never unpacks more."""
-    try:
-        pyarrow.Codec("zstd").decompress(packed, decompressed_size=size)
-    except (OSError, pyarrow.ArrowException):
-        return False
-    return True
 
 
 def _check_versions(local: FeatureStore, other: FeatureStore) -> None:
@@ -152,8 +144,9 @@ def file_versions(stores: Iterable[FeatureStore]) -> dict[str, set[str]]:
     """The file digests behind each image's vectors."""
     versions: dict[str, set[str]] = {}
     for store in stores:
-        for view in range(store.n_views):
-            for image_id, digest in store.made_from(view).items():
+        survey = Survey(store)
+        for view in sorted({view for _, view in survey.chunks}):
+            for image_id, digest in survey.made_from(view).items():
                 versions.setdefault(image_id, set()).add(digest)
     return versions
 
@@ -176,13 +169,15 @@ def _place(staged: FeatureStore, root: Root) -> None:
 def _merge(local: FeatureStore, other: FeatureStore) -> int:
     """Add the vectors that only the other store has; returns how many."""
     wanted: dict[int, dict[str, str]] = {}
+    ours, theirs = Survey(local), Survey(other)
     for view in range(other.n_views):
-        ours = local.made_from(view) if view < local.n_views else {}
-        lacking = {i: digest for i, digest in other.made_from(view).items() if i not in ours}
+        here = ours.made_from(view)
+        lacking = {i: digest for i, digest in theirs.made_from(view).items() if i not in here}
         if lacking:
             wanted[view] = lacking
     if wanted:
-        local.grow(sorted({i for lacking in wanted.values() for i in lacking}), max(wanted) + 1)
+        ids = sorted({i for lacking in wanted.values() for i in lacking})
+        local.add_images(ids)
     for view, lacking in wanted.items():
         ids = list(lacking)
         vector_of = dict(zip(ids, other.read(ids, [view])[:, 0], strict=True))
@@ -190,5 +185,8 @@ def _merge(local: FeatureStore, other: FeatureStore) -> int:
             rows = [(row, i) for row, i in enumerate(local.chunk_ids(chunk)) if i in lacking]
             if rows:
                 features = np.stack([vector_of[i] for _, i in rows])
-                local.write_chunk(chunk, view, [row for row, _ in rows], features, [lacking[i] for _, i in rows])
+                digests = [lacking[i] for _, i in rows]
+                local.write_chunk(local.place(chunk, view), [row for row, _ in rows], features, digests)
+    if wanted:
+        local.set_views(max(local.n_views, max(wanted) + 1))
     return sum(len(lacking) for lacking in wanted.values())

@@ -22,11 +22,19 @@ def ls(
 ) -> None:
     """List every store: what it holds, how full it is, its size."""
 
+    from hamcache.cache.errors import CorruptStoreError
+    from hamcache.cache.survey import Survey
+
     rows, total = [], 0
     for store in catalogue.stores(dataset or "*"):
         size = sum(catalogue.root.files(store.folder).values())
         total += size
-        key, full = store.key, f"{100 * store.filled():.0f} %"
+        try:
+            with Survey(store) as survey:
+                key, full = store.key, f"{100 * survey.filled():.0f} %"
+        except CorruptStoreError as error:
+            warn(f"Can't be read: {error}")
+            continue
         held = (len(store.image_ids), store.n_views, store.dim, full, human_bytes(size))
         rows.append((key.dataset, key.features_name, key.augmentation_name, key.precision, *held, key.short))
     columns = ("data set", "features", "augmentation", "precision", "images", "views", "dim", "filled", "size", "key")
@@ -40,8 +48,11 @@ def ls(
 def info(catalogue: bundles.Stores, store: Store) -> None:
     """Show one store's key, provenance and contents as JSON."""
     from hamcache.cache.quarantine import Quarantine
+    from hamcache.cache.survey import Survey
 
     found = catalogue.by_prefix(store)
+    with Survey(found) as survey:
+        filled = survey.filled()
     about = {
         "folder": found.folder,
         "key": found.key.to_dict(),
@@ -50,7 +61,7 @@ def info(catalogue: bundles.Stores, store: Store) -> None:
         "images": len(found.image_ids),
         "views": found.n_views,
         "dim": found.dim,
-        "filled": round(found.filled(), 4),
+        "filled": round(filled, 4),
         "bytes": sum(catalogue.root.files(found.folder).values()),
         "quarantined_in_data_set": len(Quarantine(catalogue.root, found.key.dataset)),
     }
@@ -63,19 +74,38 @@ def verify(
 ) -> None:
     """Read every chunk and check it. Exits with 1 when anything is wrong; the same `extract` command mends it."""
 
+    from hamcache.cache.verify import verify_all
+
     chosen = [catalogue.by_prefix(name) for name in stores] if stores else catalogue.stores()
-    rows: list[tuple[str, object, object, str]] = []
-    if not stores:
-        rows += [(folder, "", "", reason) for folder, reason in catalogue.broken().items()]
-    with progress_bar("verifying", len(chosen), "stores") as advance_to:
-        for number, store in enumerate(chosen, start=1):
-            rows += [(store.folder, flaw.chunk, flaw.view, flaw.what) for flaw in store.verify()]
-            advance_to(number, None)
+    rows = [] if stores else [(folder, "", reason) for folder, reason in catalogue.broken().items()]
+    with progress_bar("verifying", None, "files") as advance_to:
+        rows += [(store.folder, flaw.name, flaw.what) for store, flaw in verify_all(chosen, advance_to)]
     if rows:
-        show_table("Wrong", ("store", "chunk", "view", "what"), rows)
-        say("Damaged chunks are never served. Run the extract command that made them to mend them.")
+        show_table("Wrong", ("store", "file", "what"), rows)
+        say("Nothing damaged is ever served. The `hamcache extract` command that made a store mends it.")
         raise typer.Exit(1)
     say(f"{len(chosen)} stores, nothing wrong.")
+
+
+@app.command()
+def migrate(catalogue: bundles.Stores) -> None:
+    """Bring the stores of an older version of hamcache to this one's layout, in place; no feature is computed again."""
+    from hamcache.cache.errors import CorruptStoreError
+    from hamcache.cache.lock import writing
+    from hamcache.cache.migrate import migrate as migrated
+    from hamcache.cache.migrate import old_stores
+
+    folders = old_stores(catalogue.root)
+    for folder in folders:
+        with writing(catalogue.root, folder.split("/")[0]), progress_bar(folder, None, "chunks") as advance_to:
+            try:
+                outcome = migrated(catalogue.root, folder, advance_to)
+            except CorruptStoreError as error:
+                warn(str(error))
+                continue
+        lost = f", {outcome.n_damaged} damaged chunks to be extracted again" if outcome.n_damaged else ""
+        say(f"{folder}: {outcome.n_vectors:,} vectors{lost}.")
+    say(f"{len(folders)} stores of an older version.")
 
 
 @app.command()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDTH = 160
 """Columns when the output is not a terminal: files and pipes should not fold."""
 
-KEPT = "Finished work is kept; the same command goes on from there."
+KEPT = "Finished work is kept; give the same command again to go on."
 """Advice after Ctrl-C, for commands without a better one."""
 
 console = Console()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
@@ -15,7 +14,6 @@ DEBUG = "HAMCACHE_DEBUG"
 """Environment variable: any value lets errors end in their traceback."""
 FAILED, WRONG_USAGE, FAULT, INTERRUPTED = 1, 2, 70, 130
 MOST_LINES, LONGEST_LINE = 40, 2000
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def end(run: Callable[[], Any]) -> None:
@@ -71,11 +69,13 @@ def explain(error: Exception) -> int:
     if type(error).__name__ == "Abort":
         print("Aborted.", file=sys.stderr)
         return FAILED
-    full = next((cause for cause in _causes(error) if getattr(cause, "errno", None) in NO_ROOM), None)
+    from hamcache.data.room import lack_of_room, not_written
+
+    reason = lack_of_room(error)
     if isinstance(error, our_errors()):
         message = str(error)
-    elif full is not None:
-        message = no_room(full)
+    elif reason is not None:
+        message = str(not_written(getattr(error, "filename", None) or "a file", reason))
     elif isinstance(error, OSError):
         message = str(error)
     elif isinstance(error, MemoryError):
@@ -91,16 +91,6 @@ def explain(error: Exception) -> int:
     return FAILED
 
 
-def no_room(error: BaseException) -> str:
-    """The message for a file that cannot be written because of the disk it is to lie on."""
-    reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error)  # type: ignore[attr-defined]
-    file = getattr(error, "filename", None) or "a file of the workspace"
-    return (
-        f"Expected to write {file}, got: {reason}. Free some space, or choose another --workspace or --out; the same "
-        "command then goes on from what is finished."
-    )
-
-
 def shortened(message: str) -> str:
     """A message that a screen can hold: long lines are cut, and further ones counted."""
     lines = message.splitlines()
@@ -112,15 +102,6 @@ def shortened(message: str) -> str:
     ]
     more = [f"... and {len(lines) - MOST_LINES:,} lines more"] if len(lines) > MOST_LINES else []
     return "\n".join([*kept, *more])
-
-
-def _causes(error: BaseException | None) -> Sequence[BaseException]:
-    """An error and what led to it, the last first."""
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    return chain
 
 
 def _fault(error: Exception) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hamcache.configs.defaults import DEVICES, MOST_SEED, PARTS, POLICIES, SETS
+from hamcache.configs.defaults import DEVICES, MOST_SEED, MOST_VIEWS, PARTS, POLICIES, SETS
 
 
 def word(valid: Sequence[str], meaning: str, *names: str) -> Any:
@@ -117,7 +117,9 @@ Features = Annotated[
 ]
 Augmentation = Annotated[str, typer.Option(help="Augmentation of the features.")]
 Augmentations = Annotated[str | None, typer.Option(help="Augmentations, separated by commas.")]
-Views = Annotated[int, typer.Option(min=1, help="Views of each augmentation, at most as many as are different.")]
+Views = Annotated[
+    int, typer.Option(min=1, max=MOST_VIEWS, help="Views of each augmentation, at most as many as are different.")
+]
 AugSeed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the augmentation draws.")]
 Recipes = Annotated[Path | None, file("YAML", "A file of your own augmentations.")]
 Weights = Annotated[

@@ -57,6 +57,8 @@ def export(
         raise typer.BadParameter(f"expected a file named *.{form}, got {str(file)!r}", param_hint="FILE")
     if file.exists() and not force:
         raise typer.BadParameter(f"{file} is there already: choose another name, or say --force", param_hint="FILE")
+    from hamcache.cache.survey import Survey
+
     chosen = chosen_stores(catalogue, stores)
     if form != "archive" and len(chosen) > 1:
         raise typer.BadParameter(f"expected one store for {form}, but these are {len(chosen)}", param_hint="STORE")
@@ -73,7 +75,9 @@ def export(
             )
     say(f"Wrote {file}: {words}, {human_bytes(file.stat().st_size)}.")
     for store in chosen:
-        if (full := store.filled()) < 1:
+        with Survey(store) as survey:
+            full = survey.filled()
+        if full < 1:
             say(f"{store.folder} is {100 * full:.1f} % full: run its extraction again to fill it.")
     say(f"Licence of the data: {terms.licence or 'not known: state it with --licence'}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hamcache.configs.defaults import MOST_SEED
+from hamcache.configs.defaults import MOST_SEED, MOST_VIEWS
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
 from hamcache.heads.metrics import METRICS
@@ -67,7 +67,9 @@ class BlockConfig(_Part):
 
     backbone: str = Field(min_length=1, description="name of the backbone, as `hamcache extract` was given it")
     augmentation: str = Field(default="none", min_length=1, description="augmentation whose views are read")
-    views: int = Field(default=1, ge=1, description="how many views of each image are read: 0 .. views-1")
+    views: int = Field(
+        default=1, ge=1, le=MOST_VIEWS, description="how many views of each image are read: 0 .. views-1"
+    )
     transform: str = Field(
         default="standardize",
         pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",

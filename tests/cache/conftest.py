@@ -7,6 +7,7 @@ import pytest
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
+from hamcache.cache.survey import Survey
 
 KEY = FeatureKey("toy", "net", "ab" * 32, {"size": [8, 8]}, {"name": "none"}, 0, "fp32")
 DIM = 5
@@ -27,7 +28,16 @@ def fill(store: FeatureStore, views=(0,), chunks=None, digests=None) -> None:
         ids = store.chunk_ids(chunk)
         found = [(digests or {}).get(i, digest_of(i)) for i in ids]
         for view in views:
-            store.write_chunk(chunk, view, range(len(ids)), vectors_of(ids, view), found)
+            store.write_chunk(store.place(chunk, view), range(len(ids)), vectors_of(ids, view), found)
+    store.set_views(max(store.n_views, *(view + 1 for view in views)))
+
+
+def digests_in(store: FeatureStore, chunk: int, view: int) -> list[str]:
+    """The digest behind each row of a chunk that a survey finds intact, "" for none."""
+    digests = Survey(store).digests(chunk, view)
+    if digests is None:
+        return [""] * len(store.chunk_ids(chunk))
+    return [digest.tobytes().hex() if digest.any() else "" for digest in digests]
 
 
 @pytest.fixture
@@ -42,9 +52,10 @@ def ids() -> list[str]:
 
 @pytest.fixture
 def make_store(root, ids):
-    def make(views: int = 2, image_ids=None, **fields) -> FeatureStore:
-        store = FeatureStore.create(root, replace(KEY, **fields), DIM, image_ids or ids, {"dataset": "some/folder"})
-        store.grow(views=views)
+    def make(views: int = 0, image_ids=None, **fields) -> FeatureStore:
+        key = replace(KEY, **fields)
+        store = FeatureStore.prepare(root, key, DIM, image_ids or ids, {"dataset": "some/folder"})
+        store.set_views(views)
         return store
 
     return make

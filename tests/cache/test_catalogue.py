@@ -4,6 +4,7 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import AmbiguousStoreError, CacheInUseError, MissingFeaturesError
 from hamcache.cache.lock import writing
 from hamcache.cache.quarantine import BadImage, Quarantine
+from hamcache.cache.verify import verify
 from tests.cache.conftest import digest_of, fill
 
 
@@ -72,7 +73,7 @@ def test_leftovers_are_partial_files_and_chunks_out_of_bounds_and_nothing_else(m
     assert sorted(x.path.rsplit("/", 4)[-1] for x in found) == ["0", "0.abc.partial"]
     for leftover in found:
         root.remove(leftover.path)
-    assert list(store.verify()) == [] and Catalogue(root).leftovers() == []
+    assert list(verify(store)) == [] and Catalogue(root).leftovers() == []
 
 
 def test_removing_the_last_store_of_a_backbone_removes_its_folder(make_store, root):

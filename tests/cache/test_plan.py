@@ -10,9 +10,9 @@ def run(plan, stores, digests):
     for task in plan.tasks:
         for cell in task.cells:
             ids = [task.image_ids[row] for row in cell.rows]
-            by_folder[cell.folder].write_chunk(
-                cell.chunk, cell.view, cell.rows, vectors_of(ids, cell.view), [digests[i] for i in ids]
-            )
+            store = by_folder[cell.folder]
+            place = store.place(cell.chunk, cell.view, task.image_ids)
+            store.write_chunk(place, cell.rows, vectors_of(ids, cell.view), [digests[i] for i in ids])
 
 
 def test_a_first_plan_is_everything_and_the_next_is_empty(make_store, ids):
@@ -43,7 +43,6 @@ def test_more_views_plan_only_the_new_ones(make_store, ids):
     digests = {i: digest_of(i) for i in ids}
     store = make_store(views=2)
     fill(store, views=(0, 1))
-    store.grow(views=4)
     plan = make_plan([(store, 4)], digests)
     assert {cell.view for task in plan.tasks for cell in task.cells} == {2, 3} and plan.n_vectors == 300
 
@@ -53,7 +52,7 @@ def test_a_changed_image_and_a_new_one_are_all_that_is_planned(make_store, ids):
     store = make_store(views=1)
     fill(store)
     digests |= {ids[70]: digest_of("other bytes"), "new": digest_of("new")}
-    store.grow(["new"])
+    store.add_images(["new"])
     plan = make_plan([(store, 1)], digests)
     assert plan.n_vectors == plan.n_images == 2
     assert sorted(task.image_ids[row] for task in plan.tasks for row in task.rows) == [ids[70], "new"]
@@ -83,7 +82,7 @@ def test_whatever_happens_the_plan_after_a_run_is_empty(make_store, ids, root, t
     store = make_store(views=views)
     run(make_plan([(store, views)], digests), [store], digests)
     for action, number, view in actions:
-        path = chunk_file(store, "features", number // 64, view)
+        path = chunk_file(store, number // 64, view)
         if action == "views":
             views += 1
         elif action == "add":
@@ -94,7 +93,7 @@ def test_whatever_happens_the_plan_after_a_run_is_empty(make_store, ids, root, t
             path.write_bytes(path.read_bytes()[:-1] + b"\0\0")
         elif action == "lose" and path.exists():
             path.unlink()
-        store.grow(list(digests), views)
+        store.add_images(list(digests))
     run(make_plan([(store, views)], digests), [store], digests)
     assert make_plan([(store, views)], digests).tasks == ()
     names = list(digests)

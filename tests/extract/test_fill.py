@@ -18,6 +18,7 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import CacheInUseError, MissingFeaturesError
 from hamcache.cache.lock import writing
 from hamcache.cache.storage import Root
+from hamcache.cache.verify import verify
 from hamcache.data.ham10000 import read_table
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
@@ -117,10 +118,10 @@ def test_a_flipped_byte_is_mended_by_the_same_command_which_recomputes_only_that
     content = bytearray(chunk.read_bytes())
     content[len(content) // 2] ^= 4
     chunk.write_bytes(content)
-    assert len(list(store.verify())) == 1
+    assert len(list(verify(store))) == 1
     summary = extract(nets=[NET, OTHER], augmentations=["flip"], views=2)
     assert summary.n_written == summary.n_decoded == 78 - 64
-    assert list(store.verify()) == []
+    assert list(verify(store)) == []
     assert all(np.array_equal(x, before[f]) for f, x in everything(catalogue).items())
 
 
@@ -249,7 +250,7 @@ def test_killed_at_random_moments_and_resumed_the_store_has_the_same_bits(make_h
     undisturbed, killed = (everything(Catalogue(tmp_path / kind)) for kind in ("undisturbed", "killed"))
     assert undisturbed.keys() == killed.keys()
     assert all(np.array_equal(undisturbed[f], killed[f]) for f in undisturbed)
-    assert [flaw for s in Catalogue(tmp_path / "killed").stores() for flaw in s.verify()] == []
+    assert [flaw for s in Catalogue(tmp_path / "killed").stores() for flaw in verify(s)] == []
 
 
 def test_nothing_samples_the_frames_of_running_threads(extract, tmp_path):
@@ -269,7 +270,7 @@ def test_ctrl_c_leaves_a_valid_store_that_the_next_run_completes(extract, tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         extract(augmentations=["original"], views=2, on_progress=interrupt)
-    assert [flaw for s in Catalogue(tmp_path / "features").stores() for flaw in s.verify()] == []
+    assert [flaw for s in Catalogue(tmp_path / "features").stores() for flaw in verify(s)] == []
     summary = extract(augmentations=["original"], views=2)
     assert summary.n_reused + summary.n_written == 156 and summary.n_reused >= 14 * 2
     shutil.rmtree(tmp_path / "features")

@@ -15,7 +15,7 @@ from tests.fuzz.conftest import STRESS, Outcome, examples
 from tests.fuzz.words import HOSTILE, hostile
 
 DESTRUCTIVE = {"--yes", "-y", "--force"}
-WRITES = {"--workspace", "--out", "--features-url", "--folder"}
+WRITES = {"--workspace", "--out", "--features-url", "--folder", "folder", "file"}
 ELSEWHERE = ("workspace", "out.csv", "out.json", "out.png", "made", "file/below", "/dev/null/x", "nul\0", "a" * 300, "")
 """Where a case may write, or cannot."""
 LIKELY = (

@@ -143,8 +143,7 @@ def split(known: ImageTable) -> Split:
 
 @examples(60)
 @given(at=st.integers(0, 3000), put=st.binary(max_size=6), cut=st.integers(0, 40))
-def test_a_damaged_split_is_refused_or_the_same(file: Path, known: ImageTable, at: int, put: bytes, cut: int) -> None:
-    split = make_split(known, "grouped")
+def test_a_damaged_split_is_refused_or_the_same(file: Path, split: Split, at: int, put: bytes, cut: int) -> None:
     split.save(file)
     content = file.read_bytes()
     at %= len(content)

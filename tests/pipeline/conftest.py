@@ -13,7 +13,7 @@ import yaml
 
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
-from hamcache.cache.store import CHUNK_ROWS, FeatureStore
+from hamcache.cache.store import FeatureStore
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
@@ -59,20 +59,21 @@ class World:
         key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, recipe.to_dict(), seed, precision)
         root = Root(self.workspace / "features")
         ids = list(table.frame["image_id"]) if images is None else list(images)
-        store = FeatureStore.create(root, key, DIM, ids, {"dataset": str(self.csv)})
-        store.grow(views=views)
+        store = FeatureStore.prepare(root, key, DIM, ids, {"dataset": str(self.csv)})
         labels = dict(zip(table.frame["image_id"], table.labels(), strict=True))
         groups = dict(zip(table.frame["image_id"], table.frame["group"], strict=True))
         paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
         means = np.random.default_rng(sum(backbone.encode())).normal(size=(len(CLASSES), DIM)) * skill
         for chunk in range(store.n_chunks):
-            inside = ids[chunk * CHUNK_ROWS : (chunk + 1) * CHUNK_ROWS]
+            inside = store.chunk_ids(chunk)
             for view in range(views):
                 name = "plain" if view == 0 and recipe.starts_plain else f"{augmentation}{view}"
                 features = np.stack([means[labels[i]] + noise(backbone, i, name) for i in inside])
                 features += lesion * np.stack([noise(backbone, groups[i]) for i in inside])
                 digests = [sha256(Path(paths[i]).read_bytes()).hexdigest() for i in inside]
-                store.write_chunk(chunk, view, range(len(inside)), features.astype(np.float32), digests)
+                place = store.place(chunk, view)
+                store.write_chunk(place, range(len(inside)), features.astype(np.float32), digests)
+        store.set_views(views)
         return store
 
     def config(self, *overrides: str, base: dict | None = None) -> ExperimentConfig:

@@ -14,6 +14,7 @@ from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError, extract_command
 from hamcache.cache.keys import DEFAULT_KIND
 from hamcache.cache.store import FeatureStore
+from hamcache.cache.survey import Survey
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.names import full_name
 from hamcache.pipeline.experiment.feature_blocks import read_checked
@@ -67,7 +68,9 @@ def choose_sources(
     chosen = {}
     for name in names:
         for views, store in _ranked(store for store in stores if store.key.features_name == name):
-            if all(set(image_ids) <= store.made_from(view).keys() for view in range(views)):
+            with Survey(store) as survey:
+                complete = all(set(image_ids) <= survey.made_from(view).keys() for view in range(views))
+            if complete:
                 chosen[name] = Source(store, views)
                 break
     absent = [name for name in names if name not in chosen] if backbones else []

@@ -42,6 +42,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from hamcache.data.errors import DataError
@@ -175,6 +176,9 @@ def _answer_errors(app: FastAPI, pages: Pages) -> None:
     def invalid(request: Request, error: Exception) -> Response:
         return answered(request, 400, "A parameter of this request is not of its kind.")
 
+    def gone(request: Request, error: Exception) -> Response:
+        return answered(request, 400, "The request broke off.")  # nobody reads it
+
     def unexpected(request: Request, error: Exception) -> Response:
         return answered(request, 500, "Something went wrong here that should not. The terminal shows what.")
 
@@ -182,6 +186,7 @@ def _answer_errors(app: FastAPI, pages: Pages) -> None:
         **dict.fromkeys(OURS, ours),
         HTTPException: http,
         RequestValidationError: invalid,
+        ClientDisconnect: gone,
         Exception: unexpected,
     }
     for kind, handler in handlers.items():

@@ -238,6 +238,6 @@ def _readme(stores: Sequence[FeatureStore], table: ImageTable, terms: Terms) -> 
         "",
         "With hamcache:    hamcache cache import THIS_FILE",
         "Without:          unzip it; zarr.open_group('features/...zarr')['features'] is [image, view, dim], and",
-        "                  its attributes have the image id of each row; table.csv has their labels.",
+        "                  rows.json beside it has the image id of each row; table.csv has their labels.",
     ]
     return "\n".join(lines) + "\n"

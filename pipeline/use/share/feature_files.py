@@ -21,6 +21,7 @@ import pandas as pd
 
 from hamcache.cache.sharing.archive import OnProgress
 from hamcache.cache.store import FeatureStore
+from hamcache.cache.survey import Survey
 from hamcache.data.files import replacing
 from hamcache.data.readers.imported import Terms
 from hamcache.data.table import ImageTable
@@ -60,7 +61,9 @@ def write_feature_file(
     writers = {".npz": _write_npz, ".parquet": _write_parquet}
     if path.suffix not in writers:
         raise FeaturesError(f"Expected a file whose name ends in {' or '.join(writers)}, got {path.name}.")
-    whole = set.intersection(*(set(store.made_from(view)) for view in range(store.n_views))) if store.n_views else set()
+    with Survey(store) as survey:
+        views = [set(survey.made_from(view)) for view in range(store.n_views)]
+    whole = set.intersection(*views) if views else set()
     frame = table.frame[table.frame["image_id"].isin(whole)].reset_index(drop=True)
     if frame.empty:
         raise FeaturesError(f"Expected images with all {store.n_views} views in {store.folder}, got none.")

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -20,6 +21,8 @@ from hamcache.cache.sharing.archive import Archive, write_archive
 from hamcache.cache.sharing.importing import import_stores
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
+from hamcache.cache.survey import Survey
+from hamcache.cache.verify import verify
 from tests.cache.conftest import digest_of, fill, vectors_of
 
 BESIDE = {"table.csv": b"image_id,label\n", "README.txt": b"read me"}
@@ -88,8 +91,8 @@ def test_a_store_arrives_with_the_same_bits(store, file, elsewhere):
     assert (done.is_new, done.n_vectors, done.n_written) == (True, 300, 300)
     assert arrived.image_ids == store.image_ids
     assert np.array_equal(arrived.read(store.image_ids, [0, 1]), store.read(store.image_ids, [0, 1]))
-    assert files_of(arrived) == files_of(store) and len(files_of(store)) == 14
-    assert list(arrived.verify()) == []
+    assert files_of(arrived) == files_of(store) and len(files_of(store)) == 7
+    assert list(verify(arrived)) == []
 
 
 def test_where_it_came_from_is_kept_but_for_the_path(store, file, elsewhere):
@@ -108,7 +111,7 @@ def test_holes_stay_holes(make_store, tmp_path, elsewhere):
     (done,) = take_in(tmp_path / "f.zip", elsewhere)
     arrived = Catalogue(elsewhere).get(store.key)
     assert done.n_vectors == 150 and arrived.n_views == 3
-    assert [arrived.made_from(view) for view in range(3)] == [store.made_from(view) for view in range(3)]
+    assert [Survey(arrived).made_from(v) for v in range(3)] == [Survey(store).made_from(v) for v in range(3)]
 
 
 def test_the_same_stores_give_the_same_bytes(store, file, make_store, tmp_path):
@@ -159,11 +162,10 @@ def test_a_store_with_other_rows_gets_what_it_lacks(make_store, root, tmp_path, 
     fill(whole, views=(0, 1))
     write_archive(tmp_path / "whole.zip", [whole], {})
     some = [*ids[100:40:-1], "of_mine"]
-    own = FeatureStore.create(elsewhere, whole.key, whole.dim, some, {"dataset": "mine"})
-    own.grow(views=1)
+    own = FeatureStore.prepare(elsewhere, whole.key, whole.dim, some, {"dataset": "mine"})
     marked = {i: vectors_of([i], 0)[0] + 0.5 for i in some[:20]}  # computed here, from the same bytes: kept
-    own.write_chunk(0, 0, range(20), np.stack(list(marked.values())), [digest_of(i) for i in marked])
-    own.write_chunk(0, 0, [60], vectors_of(["of_mine"], 0), [digest_of("of_mine")])
+    own.write_chunk(own.place(0, 0), range(20), np.stack(list(marked.values())), [digest_of(i) for i in marked])
+    own.write_chunk(own.place(0, 0), [60], vectors_of(["of_mine"], 0), [digest_of("of_mine")])
     (done,) = take_in(tmp_path / "whole.zip", elsewhere)
     own = Catalogue(elsewhere).get(whole.key)
     assert (done.is_new, done.n_vectors, done.n_written) == (False, 300, 280)
@@ -171,14 +173,14 @@ def test_a_store_with_other_rows_gets_what_it_lacks(make_store, root, tmp_path, 
     assert np.array_equal(own.read(list(marked), [0])[:, 0], np.stack(list(marked.values())))
     rest = [i for i in ids if i not in marked]
     assert np.array_equal(own.read(rest, [0, 1]), whole.read(rest, [0, 1]))
-    assert list(own.made_from(1)) == [i for i in own.image_ids if i != "of_mine"]
-    assert list(own.verify()) == []
+    assert list(Survey(own).made_from(1)) == [i for i in own.image_ids if i != "of_mine"]
+    assert list(verify(own)) == []
 
 
 def test_vectors_of_another_version_of_an_image_are_refused(make_store, file, elsewhere):
     take_in(file, elsewhere)
     (own,) = Catalogue(elsewhere).stores()
-    own.write_chunk(1, 0, [3], vectors_of(["changed"], 0), [digest_of("changed")])
+    own.write_chunk(own.place(1, 0), [3], vectors_of(["changed"], 0), [digest_of("changed")])
     before = state_of(elsewhere)
     with pytest.raises(StoreConflictError, match=r"other versions of 1 images .*img_0067.*cache rm"):
         take_in(file, elsewhere)
@@ -190,16 +192,15 @@ def test_one_conflict_keeps_all_stores_of_an_archive_out(make_store, tmp_path, e
     for store in stores:
         fill(store)
     write_archive(tmp_path / "f.zip", stores, {})
-    own = FeatureStore.create(elsewhere, stores[1].key, stores[1].dim, ["img_0000"], {})
-    own.grow(views=1)
-    own.write_chunk(0, 0, [0], vectors_of(["x"], 0), [digest_of("x")])
+    own = FeatureStore.prepare(elsewhere, stores[1].key, stores[1].dim, ["img_0000"], {})
+    own.write_chunk(own.place(0, 0), [0], vectors_of(["x"], 0), [digest_of("x")])
     with pytest.raises(StoreConflictError):
         take_in(tmp_path / "f.zip", elsewhere)
     assert [store.key.backbone for store in Catalogue(elsewhere).stores()] == ["b"]
 
 
 def test_a_creation_cut_off_gives_way(store, file, elsewhere):
-    cut = FeatureStore.create(elsewhere, store.key, store.dim, ["other"], {})
+    cut = FeatureStore.prepare(elsewhere, store.key, store.dim, ["other"], {})
     Path(elsewhere.join(cut.folder, "zarr.json")).write_text('{"zarr_format":3,"node_type":"group","attributes":{}}')
     assert take_in(file, elsewhere)[0].is_new
     assert Catalogue(elsewhere).get(store.key).image_ids == store.image_ids
@@ -239,8 +240,7 @@ def _one_for_all_draws(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("archived")
     ids = [f"img_{n}" for n in range(70)]
-    store = FeatureStore.create(Root(folder / "features"), KEY, DIM, ids, {})
-    store.grow(views=1)
+    store = FeatureStore.prepare(Root(folder / "features"), KEY, DIM, ids, {})
     fill(store)
     write_archive(folder / "f.zip", [store], BESIDE)
     _ARCHIVED[:] = [(folder / "changed.zip", (folder / "f.zip").read_bytes())]
@@ -301,28 +301,33 @@ def chunk(name, content=None):
     return apply
 
 
-def bomb(members) -> bytes:
-    """A chunk with a right checksum that unpacks to a hundred times what a chunk holds."""
+def sealed(members, vectors: bytes) -> bytes:
+    """A chunk with right checksums, for the place of the first one, that holds these vectors."""
     import google_crc32c
     import pyarrow
 
-    packed = pyarrow.Codec("zstd").compress(b"\0" * 64 * 5 * 4 * 100, asbytes=True)
-    return packed + google_crc32c.value(packed).to_bytes(4, "little")
+    (right,) = (content for name, content in members.items() if name.endswith("features/c/0/0/0"))
+    label = right[-(8 + 32 + 4 + 64 * 32 + 4) - 4 : -4]
+    content = pyarrow.Codec("zstd").compress(vectors, asbytes=True) + label
+    return content + google_crc32c.value(content).to_bytes(4, "little")
+
+
+def bomb(members) -> bytes:
+    """A chunk that unpacks to a hundred times what a chunk holds."""
+    return sealed(members, b"\0" * 64 * 5 * 4 * 100)
 
 
 def nan_chunk(members) -> bytes:
-    import google_crc32c
-    import pyarrow
-
-    packed = pyarrow.Codec("zstd").compress(np.full((64, 5), np.nan, np.float32).tobytes(), asbytes=True)
-    return packed + google_crc32c.value(packed).to_bytes(4, "little")
+    return sealed(members, np.full((64, 5), np.nan, np.float32).tobytes())
 
 
 def repeated_ids(members):
-    name = next(name for name in members if name.endswith(".zarr/zarr.json"))
-    content = json.loads(members[name])
-    content["attributes"]["image_ids"][1] = content["attributes"]["image_ids"][0]
-    members[name] = json.dumps(content).encode()
+    name = next(name for name in members if name.endswith(".zarr/rows.json"))
+    head, listed = members[name].splitlines()
+    ids = json.loads(listed)
+    again = json.dumps([ids[0], *ids[:-1]], separators=(",", ":")).encode()
+    head = json.dumps(json.loads(head) | {"sha256": hashlib.sha256(again).hexdigest()}).encode()
+    members[name] = head + b"\n" + again + b"\n"
 
 
 def unknown_field(members):
@@ -330,7 +335,7 @@ def unknown_field(members):
 
 
 def version(members):
-    members["manifest.json"] = members["manifest.json"].replace(b'"version": 1', b'"version": 2')
+    members["manifest.json"] = members["manifest.json"].replace(b'"version": 2', b'"version": 3')
 
 
 @pytest.mark.parametrize(
@@ -340,20 +345,20 @@ def version(members):
         (keyed(dataset="../toy"), "no safe path"),
         (keyed(augmentation={"name": "a/../../b"}), "no safe path"),
         (keyed(backbone=".import-x"), "no safe path"),
-        (keyed(dataset="other"), "one data set"),
+        (keyed(dataset="other"), "contradicts itself"),
         (unknown_field, "preciseness"),
         (sized(dim=10**9), "contradicts itself"),
         (sized(views=-1), "contradicts itself"),
-        (sized(dim=4), "damaged"),
+        (sized(dim=4), "written for another place"),
         (sized(views=1), "no chunk"),
         (repeated_ids, "contradicts itself"),
         (chunk("features/c/3/0/0"), "no chunk"),
         (chunk("features/c/0/2/0"), "no chunk"),
         (chunk("features/c/../../0"), "no chunk"),
         (chunk("other.py"), "no chunk"),
-        (chunk("features/c/0/0/0", bomb), "damaged"),
-        (chunk("features/c/0/0/0", nan_chunk), "the digests claim"),
-        (chunk("features/c/0/0/0", lambda members: b"x" * 100), "damaged"),
+        (chunk("features/c/0/0/0", bomb), "does not unpack to its size"),
+        (chunk("features/c/0/0/0", nan_chunk), "not finite"),
+        (chunk("features/c/0/0/0", lambda members: b"x" * 100), "cut short"),
         (version, "update hamcache"),
         (lambda members: members.update(PACKED=zipfile.ZIP_DEFLATED), "packed"),
         (lambda members: members.update(unlisted=b"x"), "manifest"),
@@ -393,7 +398,8 @@ def test_stores_of_two_data_sets_do_not_travel_together(make_store, tmp_path):
 
 def test_a_store_that_grows_while_it_is_read_is_noticed(store, tmp_path):
     opened = FeatureStore.open(store.root, store.folder)
-    store.grow(["new"], 2)
+    assert len(opened.image_ids) == 150
+    store.add_images(["new"])
     with pytest.raises(CacheInUseError, match="being written"):
         write_archive(tmp_path / "f.zip", [opened], {})
     assert list(tmp_path.glob("*f.zip*")) == []

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, matthews_corrcoef
 from sklearn.preprocessing import StandardScaler
@@ -53,7 +54,8 @@ def test_scores_equal_a_script_without_any_of_our_code(world) -> None:
     store = world.extract()
     run = run_experiment(world.config("head.C=0.5", "head.class_weight=none", "seed=3"), world.workspace)
     table = world.table().frame.set_index("image_id")
-    features = dict(zip(store.image_ids, store._features[:, 0], strict=True))
+    array = zarr.open_group(store.root.join(store.folder), mode="r")["features"]
+    features = dict(zip(store.image_ids, array[:, 0], strict=True))
     parts = {}
     for part in ("train", "validation"):
         ids = list(run.part(part)["image_id"])

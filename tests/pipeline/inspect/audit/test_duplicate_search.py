@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError
+from hamcache.cache.survey import Survey
 from hamcache.data.curation import Curation, merge
 from hamcache.data.table import build_table
 from hamcache.pipeline.inspect.audit import descriptors
@@ -72,8 +73,8 @@ def test_a_mirrored_copy_has_the_descriptor_of_its_original(world) -> None:
     first, second = ids[0], ids[100]
     for view in range(4):
         chunk, row = divmod(store.row_of[second], 64)
-        digest = store.made_from(view)[second]
-        store.write_chunk(chunk, view, [row], store.read([first], [view ^ 1])[:, 0], [digest])
+        digest = Survey(store).made_from(view)[second]
+        store.write_chunk(store.place(chunk, view), [row], store.read([first], [view ^ 1])[:, 0], [digest])
     rows = describe(sources(world), ids, {})
     assert rows[0] @ rows[100] == pytest.approx(1, abs=1e-3)
     np.testing.assert_allclose((rows**2).sum(axis=1), 1, rtol=1e-5)
@@ -89,8 +90,9 @@ def test_every_backbone_counts_the_same_and_no_column_by_its_scale(world) -> Non
     for chunk in range(store.n_chunks):
         ids = store.chunk_ids(chunk)
         scaled = store.read(ids)[:, 0] * np.float32([1, 100, 0.01, 1, 1, 1, 7, 1]) + 5
-        digests = [store.made_from(0)[i] for i in ids]
-        store.write_chunk(chunk, 0, range(len(ids)), scaled, digests)
+        made_from = Survey(store).made_from(0)
+        digests = [made_from[i] for i in ids]
+        store.write_chunk(store.place(chunk, 0), range(len(ids)), scaled, digests)
     np.testing.assert_allclose(describe(sources(world), store.image_ids, {}), rows, atol=2e-3)
 
 

@@ -35,7 +35,10 @@ def ask(served: Served, chunks: Callable[[], Iterator[bytes]], **headers: str) -
     async def receive() -> dict[str, Any]:
         nonlocal taken
         taken += 1
-        return {"type": "http.request", "body": next(body), "more_body": True}
+        chunk = next(body, None)
+        return (
+            {"type": "http.disconnect"} if chunk is None else {"type": "http.request", "body": chunk, "more_body": True}
+        )
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -44,6 +47,12 @@ def ask(served: Served, chunks: Callable[[], Iterator[bytes]], **headers: str) -
     with ThreadPoolExecutor(1) as pool:  # this thread may have a browser's event loop
         pool.submit(lambda: asyncio.run(app(whole, receive, send))).result()
     return sent[0]["status"], taken
+
+
+@pytest.mark.parametrize("body", [b"", HEAD[:20], HEAD, HEAD + b"x" * 100_000])
+def test_an_upload_that_breaks_off_is_no_error_of_the_server(served: Served, body: bytes) -> None:
+    status, _ = ask(served, lambda: iter([body]))  # then the client is gone
+    assert status == 400
 
 
 def test_a_body_that_says_it_is_too_large_is_not_read(served: Served) -> None:

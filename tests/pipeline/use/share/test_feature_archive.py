@@ -251,12 +251,12 @@ def test_images_that_lack_a_view_are_left_out_and_counted(world: World, tmp_path
     table = world.table()
     ids = list(table.frame["image_id"])
     store = world.extract(images=ids[:70])
-    store.grow(ids)
+    store.add_images(ids)
     written = write_feature_file(store, table, tmp_path / "f.npz", Terms())
     assert (written.n_images, written.n_left_out) == (70, len(ids) - 70)
     with np.load(tmp_path / "f.npz") as file:
         assert file["image_id"].tolist() == ids[:70]
-    store.grow(views=2)
+    store.set_views(2)
     with pytest.raises(FeaturesError, match="all 2 views"):
         write_feature_file(store, table, tmp_path / "g.npz", Terms())
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["f.npz"]
