@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from hamcache.cache.errors import CacheError
 from hamcache.cache.storage import Root
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Quarantine:
         if root.exists(*self._path):
             try:
                 self._images = {i["image_id"]: BadImage(**i) for i in root.read_json(*self._path)}
+            except CacheError:  # a root that is away is no damage
+                raise
             except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
                 aside = f"{self._path[-1]}.damaged"
                 _log.warning(
