@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format download-data bench clean
+.PHONY: help env demo test stress lint format download-data bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,10 @@ demo: $(STAMP)  ## the main job on embedded weights and drawn images: no account
 
 test: lint  ## lint, then the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# STRESS='--quick' for two minutes, '--only kills' for one kind; python -m tests.stress --help has all.
+stress: $(STAMP)  ## kills, damages, full disks, lost clusters, fuzzing: at most 20 minutes, ends in a table
+	$(BIN)/python -m tests.stress --out build/stress $(STRESS)
 
 # mypy does not follow an editable install: it is shown the package as links to the folders.
 lint: $(STAMP)  ## ruff (lint and format) and mypy

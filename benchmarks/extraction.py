@@ -25,7 +25,7 @@ from hamcache.data.synthetic.collection import synthesize
 from hamcache.data.table import ImageTable
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec, shared_backbone
-from hamcache.extract.decode import decode_image
+from hamcache.extract.decode import decode_file
 from hamcache.extract.fill import ExtractionRequest, run_extraction
 from hamcache.extract.forward import BATCH
 from hamcache.extract.precision import resolve_precision
@@ -59,7 +59,7 @@ def plain_script(table: ImageTable, workers: int) -> None:
         for _ in range(VIEWS):
             paths = list(table.frame["path"])
             for start in range(0, len(paths), 32):
-                images = [decode_image(Path(p).read_bytes()) for p in paths[start : start + 32]]
+                images = [decode_file(p) for p in paths[start : start + 32]]
                 with torch.inference_mode():
                     batch = torch.stack([transform(to_pil_image(image)) for image in images])
                     network.forward_head(network.forward_features(batch), pre_logits=True)

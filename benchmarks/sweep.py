@@ -86,13 +86,13 @@ def made_up(folder: Path, images: int, trials: int) -> tuple[SweepConfig, list[P
     digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
     for backbone in ("net_a", "net_b"):
         key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, get_augmentation("dihedral").to_dict(), 0, "fp32")
-        store = FeatureStore.create(Root(folder / "features"), key, DIM, ids, {})
-        store.grow(views=VIEWS)
+        store = FeatureStore.prepare(Root(folder / "features"), key, DIM, ids, {})
         for chunk in range(store.n_chunks):
             inside = slice(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
             for view in range(VIEWS):
                 features = rng.normal(size=(len(ids[inside]), DIM)).astype(np.float32)
-                store.write_chunk(chunk, view, range(len(features)), features, digests[inside])
+                store.write_chunk(store.place(chunk, view), range(len(features)), features, digests[inside])
+        store.set_views(VIEWS)
     blocks = [{"backbone": name, "augmentation": "dihedral", "views": VIEWS} for name in ("net_a", "net_b")]
     head = {"name": "mlp", "max_epochs": 5, "patience": 5, "hidden": [64]}
     content = {

@@ -31,7 +31,10 @@ class Quarantine:
         self._damaged = False
         if root.exists(*self._path):
             try:
-                self._images = {i["image_id"]: BadImage(**i) for i in root.read_json(*self._path)}
+                listed = root.read_json(*self._path)
+                if not isinstance(listed, list):
+                    raise TypeError(f"expected a list, got {type(listed).__name__}")
+                self._images = {i["image_id"]: BadImage(**i) for i in listed}
             except CacheError:  # a root that is away is no damage
                 raise
             except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:

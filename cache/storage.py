@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,12 +13,12 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import fsspec
 
 from hamcache.cache.errors import CacheError, RootRefusedError
 from hamcache.cache.outages import lasting, status_of
+from hamcache.data.files import write_bytes
 
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
@@ -65,6 +66,9 @@ class Root:
 
     def files(self, folder: str) -> dict[str, int]:
         """Every file below a folder: path relative to the root, and its size in bytes."""
+        if self.is_local:
+            above = f"{folder.rstrip('/')}/" if folder else ""
+            return {above + name: status.st_size for name, status in sorted(_scan(self.join(folder), hidden=True))}
         prefix = self.path.rstrip("/") + "/"
         return {path.removeprefix(prefix): int(info["size"]) for path, info in sorted(self._found(folder).items())}
 
@@ -114,7 +118,9 @@ class Root:
         """
         path = self.join(*parts)
         if self.is_local:
-            _replace(Path(path), content)
+            if Path(path).is_dir():  # a stranger's: no name of ours is a folder's
+                shutil.rmtree(path)
+            write_bytes(Path(path), content)
             return
         if not self._is_s3:  # there are no folders
             self._do(self.fs.makedirs, path.rsplit("/", 1)[0], exist_ok=True)
@@ -153,7 +159,7 @@ class Root:
         Hidden and partial files are left out. A folder that does not exist has no files.
         """
         if self.is_local:
-            return dict(_scan(self.join(*parts)))
+            return {name: _stamp(status) for name, status in _scan(self.join(*parts))}
         prefix = self.join(*parts).rstrip("/") + "/"
         named = {path.removeprefix(prefix): _remote_stamp(info) for path, info in self._found(*parts).items()}
         return {path: stamp for path, stamp in named.items() if not any(map(_is_passed_over, path.split("/")))}
@@ -182,7 +188,7 @@ class Root:
     def _found(self, *parts: str) -> dict[str, dict[str, Any]]:
         """Every file below a folder: its path, and what the file system says of it."""
         path = self.join(*parts).rstrip("/")
-        if self._is_s3 or self.is_local:  # one listing, of a thousand files a request
+        if self._is_s3:  # one listing, of a thousand files a request
             return dict(self._do(self.fs.find, path, detail=True))
         # fsspec's own `find` takes a folder that can't be listed for an empty one.
         walked = self._do(lambda: list(self.fs.walk(path, detail=True, on_error=_raise_others)))
@@ -224,49 +230,30 @@ def _remote_stamp(info: Mapping[str, Any]) -> str:
     return f"{info['size']}-{round(value, 6) if isinstance(value, float) else value}"
 
 
-def _scan(top: str) -> Iterator[tuple[str, str]]:
-    """Yield `(path below top, stamp)` of its files; folders may be links, but a circle is walked once."""
+def _scan(top: str, *, hidden: bool = False) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield `(path below top, status)` of its files; folders may be links, but a circle is walked once.
+
+    Hidden and partial files only if they are asked for; a link that leads nowhere is no file.
+    """
     waiting, walked = [""], set()
     while waiting:
         prefix = waiting.pop()
-        with suppress(FileNotFoundError):  # removed meanwhile
+        with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile
             folder = Path(f"{top}/{prefix}").stat()
             if (folder.st_dev, folder.st_ino) in walked:
                 continue
             walked.add((folder.st_dev, folder.st_ino))
             with os.scandir(f"{top}/{prefix}") as entries:
                 for entry in entries:
-                    if _is_passed_over(entry.name):
+                    if _is_passed_over(entry.name) and not hidden:
                         continue
-                    if entry.is_dir():
+                    try:
+                        status = entry.stat()
+                    except OSError as error:
+                        if error.errno in (errno.ENOENT, errno.ELOOP):
+                            continue
+                        raise
+                    if stat.S_ISDIR(status.st_mode):
                         waiting.append(f"{prefix}{entry.name}/")
-                    elif entry.is_file():
-                        with suppress(FileNotFoundError):
-                            yield prefix + entry.name, _stamp(entry.stat())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Give a local file this content at once, its folder made; on the disk before it takes its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}{PARTIAL}")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.is_dir():  # a stranger's: no name of ours is a folder's
-            shutil.rmtree(path)
-        partial.replace(path)
-        _flush_names(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _flush_names(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                    elif stat.S_ISREG(status.st_mode):
+                        yield prefix + entry.name, status

@@ -69,6 +69,15 @@ class Dataset:
         """sha256 of each image's file, by image id; see `data.digests.file_digests`."""
         return file_digests(self.table, self.memory, self.rehash)
 
+    def correct(self, read: Mapping[str, str]) -> None:
+        """Hash files again whose bytes turned out to have other digests than these, here and in the memory.
+
+        read: the digests that somebody found who read the bytes, by image id.
+        """
+        wrong = [image_id for image_id, digest in read.items() if digest != self.digests[image_id]]
+        if wrong:
+            self.digests.update(file_digests(self.table.subset(wrong), self.memory, rehash=True))
+
 
 def open_dataset(words: DatasetWords | str, workspace: Workspace, *, rehash: bool = False) -> Dataset:
     """Read a data set's image table; a text stands for words without columns and name.

@@ -5,11 +5,14 @@ import hashlib
 import io
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+from hamcache.data.errors import UnreadImageError
 from hamcache.data.files import write_text
+from hamcache.data.image_files import image_bytes
 from hamcache.data.table import ImageTable
+from hamcache.data.threaded import in_threads
 
 MISSING = "missing"
 
@@ -39,8 +42,7 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
         if not rehash and stamp is not None and path in remembered and remembered[path][0] == stamp
     }
     to_hash = {path: stamp for path, stamp in zip(paths, stamps, strict=True) if path not in known and stamp}
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        computed = dict(zip(to_hash, pool.map(_digest, to_hash), strict=True))
+    computed = dict(zip(to_hash, in_threads(_digest, list(to_hash), min(4, os.cpu_count() or 1)), strict=True))
 
     if memory is not None and (computed or not memory.exists()):
         settled_before = time.time_ns() - _SETTLED_NS
@@ -48,7 +50,8 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
             remembered.pop(path, None)
             if digest != MISSING and to_hash[path][1] < settled_before:
                 remembered[path] = (to_hash[path], digest)
-        _write_memory(memory, remembered)
+        with suppress(OSError):  # it only saves time: a disk that takes no file is no reason to fail
+            _write_memory(memory, remembered)
     digests = {**known, **computed}
     found = {i: digests.get(path, MISSING) for i, path in zip(table.frame["image_id"], paths, strict=True)}
     return {i: table.digests.get(i, MISSING) if digest == MISSING else digest for i, digest in found.items()}
@@ -57,16 +60,15 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
 def _stamp(path: str) -> Stamp | None:
     try:
         status = Path(path).stat()
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero byte is a ValueError
         return None
     return status.st_size, status.st_mtime_ns
 
 
 def _digest(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return hashlib.sha256(image_bytes(path)).hexdigest()
+    except UnreadImageError:
         return MISSING
 
 

@@ -23,6 +23,14 @@ class TableError(DataError, ValueError):
     """Metadata that cannot make an image table; the message names the rows."""
 
 
+class BadImageError(DataError, ValueError):
+    """A file that is not a readable image; the message is the reason that quarantine records."""
+
+
+class UnreadImageError(BadImageError):
+    """An image whose bytes could not be had, or not be kept in memory: nothing against them, so it is tried again."""
+
+
 class ImagesAbsentError(DataError, FileNotFoundError):
     """A need for image files of a data set that came with imported features, without its images."""
 

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import io
-import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from hamcache.extract.errors import BadImageError
+from hamcache.data.errors import BadImageError
+from hamcache.data.image_files import FORMATS, image_bytes, open_image, refusal
 
 SMALLEST_SIDE = 8
 """Pixels; anything smaller is a placeholder, not a photograph."""
+_BRIGHTEST = 65535
+_OPENED = (*FORMATS, "MPO", None)
+"""Formats of opened images: a JPEG with further pictures in it becomes MPO, one that was made has none."""
+
+
+def decode_file(path: str | Path) -> torch.Tensor:
+    """Decode an image file, as `decode_image` does.
+
+    Raises:
+        BadImageError: it can't be read, or not be decoded.
+    """
+    return decode_image(image_bytes(path))
 
 
 def decode_image(data: bytes) -> torch.Tensor:
-    """Decode the bytes of an image file.
+    """Decode the bytes of an image file; of several frames, the first.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB (16-bit values are scaled, not cut off); transparency is laid
     on white; the EXIF orientation is applied.
@@ -25,20 +38,11 @@ def decode_image(data: bytes) -> torch.Tensor:
         uint8 tensor `[3, height, width]`.
 
     Raises:
-        BadImageError: empty, truncated, not an image, or too small.
+        BadImageError: empty, truncated, not an image, too small or too large, or its values are no brightness.
     """
     if not data:
         raise BadImageError("empty file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return opened_image(Image.open(io.BytesIO(data)))
-    except BadImageError:
-        raise
-    except UnidentifiedImageError:
-        raise BadImageError("not an image") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Warning) as error:
-        raise BadImageError(f"can't be decoded: {error}") from None
+    return opened_image(open_image(io.BytesIO(data)))
 
 
 def opened_image(image: Image.Image) -> torch.Tensor:
@@ -48,16 +52,28 @@ def opened_image(image: Image.Image) -> torch.Tensor:
         uint8 tensor `[3, height, width]`.
 
     Raises:
-        BadImageError: truncated, or too small.
+        BadImageError: truncated, too small, or of a format that image files are not read in.
     """
+    require_format(image)
+    if min(image.size) < SMALLEST_SIDE:
+        raise BadImageError(f"only {image.size[0]}x{image.size[1]} pixels")
     try:
         image.load()
         rgb = _to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise BadImageError(f"can't be decoded: {error}") from None
-    if min(rgb.size) < SMALLEST_SIDE:
-        raise BadImageError(f"only {rgb.size[0]}x{rgb.size[1]} pixels")
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+        return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    except Exception as error:  # damaged pixels raise anything
+        raise refusal(error) from None
+
+
+def require_format(image: Image.Image) -> None:
+    """Raise BadImageError where looking at the pixels of an opened image could run another program."""
+    if image.format not in _OPENED:
+        raise BadImageError(f"of the format {image.format}, not {', '.join(FORMATS)}; convert it first")
+
+
+def picture_of(pixels: torch.Tensor) -> Image.Image:
+    """A decoded image (uint8 `[3, height, width]`) for Pillow."""
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -65,9 +81,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        scale = 255.0 / 65535.0 if values.max(initial=0) > 255 else 1.0
-        return Image.fromarray(np.clip(values * scale, 0, 255).round().astype(np.uint8)).convert("RGB")
+        _require_brightness(values)
+        scale = 255.0 / _BRIGHTEST if values.max() > 255 else 1.0
+        return Image.fromarray((values * scale).round().astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _require_brightness(values: np.ndarray) -> None:
+    """Raise BadImageError where values would be cut off, or all become black."""
+    if not np.isfinite(values).all():
+        raise BadImageError("some pixels are not finite numbers")
+    darkest, brightest = values.min(), values.max()
+    if darkest < 0 or brightest > _BRIGHTEST:
+        raise BadImageError(f"pixels from {darkest:g} to {brightest:g}, not from 0 to {_BRIGHTEST}")
+    if 0 < brightest <= 1 and not np.isin(values, (0, 1)).all():
+        raise BadImageError("pixels from 0 to 1, not to 255 or 65535")

@@ -7,10 +7,6 @@ class ExtractError(Exception):
     """Base of every error of feature extraction."""
 
 
-class BadImageError(ExtractError, ValueError):
-    """A file is not a readable image; the message is the reason that quarantine records."""
-
-
 class UnknownBackboneError(ExtractError, LookupError):
     """No network goes by this name."""
 

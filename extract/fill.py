@@ -23,6 +23,7 @@ from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.data.digests import MISSING
+from hamcache.data.image_files import why_unread
 from hamcache.extract.backbones import shared_backbone
 from hamcache.extract.dispatch import run_plan
 from hamcache.extract.errors import ExtractionFailedError, NoRoomError
@@ -99,6 +100,7 @@ class _Filling:
         self.networks = tuple(dict.fromkeys(spec for spec, _ in request.backbones))
         self.wanted = self._wanted()
         self.digests = dict(request.digests)
+        self.paths = dict(zip(request.table.frame["image_id"], request.table.frame["path"], strict=True))
         self.quarantine = Quarantine(root, request.table.name)
         self.n_new_bad = self.n_written = self.n_decoded = self.n_reused = 0
         self.changed: dict[str, str] = {}
@@ -173,8 +175,9 @@ class _Filling:
 
     def _newly_missing(self) -> list[BadImage]:
         known = self.quarantine.among(self.digests)
-        gone = (i for i, digest in self.digests.items() if digest == MISSING and i not in known)
-        return [BadImage(image_id, MISSING, "file missing") for image_id in gone]
+        gone = (image_id for image_id, digest in self.digests.items() if digest == MISSING)
+        missing = [BadImage(image_id, MISSING, why_unread(self.paths[image_id])) for image_id in gone]
+        return [bad for bad in missing if bad != known.get(bad.image_id)]
 
     def _usable(self) -> dict[str, str]:
         """Digest of every image that is neither missing nor quarantined."""
@@ -240,9 +243,8 @@ class _Filling:
         specs = tuple((wanted.key.folder, wanted.spec) for wanted in self.wanted)
         augmentations = tuple(request.augmentations)
         job = ExtractionJob(self.root.url, self.networks, augmentations, specs, request.seed, request.device)
-        paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
         with client_of() as client:
-            run_plan(plan, job, paths, client, on_result)
+            run_plan(plan, job, self.paths, client, on_result)
 
 
 def _provenance(source: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
+from hamcache.data.image_files import refusal
 from hamcache.extract.backbones import Backbone
 from hamcache.extract.draws import ViewDraw, apply_view
 
@@ -38,12 +39,18 @@ def fit_views(
         image: uint8 `[3, height, width]`.
         draws: of each network; repeats are done once.
         backbones: the networks.
+
+    Raises:
+        BadImageError: a view of this image can't be drawn.
     """
-    drawn = {draw: apply_view(image, draw) for draw in dict.fromkeys(draw for needed in draws for draw in needed)}
-    return [
-        {draw: backbone.preprocessing.resize(drawn[draw]) for draw in dict.fromkeys(needed)}
-        for needed, backbone in zip(draws, backbones, strict=True)
-    ]
+    try:
+        drawn = {draw: apply_view(image, draw) for draw in dict.fromkeys(draw for needed in draws for draw in needed)}
+        return [
+            {draw: backbone.preprocessing.resize(drawn[draw]) for draw in dict.fromkeys(needed)}
+            for needed, backbone in zip(draws, backbones, strict=True)
+        ]
+    except Exception as error:  # whatever one image does to a transform, it must not cost the others
+        raise refusal(error, "drawn") from error
 
 
 def forward(

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from hamcache.data.files import save_picture
 from hamcache.extract.augmentations import Augmentation
-from hamcache.extract.decode import decode_image
+from hamcache.extract.decode import decode_file, picture_of
 from hamcache.extract.draws import apply_view, draw_view
 
 CELL = (180, 135)
@@ -35,15 +36,14 @@ def view_sheet(
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
     for view in range(views):
         pen.text((LABEL_WIDTH + view * CELL[0] + 4, 4), f"view {view}", fill="black", font=font)
-    images = {image_id: decode_image(Path(path).read_bytes()) for image_id, path in paths.items()}
+    images = {image_id: decode_file(path) for image_id, path in paths.items()}
     for line, (image_id, augmentation) in enumerate(rows):
         top = HEADER + line * CELL[1]
         pen.text((4, top + 6), f"{augmentation.name}\n{_fold(image_id)}", fill="black", font=font)
         for view, tile in enumerate(drawn_views(images[image_id], image_id, augmentation, views, seed)):
             tile.thumbnail((CELL[0] - 6, CELL[1] - 6))
             sheet.paste(tile, (LABEL_WIDTH + view * CELL[0], top))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    save_picture(sheet, out)
 
 
 def drawn_views(
@@ -54,7 +54,7 @@ def drawn_views(
         apply_view(image, draw_view(augmentation, seed, image_id, k))
         for k in range(min(views, augmentation.distinct_views))
     )
-    return [Image.fromarray(view.permute(1, 2, 0).contiguous().numpy()) for view in drawn]
+    return [picture_of(view) for view in drawn]
 
 
 def _fold(name: str, width: int = 18) -> str:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,11 +17,12 @@ from hamcache.cache.quarantine import BadImage
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.data.digests import MISSING
+from hamcache.data.errors import BadImageError, UnreadImageError
+from hamcache.data.image_files import image_bytes
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import BackboneSpec, shared_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import ViewDraw, draw_view
-from hamcache.extract.errors import BadImageError
 from hamcache.extract.forward import BATCH, FittedViews, fit_views, forward, use_one_thread
 
 
@@ -62,7 +62,7 @@ class TaskResult:
     Attributes:
         n_vectors, n_decoded: feature vectors written, images decoded.
         bad: images that gave none.
-        digests: sha256 of each file as it was read.
+        digests: sha256 of each file as it was read, `MISSING` where it gave no bytes.
         seconds: of work.
     """
 
@@ -127,12 +127,13 @@ class Worker:
             fitted: dict[int, list[FittedViews]] = {}
             for row in (row for row in task.rows if first <= row < first + BATCH):
                 image_id = task.image_ids[row]
-                data = _read(paths[image_id])
-                digests[row] = hashlib.sha256(data).hexdigest() if data is not None else MISSING
                 try:
-                    if data is None:
-                        raise BadImageError("file missing")
+                    data = image_bytes(paths[image_id])
+                    digests[row] = hashlib.sha256(data).hexdigest()
                     fitted[row] = self._fitted(decode_image(data), image_id, [p for p in passes if row in p.rows])
+                except UnreadImageError as error:
+                    digests[row] = MISSING
+                    bad[row] = BadImage(image_id, MISSING, str(error))
                 except BadImageError as error:
                     bad[row] = BadImage(image_id, digests[row], str(error))
             for cell, rows, vectors in self._forward(task, passes, fitted, first):
@@ -191,10 +192,3 @@ class Worker:
                 if wanted:
                     vectors = done[same][self._spec_of[cell.folder].kind]
                     yield cell, wanted, vectors[[place_of[row] for row in wanted]]
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return None

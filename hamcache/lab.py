@@ -97,12 +97,12 @@ class Lab:
     def views(self, image_id: str, augmentation: str = "none", views: int = 8, *, seed: int = 0) -> list[Image.Image]:
         """Views of one image, drawn as `extract` draws them: view 0, 1, ..., no more than the augmentation has."""
         from hamcache.extract.augmentations import get_augmentation
-        from hamcache.extract.decode import decode_image
+        from hamcache.extract.decode import decode_file
         from hamcache.extract.sheet import drawn_views
 
         path = self.table.subset([image_id]).frame["path"].iloc[0]
         self.table.require_images("Drawing views", [image_id])
-        return drawn_views(decode_image(Path(path).read_bytes()), image_id, get_augmentation(augmentation), views, seed)
+        return drawn_views(decode_file(path), image_id, get_augmentation(augmentation), views, seed)
 
     # -- the cache
 

@@ -26,7 +26,8 @@ LEVELS = [  # from the top: a room imports from those below it, never from its n
     {"pipeline.config"},
     {"heads"},
     {"extract"},
-    {"cache", "data"},
+    {"cache"},
+    {"data"},
     {"configs", "pipeline.errors"},
 ]
 LEVEL_OF = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
@@ -244,6 +245,44 @@ def test_pickles_are_recognised(code: str, expected: bool) -> None:
     (statement,) = ast.parse(code).body
     assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
     assert pickles(statement.value) is expected
+
+
+def test_image_files_are_opened_in_one_place() -> None:
+    """Pillow would try every format, and other programs; a plain read hangs at a pipe and never ends at a device."""
+    home = {Path("data/image_files.py")}
+    modules = [*MODULES, *(path.relative_to(ROOT) for path in (ROOT / "benchmarks").rglob("*.py"))]
+    elsewhere = [
+        f"{module}:{node.lineno}"
+        for module in set(modules) - home
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and opens_an_image(node)
+    ]
+    assert elsewhere == [], "use data.image_files or extract.decode"
+    assert not [m for m in set(modules) - home if "from PIL.Image import" in (ROOT / m).read_text(encoding="utf-8")]
+
+
+def opens_an_image(node: ast.Call) -> bool:
+    """True for `Image.open(...)`, and for decoding the bytes of a file that was read by other means."""
+    if called(node).split(".")[-2:] == ["Image", "open"]:
+        return True
+    inner = [part for part in ast.walk(node) if isinstance(part, ast.Attribute) and part.attr in ("read_bytes", "read")]
+    return called(node).split(".")[-1] in ("decode_image", "open_image") and bool(inner)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("Image.open(path)", True),
+        ("PIL.Image.open(path, formats=FORMATS)", True),
+        ("decode_image(Path(path).read_bytes())", True),
+        ("decode_image(image_bytes(path))", False),
+        ("webbrowser.open(path)", False),
+    ],
+)
+def test_opening_an_image_is_recognised(code: str, expected: bool) -> None:
+    call = ast.parse(code).body[0]
+    assert isinstance(call, ast.Expr) and isinstance(call.value, ast.Call)
+    assert opens_an_image(call.value) is expected
 
 
 def test_modules_stay_small() -> None:

@@ -198,6 +198,8 @@ class Archive:
         Raises:
             FeatureArchiveError: it is none, or was cut off or changed.
         """
+        if not path.is_file():  # a pipe would be waited for without end
+            raise FeatureArchiveError(f"Expected an archive that `hamcache cache export` wrote, got {path}: no file.")
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(-min(size, _SEAL_BYTES), 2)
@@ -233,7 +235,10 @@ class Archive:
 
     def read(self, name: str) -> bytes:
         """One member's bytes, as the manifest vouches for them."""
-        content = self._zip.read(name)
+        try:
+            content = self._zip.read(name)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise self._wrong(f"{name} can't be read ({error})") from error
         if hashlib.sha256(content).hexdigest() != self._files[name]["sha256"]:
             raise self._wrong(f"{name} does not match its digest")
         return content

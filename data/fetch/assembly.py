@@ -3,13 +3,12 @@
 import zipfile
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from hamcache.data import ham10000
-from hamcache.data.errors import ArchiveError, DownloadError, TableError, some_of
+from hamcache.data.errors import ArchiveError, BadImageError, DownloadError, TableError, some_of
 from hamcache.data.fetch.archives import ImageArchive
 from hamcache.data.fetch.reporting import Report
-from hamcache.data.files import find_images
+from hamcache.data.files import find_images, flush, sync_disk, write_bytes
+from hamcache.data.image_files import image_file, open_image
 from hamcache.data.readers.csv_table import read_csv_table
 from hamcache.data.table import ImageTable
 
@@ -51,7 +50,7 @@ class Assembly:
         if content is None:
             return False
         incoming = self.work / f"{path.name} metadata.csv"
-        incoming.write_bytes(content)
+        write_bytes(incoming, content)
         try:
             rows = len(self._table(incoming))
             if rows != self.images:
@@ -109,7 +108,9 @@ class Assembly:
         self._refuse(list(damaged), "cannot be opened and were removed", advice)
 
         if source == self._metadata:
+            sync_disk()  # the table vouches for the images
             source.replace(self.folder / ham10000.METADATA)
+            flush(self.folder)
         others = len(find_images(self.folder, depth=3)) - len(table)
         if others > 0:
             self.report.say(f"{others:,} other images in {self.folder} are not in the metadata, and not used.")
@@ -137,8 +138,9 @@ class Assembly:
         with self.report.bar("checking", len(table), "images") as advance:
             for number, (image_id, path) in enumerate(zip(table.frame["image_id"], table.frame["path"], strict=True)):
                 try:
-                    Image.open(path).close()
-                except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+                    with image_file(path) as file:
+                        open_image(file)
+                except BadImageError:
                     damaged[image_id] = path
                 advance(number + 1, None)
         return damaged

@@ -18,8 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from hamcache.data.digests import MISSING
+from hamcache.data.documents import parse_json
+from hamcache.data.errors import BadImageError, UnreadImageError
+from hamcache.data.files import flush, flush_all, write_text
+from hamcache.data.image_files import image_bytes, refusal
 from hamcache.extract.decode import decode_image
-from hamcache.extract.errors import BadImageError
 
 VERSION = 1
 """Raised when decoding or the layout of the file changes: older files are then decoded again."""
@@ -33,11 +37,13 @@ class DecodedImages:
         pixels: uint8, all images one after the other, each as `[height, width, 3]`.
         places: image id -> where in `pixels` it begins, its height and its width.
         bad: image id -> why it could not be decoded.
+        digests: image id -> sha256 of the bytes that it was decoded from, or that could not be decoded.
     """
 
     pixels: NDArray[np.uint8]
     places: dict[str, tuple[int, int, int]]
     bad: dict[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, image_id: str) -> Tensor:
         """The image as uint8 `[3, height, width]`."""
@@ -74,7 +80,8 @@ def decode_all(
     """Decode these images, unless a file with just these is there.
 
     Images whose short side is longer than `stored_side` are reduced to it, antialiased; smaller ones stay as they are.
-    One that cannot be decoded is left out and named in `bad`.
+    One that cannot be decoded is left out and named in `bad`. The file is found by the digests of the bytes that were
+    really read.
 
     Args:
         paths: image id -> file.
@@ -83,44 +90,69 @@ def decode_all(
         stored_side: pixels, or None for no reduction.
         on_progress: called with the images done and their number.
     """
-    wanted = [VERSION, stored_side, sorted((image_id, digests[image_id]) for image_id in paths)]
-    name = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:12]
-    target = folder / f"{stored_side or 'full'}-{name}"
-    if not (target / "index.json").is_file():
+    digests = {image_id: digests[image_id] for image_id in paths}
+    target = folder / _name(digests, stored_side)
+    if (found := _found(target, digests)) is None:
         partial = folder / f".partial-{uuid.uuid4().hex[:12]}"
         partial.mkdir(parents=True)
         try:
-            _write(partial, paths, stored_side, on_progress)
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
+            digests = _write(partial, paths, stored_side, on_progress)
+            flush_all(partial)
+            target = folder / _name(digests, stored_side)
+            if _found(target, digests) is None:
+                shutil.rmtree(target, ignore_errors=True)
+                partial.rename(target)
+                flush(folder)
         except OSError:
-            if not (target / "index.json").is_file():  # else another process was first
+            if _found(target, digests) is None:  # else another process was first
                 raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    index = json.loads((target / "index.json").read_text(encoding="utf-8"))
-    places = {image_id: (start, height, width) for image_id, start, height, width in index["images"]}
-    pixels = np.memmap(target / "pixels.bin", np.uint8, mode="r") if places else np.empty(0, np.uint8)
-    return DecodedImages(pixels, places, index["bad"])
+        found = _found(target, digests)
+    assert found is not None
+    return found
+
+
+def _found(folder: Path, digests: Mapping[str, str]) -> DecodedImages | None:
+    """The decoded images in a folder; None where it is absent or damaged."""
+    try:
+        index = parse_json((folder / "index.json").read_bytes())
+        places = {str(image_id): (int(at), int(height), int(width)) for image_id, at, height, width in index["images"]}
+        pixels = np.memmap(folder / "pixels.bin", np.uint8, mode="r") if places else np.empty(0, np.uint8)
+        end = max((start + height * width * 3 for start, height, width in places.values()), default=0)
+        return DecodedImages(pixels, places, dict(index["bad"]), digests) if end == len(pixels) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _name(digests: Mapping[str, str], stored_side: int | None) -> str:
+    wanted = [VERSION, stored_side, sorted(digests.items())]
+    return f"{stored_side or 'full'}-{hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:12]}"
 
 
 def _write(
     folder: Path, paths: Mapping[str, str], stored_side: int | None, on_progress: Callable[[int, int], None] | None
-) -> None:
+) -> dict[str, str]:
+    """Decode the images into a folder; return the digest of the bytes of each."""
+    digests: dict[str, str] = {}
     images: list[tuple[str, int, int, int]] = []
     bad: dict[str, str] = {}
     start = 0
 
     def decode(image_id: str) -> Tensor | BadImageError:
         try:
-            return _decode(Path(paths[image_id]), stored_side)
-        except BadImageError as error:
-            return error
+            data = image_bytes(paths[image_id])
+            digests[image_id] = hashlib.sha256(data).hexdigest()
+            return reduced(decode_image(data), stored_side)
+        except Exception as error:  # whatever one image does must not cost the others
+            return refusal(error)
 
     ids = sorted(paths)
     with (folder / "pixels.bin").open("wb") as file:
         for number, decoded in enumerate(ahead(decode, ids, default_threads()), start=1):
             image_id = ids[number - 1]
+            if isinstance(decoded, UnreadImageError):
+                digests[image_id] = MISSING  # tried again when it can be read
             if isinstance(decoded, BadImageError):
                 bad[image_id] = str(decoded)
             else:
@@ -128,15 +160,8 @@ def _write(
                 start += file.write(np.ascontiguousarray(decoded.permute(1, 2, 0).numpy()).data)
             if on_progress:
                 on_progress(number, len(ids))
-    (folder / "index.json").write_text(json.dumps({"images": images, "bad": bad}), encoding="utf-8")
-
-
-def _decode(path: Path, stored_side: int | None) -> Tensor:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise BadImageError("file missing") from None
-    return reduced(decode_image(data), stored_side)
+    write_text(folder / "index.json", json.dumps({"images": images, "bad": bad}))
+    return digests
 
 
 def reduced(image: Tensor, stored_side: int | None) -> Tensor:

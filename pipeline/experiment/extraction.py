@@ -79,7 +79,9 @@ def extract_features(
         device,
         dataset.words.dataset,
     )
-    return run_extraction(request, workspace.features, workers=workers, scheduler=scheduler, on_progress=on_progress)
+    summary = run_extraction(request, workspace.features, workers=workers, scheduler=scheduler, on_progress=on_progress)
+    dataset.correct(summary.changed)
+    return summary
 
 
 def extract_for(

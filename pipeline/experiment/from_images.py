@@ -10,6 +10,7 @@ from typing import Any
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.data.digests import MISSING
+from hamcache.data.image_files import why_unread
 from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import WarmStartError
 from hamcache.heads.metrics import METRICS
@@ -24,8 +25,6 @@ from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import Fitted, Laps, Log, Part, fit_head
-
-FILE_MISSING = "file missing"
 
 
 def open_images(
@@ -43,17 +42,18 @@ def open_images(
     table, left_out = inputs.table, dict(inputs.left_out)
     table.require_images(f"Training {config.model_name}", [i for i in table.frame["image_id"] if i not in left_out])
     paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
-    for image_id in paths:
+    for image_id, path in paths.items():
         if inputs.digests[image_id] == MISSING:
-            left_out.setdefault(image_id, FILE_MISSING)
+            left_out.setdefault(image_id, why_unread(path))
     usable = {image_id: path for image_id, path in paths.items() if image_id not in left_out}
     if not usable:
         raise RunError(f"expected images to train on, but none of the {len(paths)} of {table.name} can be read")
     folder = workspace.decoded / table.name
     images = decode_all(usable, inputs.digests, folder, params.stored_side, _decoding(on_progress))
+    inputs.dataset.correct(images.digests)
     if images.bad:
         quarantine = Quarantine(Root(workspace.features), table.name)
-        quarantine.add(*(BadImage(image_id, inputs.digests[image_id], why) for image_id, why in images.bad.items()))
+        quarantine.add(*(BadImage(image_id, images.digests[image_id], why) for image_id, why in images.bad.items()))
     return replace(inputs, left_out=left_out | images.bad, images=images)
 
 

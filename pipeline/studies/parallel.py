@@ -1,8 +1,10 @@
 """Run one function over many tasks in processes: a task that fails, or whose process dies, costs only itself."""
 
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 import joblib
@@ -50,7 +52,25 @@ def _pool(function: Callable[[Any], Any], tasks: dict[int, Any], workers: int) -
     with warnings.catch_warnings(), joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         warnings.filterwarnings("ignore", message="A worker stopped")  # loky renews processes that have grown
         pool = joblib.Parallel(return_as="generator_unordered", batch_size=1, max_nbytes="1M", mmap_mode="r")
-        yield from pool(joblib.delayed(_attempt)(function, number, task) for number, task in list(tasks.items()))
+        with _deaf_children():
+            results = pool(joblib.delayed(_attempt)(function, number, task) for number, task in list(tasks.items()))
+        yield from results
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes and threads that are started do not hear Ctrl-C: this one does, says so once, and ends them.
+
+    A terminal sends it to all; one that is just starting would print a traceback of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _attempt(function: Callable[[Any], Any], number: int, task: Any) -> Result:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from hamcache.cache.catalogue import Catalogue
@@ -102,3 +104,16 @@ def test_an_image_stays_in_quarantine_until_its_bytes_change(root):
     assert set(again.among({"a": digest_of("mended"), "b": digest_of("b")})) == set()
     again.release("a")
     assert set(Quarantine(root, "toy").among({"a": digest_of("a"), "b": "missing"})) == {"b"}
+
+
+@pytest.mark.parametrize("content", ["", "null", "[1]", "{}", '[{"image_id": "a"}]', "[" * 100_000, "\udcff"])
+def test_a_damaged_quarantine_is_set_aside_with_a_warning_and_blocks_nothing(root, caplog, content):
+    path = Path(root.join("toy", "quarantine.json"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    quarantine = Quarantine(root, "toy")
+    assert len(quarantine) == 0 and "quarantine.json is damaged" in caplog.text
+    assert path.read_bytes() == content.encode(errors="surrogateescape")
+    quarantine.add(BadImage("a", digest_of("a"), "empty file"))
+    assert len(Quarantine(root, "toy")) == 1
+    assert path.with_name("quarantine.json.damaged").read_bytes() == content.encode(errors="surrogateescape")

@@ -21,10 +21,12 @@ from hamcache.cache.errors import (
     StaleFeaturesError,
 )
 from hamcache.cache.keys import FeatureKey
+from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.cache.survey import Survey
 from hamcache.cache.verify import verify
 from tests.cache.conftest import DIM, KEY, digest_of, digests_in, fill, vectors_of
+from tests.power_loss import recorded
 
 
 def chunk_file(store, chunk, view) -> Path:
@@ -339,3 +341,61 @@ def test_a_store_works_behind_an_fsspec_url(tmp_path, ids):
     found = Catalogue(root).one("toy", "net", "none")
     assert np.array_equal(found.read(ids)[:, 0], vectors_of(ids, 0))
     assert list(verify(found)) == []
+
+
+def test_bounds_that_nobody_has_room_for_end_nothing(make_store, root, ids):
+    """A description that claims a million views and a billion rows: everything still ends, and is mended."""
+    store = make_store()
+    fill(store)
+    path = Path(root.join(store.folder, "features/zarr.json"))
+    array = json.loads(path.read_text()) | {"shape": [10**9, 10**6, DIM]}
+    path.write_text(json.dumps(array))
+    opened = Catalogue(root).get(KEY)
+    assert [flaw.name for flaw in verify(opened)] == ["features/zarr.json"]
+    assert Survey(opened).filled() < 1e-5 and Catalogue(root).leftovers() == []
+    assert np.array_equal(opened.read(ids)[:, 0], vectors_of(ids, 0))
+    mended = FeatureStore.prepare(root, KEY, DIM, ids, {})
+    mended.set_views(1)
+    assert list(verify(mended)) == []
+
+
+def test_a_power_cut_at_any_moment_leaves_old_new_or_nothing(tmp_path, ids):
+    root = Root(tmp_path / "disk")
+    (tmp_path / "disk").mkdir()
+    few = ids[:66]
+    with recorded(tmp_path / "disk") as disk:
+        store = FeatureStore.prepare(root, KEY, DIM, few[:65], {})
+        fill(store)
+        store.add_images(few)
+        store.write_chunk(store.place(0, 0), [5], np.full((1, DIM), 7, np.float32), [digest_of("new")])
+    elsewhere = Root(tmp_path / "after")
+    for state in disk.states():
+        state.restore(tmp_path / "after")
+        store = Catalogue(elsewhere).get(KEY)
+        if store is not None:
+            for image_id, digest in Survey(store).made_from(0).items():
+                vector = store.read([image_id])[0, 0]
+                right = np.full(DIM, 7) if digest == digest_of("new") else vectors_of([image_id], 0)[0]
+                assert np.array_equal(vector, right), state.moment
+        mended = FeatureStore.prepare(elsewhere, KEY, DIM, few, {})
+        fill(mended)
+        assert np.array_equal(mended.read(few)[:, 0], vectors_of(few, 0)), state.moment
+    for state in disk.last_states():  # a promise was made: nothing of it may be lost
+        state.restore(tmp_path / "after")
+        store = Catalogue(elsewhere).get(KEY)
+        assert np.array_equal(store.read(few[:5])[:, 0], vectors_of(few[:5], 0))
+        assert np.array_equal(store.read(few[5:6])[0, 0], np.full(DIM, 7)) and store.image_ids == few
+
+
+def test_opening_a_store_reads_nothing_that_grows_with_its_rows(make_store, root, ids, monkeypatch):
+    store = make_store()
+    fill(store)
+    read = []
+    monkeypatch.setattr(
+        Root,
+        "read_with_stamp",
+        lambda self, *parts, do=Root.read_with_stamp: (read.append(parts[-1]), do(self, *parts))[1],
+    )
+    opened = FeatureStore.open(root, store.folder)
+    opened.write_chunk(opened.place(0, 0, ids[:64]), [0], vectors_of(ids[:1], 0), [digest_of(ids[0])])
+    assert sorted(set(read)) == ["features/c/0/0/0", "features/zarr.json", "zarr.json"]

@@ -130,3 +130,8 @@ def test_tables_share_a_memory(table: ImageTable, tmp_path: Path, hashed: list[s
     file_digests(table, memory)
     assert len(hashed) == len(table)
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_a_memory_that_cannot_be_written_costs_no_digest(table: ImageTable, tmp_path: Path) -> None:
+    (tmp_path / "digests").write_text("a file, where the folder should be")
+    assert file_digests(table, tmp_path / "digests" / "moles.csv") == file_digests(table)

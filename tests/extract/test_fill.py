@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -19,13 +20,16 @@ from hamcache.cache.errors import CacheInUseError, MissingFeaturesError
 from hamcache.cache.lock import writing
 from hamcache.cache.storage import Root
 from hamcache.cache.verify import verify
+from hamcache.data.errors import UnreadImageError
 from hamcache.data.ham10000 import read_table
+from hamcache.data.image_files import image_bytes
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import apply_view, draw_view
-from hamcache.extract.errors import ExtractionFailedError, SchedulerError
+from hamcache.extract.errors import ExtractionFailedError, NoRoomError, SchedulerError, TooManyViewsError
 from tests.extract.conftest import NET, OTHER, everything
+from tests.odd_files import ODD_FILES, made_odd, other_formats
 
 
 def paths_of(table) -> dict[str, Path]:
@@ -173,6 +177,78 @@ def test_a_bad_image_costs_that_image_only(extract, ham10000_folder, damaged, tm
     assert again.n_decoded == again.n_written == again.n_new_bad == 0 and len(again.quarantined) == 4
 
 
+@pytest.fixture
+def odd(ham10000_table):
+    """One of everything that a path may name instead of an image, in the place of an image each; the reasons by id."""
+    ids, files = list(ham10000_table.frame["image_id"]), paths_of(ham10000_table)
+    with ExitStack() as stack:
+        reasons = {i: stack.enter_context(made_odd(kind, files[i])) for i, kind in zip(ids, ODD_FILES, strict=False)}
+        for image_id, content in zip(ids[len(ODD_FILES) :], other_formats().values(), strict=False):
+            files[image_id].write_bytes(content)
+            reasons[image_id] = "not an image of a kind that is read here"
+        yield reasons
+
+
+def test_whatever_a_path_names_costs_that_image_only_and_at_once(extract, odd):
+    summary = extract()
+    assert {bad.image_id for bad in summary.quarantined} == set(odd) and summary.n_new_bad == len(odd)
+    assert all(odd[bad.image_id] in bad.reason for bad in summary.quarantined)
+    assert summary.n_written == 78 - len(odd)
+    again = extract()
+    assert (again.n_decoded, again.n_new_bad, len(again.quarantined)) == (0, 0, len(odd))
+
+
+def test_an_image_that_breaks_the_drawing_of_its_view_costs_that_image_only(extract, ham10000_table, monkeypatch):
+    ids = list(ham10000_table.frame["image_id"])
+    Image.new("RGB", (33, 30)).save(paths_of(ham10000_table)[ids[5]])
+
+    def fragile(image, draw):
+        if image.shape[2] == 33:
+            raise ZeroDivisionError("an odd shape")
+        return apply_view(image, draw)
+
+    monkeypatch.setattr("hamcache.extract.forward.apply_view", fragile)
+    summary = extract(augmentations=["flip"], views=2)
+    assert [(bad.image_id, bad.reason) for bad in summary.quarantined] == [
+        (ids[5], "can't be drawn: ZeroDivisionError an odd shape")
+    ]
+    assert summary.n_written == 2 * 77
+
+
+def test_an_image_that_memory_ran_out_for_is_tried_again(extract, ham10000_table, monkeypatch):
+    ids = list(ham10000_table.frame["image_id"])
+    content = paths_of(ham10000_table)[ids[5]].read_bytes()
+
+    def hungry(data):
+        if data == content:
+            raise UnreadImageError("not enough memory to be decoded")
+        return decode_image(data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hamcache.extract.worker.decode_image", hungry)
+        summary = extract()
+    assert [bad.image_id for bad in summary.quarantined] == [ids[5]] and summary.n_written == 77
+    again = extract()
+    assert again.quarantined == () and again.n_written == 1
+
+
+def test_a_file_that_vanishes_under_the_extraction_is_named_and_tried_again(extract, ham10000_table, monkeypatch):
+    ids, files = list(ham10000_table.frame["image_id"]), paths_of(ham10000_table)
+    content = files[ids[5]].read_bytes()
+
+    def vanishing(path):
+        files[ids[5]].unlink(missing_ok=True)
+        return image_bytes(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hamcache.extract.worker.image_bytes", vanishing)
+        summary = extract(workers=1)
+    assert [(bad.image_id, bad.reason) for bad in summary.quarantined] == [(ids[5], "file missing")]
+    files[ids[5]].write_bytes(content)
+    again = extract()
+    assert again.quarantined == () and again.n_written == 1
+
+
 def test_a_mended_image_leaves_quarantine_by_itself(extract, ham10000_folder, damaged, tmp_path):
     extract(table=read_table(ham10000_folder))
     table = read_table(ham10000_folder)
@@ -274,3 +350,73 @@ def test_ctrl_c_leaves_a_valid_store_that_the_next_run_completes(extract, tmp_pa
     summary = extract(augmentations=["original"], views=2)
     assert summary.n_reused + summary.n_written == 156 and summary.n_reused >= 14 * 2
     shutil.rmtree(tmp_path / "features")
+
+
+def test_a_complete_cache_is_found_without_a_lock_or_a_write(extract, tmp_path, monkeypatch):
+    """So it works on a disk that can't be written, and while another process holds the lock."""
+    from hamcache.cache.lock import writing
+    from hamcache.cache.storage import Root
+
+    extract(views=2, augmentations=["none", "flip"])
+    extract(views=2, augmentations=["none", "flip"])
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").rglob("*.*")}
+    assert len(files) > 10
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only file system")
+
+    with writing(Root(tmp_path / "features"), "ham"), monkeypatch.context() as patch:
+        patch.setattr(Root, "write", refuse)
+        summary = extract(views=2, augmentations=["none", "flip"])
+    assert (summary.n_written, summary.n_reused) == (0, 78 * 3)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_views_that_nobody_means_are_refused_before_anything_is_written(extract, tmp_path):
+    with pytest.raises(TooManyViewsError, match="1 to 1,000 views, got 1,000,000"):
+        extract(augmentations=["rotate"], views=1_000_000)
+    assert not (tmp_path / "features").exists()
+
+
+def test_features_for_which_the_disk_has_no_room_are_refused_before_anything_is_written(extract, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("hamcache.extract.fill.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(NoRoomError, match="Ask for fewer views"):
+        extract(augmentations=["rotate"], views=1000)
+    assert not list((tmp_path / "features").rglob("*.zarr"))
+
+
+def test_room_is_made_as_it_is_filled(extract, tmp_path, monkeypatch):
+    """An extraction of many views that is interrupted leaves a store of the views that there are."""
+    with pytest.raises(KeyboardInterrupt):
+        extract(augmentations=["rotate"], views=3, workers=1, on_progress=interrupt)
+    (store,) = Catalogue(tmp_path / "features").stores()
+    assert store.n_views <= 3 and list(verify(store)) == []
+    extract(augmentations=["rotate"], views=1)
+    assert len(store.read(store.image_ids, [0])) == 78
+
+
+def interrupt(_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "features/zarr.json", "rows.json", "features/c/1/0/0"])
+@pytest.mark.parametrize("damage", ["removed", "cut", "another store's", "null"])
+def test_the_same_command_mends_any_file_of_a_store_to_the_bit(extract, tmp_path, name, damage):
+    extract(augmentations=["none", "flip"])
+    catalogue = Catalogue(tmp_path / "features")
+    before = everything(catalogue)
+    store, other = (s.folder for s in catalogue.stores())
+    path = tmp_path / "features" / store / name
+    content = path.read_bytes()
+    if damage == "removed":
+        path.unlink()
+    else:
+        foreign = (tmp_path / "features" / other / name).read_bytes()
+        path.write_bytes({"cut": content[: len(content) // 2], "another store's": foreign, "null": b"null"}[damage])
+    summary = extract(augmentations=["none", "flip"])
+    assert summary.n_written <= 14
+    after = Catalogue(tmp_path / "features")
+    assert {f: x.tobytes() for f, x in everything(after).items()} == {f: x.tobytes() for f, x in before.items()}
+    assert after.broken() == {} and [flaw for s in after.stores() for flaw in verify(s)] == []
+    assert extract(augmentations=["none", "flip"]).n_written == 0

@@ -16,8 +16,9 @@ from hamcache.data.errors import DocumentError
 from hamcache.extract.augmentations import load_augmentations
 from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import load_config, resolved_yaml
+from hamcache.pipeline.errors import ConfigError
 from hamcache.pipeline.studies.sweeps.sweep_config import load_sweep_config
-from tests.fuzz.conftest import examples, is_refused_or
+from tests.fuzz.conftest import STRESS, examples, is_refused_or
 from tests.fuzz.words import hostile, values
 
 CONFIGS = Path(hamcache.configs.__file__).parent
@@ -95,6 +96,12 @@ def test_hostile_json_is_refused_in_one_line(text: str | bytes) -> None:
     assert len(str(told.value)) < 700
 
 
+def test_a_hybrid_of_thousands_of_blocks_is_refused() -> None:
+    blocks = "+".join(f"net{number}" for number in range(3000))
+    with pytest.raises(ConfigError, match="at most 100"):
+        load_config(None, base={"features": blocks})
+
+
 def test_aliases_stand_for_copies() -> None:
     value = parse_yaml("a: &a {b: [1]}\nc: *a")
     value["a"]["b"].append(2)
@@ -154,6 +161,20 @@ def test_a_changed_experiment_is_refused_or_read_back_as_it_is_written(folder: P
     config = is_refused_or(lambda: load_config(path, base={"features": "net_a"}))
     if config is not None:
         assert load_config(written(folder, resolved_yaml(config))).digest == config.digest
+
+
+@pytest.mark.parametrize("name", ["mlp", "hybrid"])
+def test_every_key_of_a_sweep_is_refused_with_any_other_kind_of_value(folder: Path, name: str) -> None:
+    for way in places(yaml.safe_load(SWEEPS[name])):
+        for value in ([], {}, None, -1, "x", [[]], {"a": 1}):
+            content = yaml.safe_load(SWEEPS[name])
+            there = content
+            for key in way[:-1]:
+                there = there[key]
+            there[way[-1]] = value
+            path = written(folder, yaml.safe_dump(content))
+            if STRESS or len(way) < 2:
+                is_refused_or(lambda path=path: load_sweep_config(path))
 
 
 @examples(25)

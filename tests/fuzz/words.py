@@ -1,5 +1,7 @@
 """Words that nobody should type, and values that nobody should write."""
 
+from copy import deepcopy
+
 from hypothesis import strategies as st
 
 HOSTILE = (
@@ -36,7 +38,7 @@ def _inside(word: str) -> str:
 
 def values() -> st.SearchStrategy[object]:
     """Any value that a YAML or JSON file may hold."""
-    plain = st.sampled_from(VALUES) | st.integers() | st.floats() | st.text(max_size=20)
+    plain = st.sampled_from(VALUES).map(deepcopy) | st.integers() | st.floats() | st.text(max_size=20)
     return st.recursive(
         plain,
         lambda deeper: st.lists(deeper, max_size=3) | st.dictionaries(st.text(max_size=5), deeper, max_size=3),

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from PIL import Image
 from scipy import ndimage
 from torch.nn import functional as F
 
-from hamcache.extract.decode import decode_image
-from hamcache.extract.errors import BadImageError
+from hamcache.data.image_files import refusal
+from hamcache.extract.decode import decode_file
 
 SIDE = 96
 """Pixels of the square that an image is fitted into, centred."""
@@ -55,9 +54,9 @@ def read_thumbnails(paths: Sequence[str], on_progress: Callable[[int], None] | N
     bad = {}
     for number, path in enumerate(paths):
         try:
-            grey[number] = thumbnail(decode_image(Path(path).read_bytes()).permute(1, 2, 0).contiguous().numpy())
-        except (OSError, BadImageError) as error:
-            bad[number] = str(error)
+            grey[number] = thumbnail(decode_file(path).permute(1, 2, 0).contiguous().numpy())
+        except Exception as error:  # damaged pixels raise anything
+            bad[number] = str(refusal(error))
         if on_progress:
             on_progress(number + 1)
     return Thumbnails(grey, bad)

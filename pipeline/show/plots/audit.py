@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from hamcache.extract.decode import decode_image
-from hamcache.extract.errors import BadImageError
+from hamcache.data.errors import BadImageError
+from hamcache.data.files import save_picture
+from hamcache.extract.decode import decode_file, picture_of
 from hamcache.pipeline.inspect.audit.findings import records
 from hamcache.pipeline.show.plots.style import COLOURS
 
@@ -101,7 +102,7 @@ def _sheets(tiles: Sequence[Tile], out: Path, title: str, columns: int, rows: in
     for number, page in enumerate(pages[:_PAGES], start=1):
         head = f"{title}" + (f"   (page {number} of {len(pages)})" if len(pages) > 1 else "")
         path = out if number == 1 else out.with_name(f"{out.stem}-{number}.png")
-        _page(page, head, columns).save(path)
+        save_picture(_page(page, head, columns), path)
         written.append(path)
     return written
 
@@ -131,8 +132,8 @@ def _picture(path: str) -> Image.Image:
     """An image fitted into its place, on grey; a cross where it can't be decoded."""
     place = Image.new("RGB", PICTURE, "#EEEEEE")
     try:
-        picture = Image.fromarray(decode_image(Path(path).read_bytes()).permute(1, 2, 0).contiguous().numpy())
-    except (OSError, BadImageError):
+        picture = picture_of(decode_file(path))
+    except BadImageError:
         pen = ImageDraw.Draw(place)
         pen.line([(0, 0), PICTURE], fill=_QUIET)
         pen.line([(0, PICTURE[1]), (PICTURE[0], 0)], fill=_QUIET)

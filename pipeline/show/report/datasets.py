@@ -53,11 +53,11 @@ class Datasets(Photographs):
 
 def picture(path: Path, side: int) -> str | None:
     """An image file as a small WebP in a `data:` URI; None where it cannot be decoded."""
-    from hamcache.extract.errors import BadImageError
+    from hamcache.data.errors import BadImageError
 
     try:
         content = thumbnail(path, side, "WEBP", QUALITY)
-    except (OSError, BadImageError):
+    except BadImageError:
         return None
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 

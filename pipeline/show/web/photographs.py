@@ -67,11 +67,11 @@ def thumbnail(path: Path, side: int, kind: str, quality: int) -> bytes:
         quality: Of its compression, to 100.
 
     Raises:
-        OSError, BadImageError: The file is not there, or can't be decoded.
+        BadImageError: The file is not there, or can't be decoded.
     """
-    from hamcache.extract.decode import decode_image  # imports torch: only where an image is asked for
+    from hamcache.extract.decode import decode_file, picture_of  # imports torch: only where an image is asked for
 
-    image = Image.fromarray(decode_image(path.read_bytes()).permute(1, 2, 0).contiguous().numpy())
+    image = picture_of(decode_file(path))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, kind, quality=quality)

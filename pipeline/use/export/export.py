@@ -11,14 +11,13 @@ from PIL import Image
 
 from hamcache.configs.defaults import COVERAGE
 from hamcache.data.dataset import Dataset, open_dataset
-from hamcache.data.errors import DataError
+from hamcache.data.errors import BadImageError, DataError
 from hamcache.data.files import write_bytes, write_text
 from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.data.readers.imported import Terms
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.decode import decode_image
-from hamcache.extract.errors import BadImageError
+from hamcache.extract.decode import decode_file, picture_of
 from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.evaluate import DISCLAIMER
 from hamcache.pipeline.evaluate.conformal import PredictionSets
@@ -179,10 +178,9 @@ def check_images(run: Run, workspace: Workspace, count: int) -> tuple[list[Image
     images = []
     for image_id in wanted:
         try:
-            pixels = decode_image(Path(paths[image_id]).read_bytes())
-        except (KeyError, OSError, BadImageError):
+            images.append(picture_of(decode_file(paths[image_id])))
+        except (KeyError, BadImageError):
             continue
-        images.append(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
     if images:
         return images, "validation images"
     rng = np.random.default_rng(0)

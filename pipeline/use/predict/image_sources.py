@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from hamcache.data.errors import DataError
+from hamcache.data.errors import BadImageError, DataError
 from hamcache.data.files import find_images
-from hamcache.extract.decode import decode_image, opened_image
-from hamcache.extract.errors import BadImageError
+from hamcache.data.image_files import refusal
+from hamcache.extract.decode import decode_file, opened_image, require_format
 
 _PATTERN = frozenset("*?[")
 
@@ -41,15 +41,7 @@ class Source:
             raise self.content
         if isinstance(self.content, Image.Image):
             return opened_image(self.content)
-        if _is(self.content.exists) and not _is(self.content.is_file):  # a pipe or a device might never end
-            raise BadImageError("not a file")
-        try:
-            data = self.content.read_bytes()
-        except FileNotFoundError:
-            raise BadImageError("file missing") from None
-        except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-            raise BadImageError(f"can't be read: {getattr(error, 'strerror', None) or error}") from None
-        return decode_image(data)
+        return decode_file(self.content)
 
 
 def find_sources(images: Iterable[str | Path | Image.Image], ids: Sequence[str] | None = None) -> list[Source]:
@@ -131,7 +123,8 @@ def _opened(image: Image.Image, number: int) -> Source:
     """An opened image is called by its file, or by its place; its pixels decide its random views."""
     name = str(getattr(image, "filename", "")) or f"image {number + 1}"
     try:
+        require_format(image)
         image_id = hashlib.sha256(image.tobytes()).hexdigest()[:16]
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        return Source(name, name, BadImageError(f"can't be decoded: {error}"))
+    except Exception as error:  # damaged pixels raise anything
+        return Source(name, name, refusal(error))
     return Source(name, Path(name).stem if getattr(image, "filename", "") else image_id, image)

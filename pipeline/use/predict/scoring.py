@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from hamcache.cache.storage import Root
+from hamcache.data.errors import BadImageError
 from hamcache.extract.augmentations import get_augmentation
-from hamcache.extract.errors import BadImageError
 from hamcache.heads.logit_adjustment import LogitAdjusted
 from hamcache.heads.nets.decoded import ahead, default_threads, in_memory, reduced
 from hamcache.heads.views import BlockArrays, prediction_views
@@ -162,9 +162,9 @@ class NetModel:
         def make(number: int) -> tuple[torch.Tensor, NetworkInputs] | BadImageError:
             try:
                 image = images[number].decode()
+                return reduced(image, self._stored_side), self._maker.inputs(image, images[number].image_id)
             except BadImageError as error:
                 return error
-            return reduced(image, self._stored_side), self._maker.inputs(image, images[number].image_id)
 
         made = ahead(make, range(len(images)), default_threads(), waiting=PORTION)
         for portion in _of_different_ids(images):

@@ -1,18 +1,14 @@
 """Uploads: read into memory as far as the limits go, never onto disk, and decoded only if it is an image."""
 
-import io
-import warnings
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
-
-from hamcache.extract.errors import BadImageError
 
 LARGEST_MB = 20
 LARGEST = LARGEST_MB * 1_000_000
@@ -22,8 +18,6 @@ MOST_FILES = 8
 MOST_FIELDS, LARGEST_FIELD = 16, 4_096
 _FRAME = 65_536
 """Bytes of a request beside its files."""
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""Formats that Pillow may try. It knows more, and some of those run other programs (EPS)."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +38,9 @@ class Upload:
         Raises:
             BadImageError: It is none, or damaged, or too large or too small; says so.
         """
-        from hamcache.extract.decode import decode_image  # imports torch: the page is up before that
+        from hamcache.extract.decode import decode_image, picture_of  # imports torch: the page is up before that
 
-        if not self.data:
-            raise BadImageError("empty file")
-        try:
-            with warnings.catch_warnings(action="ignore"):  # too many pixels: `decode_image` makes that an error
-                Image.open(io.BytesIO(self.data), formats=FORMATS).close()
-        except UnidentifiedImageError:
-            raise BadImageError("not an image of a kind that is read here (JPEG, PNG, WebP, TIFF, BMP, GIF)") from None
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise BadImageError(f"can't be decoded: {error}") from None
-        return Image.fromarray(decode_image(self.data).permute(1, 2, 0).numpy())
+        return picture_of(decode_image(self.data))
 
 
 @dataclass(frozen=True)

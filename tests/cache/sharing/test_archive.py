@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -438,3 +439,23 @@ def test_what_a_killed_import_left_is_no_store_and_is_swept_up(store, file, else
     assert [leftover.why for leftover in catalogue.leftovers()] == ["import that was killed"]
     take_in(file, elsewhere)
     assert catalogue.leftovers() == [] and len(catalogue.stores()) == 1
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7])
+def test_a_member_that_its_zip_contradicts_is_refused(file, elsewhere, share):
+    content = bytearray(file.read_bytes())
+    content[int(len(content) * share)] ^= 1
+    file.write_bytes(content)
+    with file.open("r+b") as raw:  # sealed again by somebody
+        digest = module._sha256_before_seal(raw)
+        raw.seek(-64, 2)
+        raw.write(digest.encode())
+    with pytest.raises(FeatureArchiveError, match="can't be used"):
+        take_in(file, elsewhere)
+    assert state_of(elsewhere) == {}
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FeatureArchiveError, match="no file"):
+        Archive.open(tmp_path / "pipe")

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 
 def digests(paths: dict[str, str]) -> dict[str, str]:
-    return {image_id: f"digest of {image_id}" for image_id in paths}
+    return {image_id: hashlib.sha256(Path(path).read_bytes()).hexdigest() for image_id, path in paths.items()}
 
 
 def plain(path: str) -> torch.Tensor:
@@ -52,25 +53,27 @@ def test_only_images_larger_than_stored_side_are_reduced(files: dict[str, str], 
 def test_images_are_decoded_once(files: dict[str, str], tmp_path: Path) -> None:
     first = decode_all(files, digests(files), tmp_path / "store", None)
     kept = {image_id: first[image_id] for image_id in files}
+    known = digests(files)
     for path in files.values():
         Path(path).unlink()
     seen: list[int] = []
-    again = decode_all(files, digests(files), tmp_path / "store", None, lambda done, total: seen.append(done))
+    again = decode_all(files, known, tmp_path / "store", None, lambda done, total: seen.append(done))
     assert not seen and all(torch.equal(again[image_id], kept[image_id]) for image_id in files)
 
 
 def test_a_changed_image_is_decoded_again(files: dict[str, str], tmp_path: Path) -> None:
     decode_all(files, digests(files), tmp_path / "store", None)
     Image.new("RGB", (12, 10), "red").save(files["i1"])
-    images = decode_all(files, {**digests(files), "i1": "another"}, tmp_path / "store", None)
+    images = decode_all(files, digests(files), tmp_path / "store", None)
     assert images["i1"].shape == (3, 10, 12)
 
 
 def test_a_bad_image_costs_that_image_only(files: dict[str, str], tmp_path: Path) -> None:
     Path(files["i2"]).write_bytes(Path(files["i2"]).read_bytes()[:60])
+    known = digests(files)
     Path(files["i3"]).unlink()
-    for _ in range(2):  # decoded, then found
-        images = decode_all(files, digests(files), tmp_path / "store", None)
+    for _ in range(2):
+        images = decode_all(files, known, tmp_path / "store", None)
         assert images.ids == ["i0", "i1", "i4"]
         assert "can't be decoded" in images.bad["i2"] and images.bad["i3"] == "file missing"
         assert torch.equal(images["i4"], plain(files["i4"]))

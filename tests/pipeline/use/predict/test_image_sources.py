@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hamcache.extract.errors import BadImageError
+from hamcache.data.errors import BadImageError
 from hamcache.pipeline.use.predict.image_sources import find_sources
 
 
@@ -49,8 +49,8 @@ def test_what_is_no_image_says_why(album: Path, tmp_path: Path) -> None:
     assert why(f"{album}/*.gif") == "no file fits this pattern"
     assert why(tmp_path / "void") == "no image files in this folder"
     assert why(tmp_path / "void.jpg") == "empty file"
-    assert why(album / "notes.txt") == "not an image"
-    assert why("/dev/zero") == "not a file"
+    assert why(album / "notes.txt").startswith("not an image of a kind that is read here")
+    assert why("/dev/zero") == "not a file, but a device"
     assert "too long" in why("a" * 300)
     assert "embedded null" in why("a\0.jpg")
     assert why("~nobody-of-this-name/a.jpg") == "file missing"
