@@ -176,7 +176,7 @@ def audit(
     least = settings.cosine if settings.cosine is not None else least_cosine(same[confirmed], near)
     most = settings.candidates if settings.candidates is not None else min(2 * len(rows), _MOST_CANDIDATES)
     candidates = choose_candidates(near, most, least)
-    alignment = pixels.align(candidates.pairs, "looking")
+    alignment = pixels.align(candidates.pairs, "looking", least_score[LOOK_ALIKE])
     if pixels.unreadable:
         notes.append(f"{len(pixels.unreadable)} images can't be read, so nothing was said about their pairs")
     clock.lap("pixels")
@@ -217,19 +217,26 @@ def audit(
 
 
 class _Pixels:
-    """Aligns pairs of images, decoding those that are needed."""
+    """Aligns pairs of images, decoding each that is needed once."""
 
     def __init__(self, paths: Sequence[str], workers: int | None, bar: Bar) -> None:
         self.unreadable: set[int] = set()
         self._paths, self._workers, self._bar = paths, workers, bar
+        self._thumbnails = read_thumbnails([])
+        self._number = np.full(len(paths), -1)  # of each image's thumbnail
 
-    def align(self, pairs: np.ndarray, what: str) -> Alignment:
-        needed, numbers = np.unique(pairs, return_inverse=True)
-        with self._bar("decoding", len(needed), "images") as advance:
-            thumbnails = read_thumbnails([self._paths[n] for n in needed], lambda done: advance(done, None))
-        self.unreadable |= {int(needed[n]) for n in thumbnails.bad}
+    def align(self, pairs: np.ndarray, what: str, least: float = 0.0) -> Alignment:
+        needed = np.unique(pairs)
+        new = needed[self._number[needed] < 0]
+        with self._bar("decoding", len(new), "images") as advance:
+            paths = [self._paths[n] for n in new]
+            thumbnails = read_thumbnails(paths, lambda done: advance(done, None), threads=self._workers)
+        self.unreadable |= {int(new[n]) for n in thumbnails.bad}
+        self._number[new] = len(self._thumbnails) + np.arange(len(new))
+        self._thumbnails = self._thumbnails.followed_by(thumbnails)
         with self._bar(f"{what} at pixels", len(pairs), "pairs") as advance:
-            return align_all(thumbnails, numbers.reshape(-1, 2), self._workers, lambda done: advance(done, None))
+            numbers = self._number[pairs]
+            return align_all(self._thumbnails, numbers, self._workers, lambda done: advance(done, None), least=least)
 
 
 def _split(table: ImageTable, settings: AuditSettings, curation: Curation, notes: list[str]) -> Split | None:

@@ -56,6 +56,8 @@ def align_all(
     pairs: np.ndarray,
     workers: int | None = None,
     on_progress: Callable[[int], None] | None = None,
+    *,
+    least: float = 0.0,
 ) -> Alignment:
     """`align`, in processes; the result does not depend on their number.
 
@@ -64,22 +66,25 @@ def align_all(
         pairs: int `[n, 2]`: numbers of thumbnails.
         workers: Processes at a time; None: one a core, as far as memory reaches.
         on_progress: Called with the number of pairs done.
+        least: Score that matters, see `align`.
     """
-    tasks = [pairs[start : start + _TASK] for start in range(0, len(pairs), _TASK)]
+    order = np.lexsort(pairs.T)  # pairs with one second image follow each other
+    ordered = pairs[order]
+    tasks = [ordered[start : start + _TASK] for start in range(0, len(pairs), _TASK)]
     results: dict[int, Alignment] = {}
     workers = workers or workers_that_fit(_BYTES, len(tasks))
-    for number, result in in_processes(partial(_align, thumbnails), tasks, workers):
+    for number, result in in_processes(partial(_align, thumbnails, least), tasks, workers):
         if isinstance(result, Exception):
             raise result
         results[number] = result
         if on_progress:
             on_progress(sum(map(len, results.values())))
-    return joined([results[number] for number in sorted(results)])
+    return joined([results[number] for number in sorted(results)]).take(np.argsort(order))
 
 
-def _align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
+def _align(thumbnails: Thumbnails, least: float, pairs: np.ndarray) -> Alignment:
     with one_thread():
-        return align(thumbnails, pairs)
+        return align(thumbnails, pairs, least)
 
 
 @dataclass(frozen=True)

@@ -5,25 +5,30 @@ refinement of the best ones as affine maps (Lucas and Kanade 1981, in the Gauss-
 correlation of fine details. Two similar things can be brought to overlap, but then their details do not agree.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from hamcache.pipeline.inspect.audit.textures import FINE_BAND, SIDE, Textures, Thumbnails, blur_matrix, textures
+from hamcache.pipeline.inspect.audit.alignment_search import LEAST_OVERLAP, STARTS, search
+from hamcache.pipeline.inspect.audit.textures import (
+    COARSE_BAND,
+    FINE_BAND,
+    SIDE,
+    Textures,
+    Thumbnails,
+    blur_matrix,
+    textures,
+)
 
 BLOCK = 64
 """Pairs aligned at a time. Part of the result: another number rounds sums differently."""
 _COARSE, _MIDDLE = 32, 48  # pixels of the search and of the first refinement
-_PADDED = 48  # pixels of the search's FFT
-_TURNS = 16
-_SCALES = (0.64, 0.8, 1.0, 1.25, 1.5625)
-_STARTS = 3  # alignments that are refined, for each pair
 _PROMISING = 0.3  # correlation after the first refinement that makes the second worth its while
-_LEAST_OVERLAP = 0.4  # of the smaller image
+_FAR = 0.5  # share of the score that matters below which the second refinement is not worth its while
 _NEIGHBOURHOOD = 4.0  # pixels of the local correlation
 
 
@@ -49,15 +54,21 @@ class Alignment:
     def __len__(self) -> int:
         return len(self.score)
 
+    def take(self, rows: np.ndarray) -> "Alignment":
+        """Some of the pairs, in this order."""
+        return Alignment(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-def align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
+
+def align(thumbnails: Thumbnails, pairs: np.ndarray, least: float = 0.0) -> Alignment:
     """Align pairs of images.
 
     Args:
         thumbnails: The images.
-        pairs: int `[n, 2]`: numbers of thumbnails.
+        pairs: int `[n, 2]`: numbers of thumbnails. Those with the same second image had better follow each other.
+        least: Score that matters: a pair that is far from it before its last refinement is left as it is then.
     """
-    return joined([_align(thumbnails, pairs[start : start + BLOCK]) for start in range(0, len(pairs), BLOCK)])
+    blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
+    return joined([_align(thumbnails, block, least) for block in blocks])
 
 
 def joined(alignments: Sequence[Alignment]) -> Alignment:
@@ -67,25 +78,32 @@ def joined(alignments: Sequence[Alignment]) -> Alignment:
     return Alignment(**{name: np.concatenate([empty[name], *(getattr(a, name) for a in alignments)]) for name in names})
 
 
-def _align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
-    first, second = pairs[:, 0], pairs[:, 1]
-    maps = _search(textures(thumbnails, first, _COARSE), textures(thumbnails, second, _COARSE))
-    n, starts = maps.shape[:2]
-    repeated = torch.arange(n).repeat_interleave(starts)
-    a, b = textures(thumbnails, first, _MIDDLE), textures(thumbnails, second, _MIDDLE)
-    maps, likeness = _refine(a.take(repeated), b.take(repeated), maps.flatten(0, 1), steps=10)
-    best = likeness.reshape(n, starts).argmax(dim=1)
-    maps = maps.reshape(n, starts, 2, 3)[torch.arange(n), best]
-    likeness = likeness.reshape(n, starts)[torch.arange(n), best]
+def _align(thumbnails: Thumbnails, pairs: np.ndarray, least: float) -> Alignment:
+    n = len(pairs)
+
+    def prepared(side: int, rows: torch.Tensor, band: float = COARSE_BAND) -> tuple[Textures, Textures]:
+        a, b = (_textures(thumbnails, images, side, band) for images in pairs[rows.numpy()].T)
+        return a, b
+
+    (first, a), (second, b) = (_each_once(thumbnails, side, _COARSE) for side in pairs.T)
+    maps = search(a, b, first, second)
+    a, b = prepared(_MIDDLE, torch.arange(n).repeat_interleave(STARTS))
+    maps, likeness = _refine(a, b, maps.flatten(0, 1), steps=10)
+    best = likeness.reshape(n, STARTS).argmax(dim=1)
+    maps = maps.reshape(n, STARTS, 2, 3)[torch.arange(n), best]
+    likeness = likeness.reshape(n, STARTS)[torch.arange(n), best]
+
+    score, overlap = torch.zeros(n), torch.zeros(n)
+
+    def judge(rows: torch.Tensor) -> None:
+        a, b = prepared(SIDE, rows, FINE_BAND)
+        score[rows], overlap[rows] = _agreement(a, b, maps[rows])
 
     promising = torch.nonzero(likeness > _PROMISING)[:, 0]
-    score, overlap = torch.zeros(n), torch.zeros(n)
-    if len(promising):
-        rows = promising.numpy()
-        a, b = textures(thumbnails, first[rows]), textures(thumbnails, second[rows])
-        maps[promising], _ = _refine(a, b, maps[promising], steps=8)
-        a, b = (textures(thumbnails, side[rows], band=FINE_BAND) for side in (first, second))
-        score[promising], overlap[promising] = _agreement(a, b, maps[promising])
+    judge(promising)
+    near = promising[score[promising] >= _FAR * least] if least else promising
+    maps[near], _ = _refine(*prepared(SIDE, near), maps[near], steps=8)
+    judge(near)
     linear = maps[:, :, :2]
     determinant = torch.linalg.det(linear)
     return Alignment(
@@ -97,92 +115,103 @@ def _align(thumbnails: Thumbnails, pairs: np.ndarray) -> Alignment:
     )
 
 
-def _starts() -> torch.Tensor:
-    """Turns and magnifications of the search, float32 `[starts, 2, 2]`; mirrored copies are turned by eighths only."""
-    maps = []
-    for scale in _SCALES:
-        for turn in range(_TURNS):
-            angle = 2 * math.pi * turn / _TURNS
-            c, s = scale * math.cos(angle), scale * math.sin(angle)
-            maps.append([[c, -s], [s, c]])
-            if turn % 2 == 0 and 0.7 < scale < 1.4:
-                maps.append([[-c, -s], [-s, c]])
-    return torch.tensor(maps)
+def _each_once(
+    thumbnails: Thumbnails, images: np.ndarray, side: int, band: float = COARSE_BAND
+) -> tuple[torch.Tensor, Textures]:
+    """The textures of some images, each once, and the number of each image's in them."""
+    once, numbers = np.unique(images, return_inverse=True)
+    return torch.from_numpy(numbers), textures(thumbnails, once, side, band)
 
 
-def _search(a: Textures, b: Textures) -> torch.Tensor:
-    """The most promising maps from places in `a` to places in `b`, float32 `[n, _STARTS, 2, 3]`.
-
-    Places run from -1 to 1 over each side, as in `torch.nn.functional.grid_sample`.
-    """
-    n, size = len(a), (_PADDED, _PADDED)
-    a_hat, a_energy, a_valid = (torch.fft.rfft2(x, s=size) for x in (a.detail, a.detail**2, a.valid))
-    whole = (a.detail**2).sum((1, 2))
-    scores, maps = [], []
-    for linear in _starts():
-        moved = _warp(b, torch.cat([linear, torch.zeros(2, 1)], dim=1).expand(n, 2, 3))
-        b_hat, b_energy, b_valid = (
-            torch.fft.rfft2(x, s=size).conj() for x in (moved.detail, moved.detail**2, moved.valid)
-        )
-        product = torch.fft.irfft2(a_hat * b_hat, s=size)
-        energies = [torch.fft.irfft2(x, s=size).clamp(min=0).sqrt() for x in (a_energy * b_valid, a_valid * b_energy)]
-        norm = energies[0] * energies[1]
-        enough = norm > _LEAST_OVERLAP * torch.minimum(whole, (moved.detail**2).sum((1, 2)))[:, None, None]
-        cosine = torch.where(enough, product / norm.clamp(min=1e-3), torch.tensor(-1.0))
-        score, place = cosine.flatten(1).max(dim=1)
-        shift = torch.stack([place % _PADDED, place // _PADDED], dim=1)
-        shift = torch.where(shift > _PADDED // 2, shift - _PADDED, shift).float() * (2 / a.side)
-        scores.append(score)
-        maps.append(torch.cat([linear.expand(n, 2, 2), -(shift @ linear.T)[:, :, None]], dim=2))
-    best = torch.stack(scores, dim=1).topk(_STARTS, dim=1).indices
-    return torch.stack(maps, dim=1)[torch.arange(n)[:, None], best]
+def _textures(thumbnails: Thumbnails, images: np.ndarray, side: int, band: float) -> Textures:
+    numbers, once = _each_once(thumbnails, images, side, band)
+    return once.take(numbers)
 
 
 def _refine(a: Textures, b: Textures, maps: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Gauss-Newton steps on all six numbers of each map; the best map on the way, and its correlation."""
-    n, side = len(a), a.side
-    at = (torch.arange(side) + 0.5) * 2 / side - 1
-    y, x = torch.meshgrid(at, at, indexing="ij")
-    basis = torch.stack([x, y, torch.ones_like(x)])
+    side = a.side
     slope_x, slope_y = torch.zeros_like(b.detail), torch.zeros_like(b.detail)
     slope_x[:, :, 1:-1] = (b.detail[:, :, 2:] - b.detail[:, :, :-2]) * (side / 4)
     slope_y[:, 1:-1] = (b.detail[:, 2:] - b.detail[:, :-2]) * (side / 4)
     channels = torch.stack([b.detail, b.valid, slope_x, slope_y], dim=1)
-    best, best_maps = _correlation(a, b, maps), maps
-    for _ in range(steps):
-        grid = F.affine_grid(maps, [n, 1, side, side], align_corners=False)
-        detail, valid, along_x, along_y = F.grid_sample(channels, grid, align_corners=False).unbind(dim=1)
-        slopes = torch.cat([along_x[:, None] * basis, along_y[:, None] * basis], dim=1).flatten(2)
-        weighted = slopes * (a.valid * valid).flatten(1)[:, None]
-        curvature = weighted @ slopes.transpose(1, 2)
-        damping = 1e-3 * curvature.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-3
-        pull = weighted @ (a.detail - detail).flatten(1)[:, :, None]
-        step = torch.linalg.solve(curvature + damping[:, None, None] * torch.eye(6), pull)
-        maps = maps + step.clamp(-0.1, 0.1).reshape(n, 2, 3)
-        likeness = _correlation(a, b, maps)
+    monomials, curvature_of = _monomials(side)
+    best, best_maps = torch.full((len(a),), -2.0), maps
+    for step in range(steps + 1):
+        detail, valid, along_x, along_y = _sampled(channels, maps)
+        both = a.valid * valid
+        likeness = _correlation(a, b, Textures(detail, both), maps)
         better = likeness > best
         best = torch.where(better, likeness, best)
         best_maps = torch.where(better[:, None, None], maps, best_maps)
+        if step == steps:
+            break
+        pull_x, pull_y = both * along_x, both * along_y
+        error = a.detail - detail
+        products = [pull_x * along_x, pull_x * along_y, pull_y * along_y, pull_x * error, pull_y * error]
+        moments = torch.stack(products, dim=1).flatten(2) @ monomials  # of x, y, 1, xx, xy, yy
+        curvature = moments[:, :3].flatten(1)[:, curvature_of]
+        damping = 1e-3 * curvature.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-3
+        pull = moments[:, 3:, :3].reshape(-1, 6, 1)
+        change = torch.linalg.solve(curvature + damping[:, None, None] * torch.eye(6), pull)
+        maps = maps + change.clamp(-0.1, 0.1).reshape(-1, 2, 3)
     return best_maps, best
+
+
+@cache
+def _monomials(side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`x, y, 1, xx, xy, yy` of every place, `[side * side, 6]`; and where each entry of the 6x6 curvature is found.
+
+    The curvature is that of the three numbers of x and the three of y: products of slopes (xx, xy, yy) by monomials.
+    """
+    at = _places(side)
+    y, x = (grid.flatten() for grid in torch.meshgrid(at, at, indexing="ij"))
+    of_products = torch.tensor([[3, 4, 0], [4, 5, 1], [0, 1, 2]])
+    rows = [torch.cat([of_products + 6 * left, of_products + 6 * right], dim=1) for left, right in ((0, 1), (1, 2))]
+    return torch.stack([x, y, torch.ones_like(x), x * x, x * y, y * y], dim=1), torch.cat(rows)
+
+
+def _places(side: int) -> torch.Tensor:
+    """Centres of pixels, from -1 to 1."""
+    return (torch.arange(side) + 0.5) * 2 / side - 1
+
+
+def _sampled(channels: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Channels `[n, c, side, side]` as they lie on the other image, one after the other."""
+    at = _places(channels.shape[-1])
+    grid = (
+        maps[:, None, None, :, 0] * at[:, None] + (maps[:, None, :, 1] * at[:, None] + maps[:, None, :, 2])[:, :, None]
+    )
+    return F.grid_sample(channels, grid, align_corners=False).unbind(dim=1)
 
 
 def _warp(b: Textures, maps: torch.Tensor) -> Textures:
     """`b` as it lies on the other image."""
-    grid = F.affine_grid(maps, [len(b), 1, b.side, b.side], align_corners=False)
-    detail, valid = F.grid_sample(torch.stack([b.detail, b.valid], dim=1), grid, align_corners=False).unbind(dim=1)
-    return Textures(detail, valid)
+    return Textures(*_sampled(torch.stack([b.detail, b.valid], dim=1), maps))
 
 
-def _correlation(a: Textures, b: Textures, maps: torch.Tensor) -> torch.Tensor:
-    """Correlation where both are valid, float32 `[n]`; -1 where they hardly overlap or the map is a distortion."""
-    moved = _warp(b, maps)
-    both = a.valid * moved.valid
-    product = (both * a.detail * moved.detail).sum((1, 2))
-    norm = ((both * a.detail**2).sum((1, 2)) * (both * moved.detail**2).sum((1, 2))).sqrt()
-    stretch = torch.linalg.svdvals(maps[:, :, :2])
-    sound = (stretch[:, 0] < 2) & (stretch[:, 1] > 0.5) & (stretch[:, 0] < 1.3 * stretch[:, 1])
-    sound &= both.sum((1, 2)) > _LEAST_OVERLAP * _smaller(a, b, maps)
+def _correlation(a: Textures, b: Textures, both: Textures, maps: torch.Tensor) -> torch.Tensor:
+    """Correlation where both are valid, float32 `[n]`; -1 where they hardly overlap or the map is a distortion.
+
+    Args:
+        a, b: The images.
+        both: `b` as it lies on `a`, and the share of each pixel that is valid in both.
+        maps: Where it lies.
+    """
+    weighted = both.valid * a.detail
+    product = (weighted * both.detail).sum((1, 2))
+    norm = ((weighted * a.detail).sum((1, 2)) * (both.valid * both.detail**2).sum((1, 2))).sqrt()
+    least, most = _stretches(maps)
+    sound = (most < 2) & (least > 0.5) & (most < 1.3 * least)
+    sound &= both.valid.sum((1, 2)) > LEAST_OVERLAP * _smaller(a, b, maps)
     return torch.where(sound, product / norm.clamp(min=1e-3), torch.tensor(-1.0))
+
+
+def _stretches(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two singular values of each linear map, the smaller one first."""
+    (a, b), (c, d) = (row.unbind(dim=1) for row in maps[:, :, :2].unbind(dim=1))
+    total, difference = torch.hypot(a + d, b - c), torch.hypot(a - d, b + c)
+    return (total - difference).abs() / 2, (total + difference) / 2
 
 
 def _smaller(a: Textures, b: Textures, maps: torch.Tensor) -> torch.Tensor:
@@ -205,4 +234,4 @@ def _agreement(a: Textures, b: Textures, maps: torch.Tensor) -> tuple[torch.Tens
     area = both.sum((1, 2))
     overlap = area / _smaller(a, b, maps)
     score = (correlation * both).sum((1, 2)) / area.clamp(min=1)
-    return torch.where(overlap > _LEAST_OVERLAP, score, torch.zeros_like(score)), overlap.clamp(max=1)
+    return torch.where(overlap > LEAST_OVERLAP, score, torch.zeros_like(score)), overlap.clamp(max=1)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import joblib
 import numpy as np
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from hamcache.data.image_files import refusal
+from hamcache.data.threaded import in_threads
 from hamcache.extract.decode import decode_file
 
 SIDE = 96
@@ -42,24 +44,41 @@ class Thumbnails:
     def __len__(self) -> int:
         return len(self.grey)
 
+    def followed_by(self, others: "Thumbnails") -> "Thumbnails":
+        """These and others; the numbers of the others go on."""
+        bad = self.bad | {len(self) + number: reason for number, reason in others.bad.items()}
+        return Thumbnails(np.concatenate([self.grey, others.grey]), bad)
 
-def read_thumbnails(paths: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Thumbnails:
-    """Decode images one by one and keep them small (9 KB each).
+
+def read_thumbnails(
+    paths: Sequence[str], on_progress: Callable[[int], None] | None = None, *, threads: int | None = None
+) -> Thumbnails:
+    """Decode images and keep them small (9 KB each).
 
     Args:
         paths: Image files.
         on_progress: Called with the number of images done.
+        threads: Images decoded at a time; None: one per core.
     """
     grey = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     bad = {}
-    for number, path in enumerate(paths):
-        try:
-            grey[number] = thumbnail(decode_file(path).permute(1, 2, 0).contiguous().numpy())
-        except Exception as error:  # damaged pixels raise anything
-            bad[number] = str(refusal(error))
+    found = in_threads(_read_thumbnail, paths, threads or joblib.cpu_count())
+    for number, image in enumerate(found):
+        if isinstance(image, str):
+            bad[number] = image
+        else:
+            grey[number] = image
         if on_progress:
             on_progress(number + 1)
     return Thumbnails(grey, bad)
+
+
+def _read_thumbnail(path: str) -> np.ndarray | str:
+    """A file's thumbnail, or the reason why there is none."""
+    try:
+        return thumbnail(decode_file(path).permute(1, 2, 0).contiguous().numpy())
+    except Exception as error:  # damaged pixels raise anything
+        return str(refusal(error))
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
