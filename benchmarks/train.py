@@ -137,7 +137,18 @@ def main() -> None:
             apart(made_up, folder, arguments.images)
             dataset, backbone = str(folder / "made_up.csv"), "net"
         apart(write_arrays, dataset, str(workspace), backbone, folder)
-        ours = [sys.executable, "-P", "-m", "hamcache", "train", "--dataset", dataset, "--features", backbone, "--force"]
+        ours = [
+            sys.executable,
+            "-P",
+            "-m",
+            "hamcache",
+            "train",
+            "--dataset",
+            dataset,
+            "--features",
+            backbone,
+            "--force",
+        ]
         ours += ["--head", "logreg", "--set", f"head.C={C}", "--no-plots", "--workspace", str(workspace)]
         bare = [sys.executable, "-P", "-c", BARE, str(folder), str(C)]
         output, rounds = folder / "output.txt", []
