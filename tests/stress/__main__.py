@@ -33,7 +33,7 @@ KINDS = {
     "clusters": ("tests.stress.clusters", "lose_clusters", "parts of Dask, Ray and S3 lost", 120),
     "serve": ("tests.stress.crowds", "crowd", "requests and broken uploads to `serve`", 40),
     "odd": ("tests.stress.odd", "be_odd", "classes of damage that nobody had named", 120),
-    "fuzz": ("tests.stress.fuzzing", "fuzz", "examples of hostile words, files and tables", 90),
+    "fuzz": ("tests.stress.fuzzing", "fuzz", "examples of hostile words, files and tables", 120),
 }
 """By name: module, function, what the table calls it, and the seconds it may take."""
 QUICK = 0.1
