@@ -9,15 +9,25 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pandas as pd
 
 from hamcache.data.documents import read_file
-from hamcache.data.errors import DatasetNotFoundError, DocumentError, NotWrittenError, TableError, some_of
+from hamcache.data.errors import (
+    DataError,
+    DatasetNotFoundError,
+    DocumentError,
+    NotWrittenError,
+    TableError,
+    some_of,
+)
 from hamcache.data.image_files import IMAGE_SUFFIXES
 from hamcache.data.room import lack_of_room, not_written
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MOST_BYTES = 1 << 30
 """Size of a CSV: a hundred bytes for each of ten million images."""
@@ -97,12 +107,13 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A hidden path to write to, which takes the place of `path` at the end, or is removed after an error.
 
-    After a kill or a power failure `path` is the old file or the new one. Its folder is made. Raises NotWrittenError
-    where the disk takes no more, whichever library says so, and where a device, a pipe or a folder is in its place,
-    which renaming would destroy.
+    After a kill or a power failure `path` is the old file or the new one. Its folder is made. Without `durable` that
+    holds for a kill only: one of many files that nobody reads before `sync_disk` was called for all of them. Raises
+    NotWrittenError where the disk takes no more, whichever library says so, and where a device, a pipe or a folder is
+    in its place, which renaming would destroy.
     """
     if path.exists() and not path.is_file():
         raise NotWrittenError(f"Expected to write a file, got {path}, which is something else. Name another place.")
@@ -110,9 +121,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         make_folder(path.parent)
         yield partial
-        flush(partial)
+        if durable:
+            flush(partial)
         partial.replace(path)
-        flush(path.parent)
+        if durable:
+            flush(path.parent)
     except Exception as error:
         if isinstance(error, NotWrittenError) or (reason := lack_of_room(error)) is None:
             raise
@@ -151,6 +164,18 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, csv_text(table))
 
 
+def save_picture(image: "Image.Image", path: Path) -> None:
+    """Replace a picture at once, in the format that its name ends in. Raises DataError where that is none."""
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise DataError(f"Expected the name of a picture, such as {path.stem}.png, got {path.name}.")
+    content = io.BytesIO()
+    image.save(content, format=kind)
+    write_bytes(path, content.getvalue())
+
+
 def json_text(content: Any) -> str:
     """The text of a JSON file, indented. Raises ValueError where the content holds NaN or an infinite number."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -159,6 +184,18 @@ def json_text(content: Any) -> str:
 def csv_text(table: pd.DataFrame) -> str:
     """The text of a CSV, without the table's index; lines end the same on every system."""
     return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def flush_all(folder: Path) -> None:
+    """Wait until all files in a folder, and its names, have reached the disk."""
+    for path in (*folder.rglob("*"), folder):
+        flush(path)
+
+
+def sync_disk() -> None:
+    """Wait until everything that was written has reached the disk."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def flush(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from hamcache.data.files import save_picture
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.decode import decode_file, picture_of
 from hamcache.extract.draws import apply_view, draw_view
@@ -42,8 +43,7 @@ def view_sheet(
         for view, tile in enumerate(drawn_views(images[image_id], image_id, augmentation, views, seed)):
             tile.thumbnail((CELL[0] - 6, CELL[1] - 6))
             sheet.paste(tile, (LABEL_WIDTH + view * CELL[0], top))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    save_picture(sheet, out)
 
 
 def drawn_views(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
+from hamcache.data.files import replacing, write_text
 from hamcache.heads.base import BaseHead
 from hamcache.heads.errors import HeadFileError
 from hamcache.heads.logit_adjustment import LogitAdjusted
@@ -40,21 +41,21 @@ def save_head(head: BaseHead, folder: Path) -> None:
     Everything is an array, a number or a string there: networks are kept as arrays in `weights_`. A network trained
     from images writes `head.safetensors` instead of `head.skops`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     net = head.head if isinstance(head, LogitAdjusted) else head
     if hasattr(net, "save_net"):
         net.save_net(folder, tau=head.tau if isinstance(head, LogitAdjusted) else None)
         return
     import skops.io  # walks through all of scikit-learn: only when a head is saved or loaded
 
-    skops.io.dump(head, folder / "head.skops", compression=ZIP_DEFLATED, compresslevel=1)
+    with replacing(folder / "head.skops") as partial:
+        skops.io.dump(head, partial, compression=ZIP_DEFLATED, compresslevel=1)
     description = {
         "head": type(head).__name__,
         "classes": list(head.classes),
         "features": int(head.n_features_in_),
         "versions": {name: version(name) for name in ("scikit-learn", "skops", "torch", "numpy")},
     }
-    (folder / "head.json").write_text(json.dumps(description, indent=2) + "\n")
+    write_text(folder / "head.json", json.dumps(description, indent=2) + "\n")
 
 
 def load_head(folder: Path) -> BaseHead:

@@ -21,12 +21,22 @@ class ArtefactNotFoundError(PipelineError, FileNotFoundError):
     """No run, sweep or grid has this id, or several begin with it."""
 
 
+class DamagedError(PipelineError, ValueError):
+    """A file of a run, sweep, grid or demonstration that is missing, damaged, or not the one that was written.
+
+    Args:
+        message: The whole sentence.
+        file: The file, relative to its artefact's folder.
+        what: The rest of a sentence that begins with the file.
+    """
+
+    def __init__(self, message: str, file: str | None = None, what: str | None = None) -> None:
+        super().__init__(message)
+        self.file, self.what = file, what
+
+
 class ArtefactInUseError(PipelineError, BlockingIOError):
     """A run, sweep or grid that another process is writing."""
-
-
-class GridError(PipelineError, ValueError):
-    """A grid that cannot be read as it was written."""
 
 
 class ComparisonError(PipelineError, ValueError):

@@ -59,10 +59,12 @@ class State:
 
 @dataclass(frozen=True)
 class _Change:
-    """One operation on names: what they stood for afterwards; it is on the disk when the folders are synced."""
+    """One operation: by the folder that lists them, what some names stood for afterwards.
 
-    names: Mapping[str, Id | None]
-    folders: frozenset[Id]
+    The names in a folder are on the disk when it is synced.
+    """
+
+    names: Mapping[Id, Mapping[str, Id | None]]
 
 
 @dataclass
@@ -99,7 +101,8 @@ class Disk:
             for chosen in _subsets(len(pending)):
                 tree = dict(durable)
                 for number in chosen:
-                    _apply(tree, pending[number].names)
+                    for names in pending[number].names.values():
+                        _apply(tree, names)
                 tree = {path: which for path, which in tree.items() if _reachable(path, tree)}
                 for files in _contents(tree, content, synced):
                     key = frozenset(files.items())
@@ -119,13 +122,17 @@ class Disk:
                 return
             kept = []
             for change in self._pending:
-                rest = change.folders - {which}
-                if rest:
-                    kept.append(_Change(change.names, rest))
-                else:
-                    _apply(self._durable, change.names)
+                _apply(self._durable, change.names.get(which, {}))
+                rest = {folder: names for folder, names in change.names.items() if folder != which}
+                kept += [_Change(rest)] if rest else []
             self._pending = kept
             return
+
+    def all_synced(self) -> None:
+        """All content and all names have reached the disk."""
+        self._moment("sync")
+        self._synced = {which: content for which, content in self._content.items() if content is not None}
+        self._durable, self._pending = dict(self._now), []
 
     def renaming(self, source: Any, target: Any) -> None:
         """A name is about to be moved."""
@@ -136,9 +143,8 @@ class Disk:
         old, new = self._relative(source), self._relative(target)
         if old in self._now and new is not None:
             moved = {path: which for path, which in self._now.items() if path == old or path.startswith(f"{old}/")}
-            names: dict[str, Id | None] = dict.fromkeys(moved)
-            names |= {new + path.removeprefix(str(old)): which for path, which in moved.items()}
-            self._change(names, {_parent(str(old)), _parent(new)})
+            made = {new + path.removeprefix(str(old)): which for path, which in moved.items()}
+            self._change((_parent(str(old)), dict.fromkeys(moved)), (_parent(new), made))
         self._look()
 
     def end(self) -> None:
@@ -159,18 +165,21 @@ class Disk:
             except FileNotFoundError:  # a thread has moved it in between
                 continue
         for path in [path for path, which in self._now.items() if there.get(path, (-1,))[0] != self._inode[which]]:
-            self._change({path: None}, {_parent(path)})
+            self._change((_parent(path), {path: None}))
         for path, (inode, content) in sorted(there.items()):
             if path not in self._now:
                 which = len(self._inode)
                 self._inode[which] = inode
-                self._change({path: which}, {_parent(path)} if path else set())
+                self._change((_parent(path), {path: which}))
             self._content[self._now[path]] = content
 
-    def _change(self, names: Mapping[str, Id | None], folders: set[str]) -> None:
-        ids = frozenset(self._now[folder] for folder in folders if folder in self._now)
-        self._pending.append(_Change(dict(names), ids))
-        _apply(self._now, names)
+    def _change(self, *parts: tuple[str, Mapping[str, Id | None]]) -> None:
+        of_folder: dict[Id, dict[str, Id | None]] = {}
+        for folder, names in parts:
+            of_folder.setdefault(self._now.get(folder, -1), {}).update(names)
+        for _, names in parts:
+            _apply(self._now, names)
+        self._pending.append(_Change(of_folder))
 
     def _relative(self, path: Any) -> str | None:
         absolute = Path(os.fsdecode(path)).absolute()
@@ -203,6 +212,7 @@ def recorded(root: Path) -> Iterator[Disk]:
     with (
         mock.patch("os.fsync", fsync),
         mock.patch("os.fdatasync", fsync),
+        mock.patch("os.sync", disk.all_synced),
         mock.patch("os.rename", moving("rename")),
         mock.patch("os.replace", moving("replace")),
     ):

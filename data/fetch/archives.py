@@ -6,7 +6,6 @@ was only downloaded to be unpacked is cut off from its end as its images come ou
 size, and what is left is a whole archive at each moment, so that a killed command goes on with it.
 """
 
-import os
 import re
 import stat
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from hamcache.data.errors import ArchiveError
 from hamcache.data.fetch.disk_space import require_space
+from hamcache.data.files import replacing, sync_disk
 from hamcache.data.ham10000 import METADATA_NAMES
 
 BATCH = 256_000_000  # bytes of images between two cuts
@@ -113,16 +113,9 @@ class ImageArchive:
     def _unpack_one(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> bool:
         if _has_size(target, entry.file_size) and _checksum(target) == entry.CRC:
             return False
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            with partial.open("wb") as file:
-                for chunk in self._read(archive, entry):
-                    file.write(chunk)
-            partial.replace(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with replacing(target, durable=False) as partial, partial.open("wb") as file:
+            for chunk in self._read(archive, entry):
+                file.write(chunk)
         return True
 
     def _read(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -148,8 +141,7 @@ class ImageArchive:
         end of the file is in force, so the new one must not reach it: else nothing is cut.
         """
         directory = self.path.stat().st_size - self._directory_at
-        if hasattr(os, "sync"):
-            os.sync()  # what came out must be on the disk before it goes from the archive
+        sync_disk()  # what came out must be on the disk before it goes from the archive
         if at + directory + 1_000 > self._directory_at:
             return
         with zipfile.ZipFile(self.path, "a") as archive:

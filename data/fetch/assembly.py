@@ -7,7 +7,7 @@ from hamcache.data import ham10000
 from hamcache.data.errors import ArchiveError, BadImageError, DownloadError, TableError, some_of
 from hamcache.data.fetch.archives import ImageArchive
 from hamcache.data.fetch.reporting import Report
-from hamcache.data.files import find_images
+from hamcache.data.files import find_images, flush, sync_disk, write_bytes
 from hamcache.data.image_files import image_file, open_image
 from hamcache.data.readers.csv_table import read_csv_table
 from hamcache.data.table import ImageTable
@@ -50,7 +50,7 @@ class Assembly:
         if content is None:
             return False
         incoming = self.work / f"{path.name} metadata.csv"
-        incoming.write_bytes(content)
+        write_bytes(incoming, content)
         try:
             rows = len(self._table(incoming))
             if rows != self.images:
@@ -108,7 +108,9 @@ class Assembly:
         self._refuse(list(damaged), "cannot be opened and were removed", advice)
 
         if source == self._metadata:
+            sync_disk()  # the table vouches for the images
             source.replace(self.folder / ham10000.METADATA)
+            flush(self.folder)
         others = len(find_images(self.folder, depth=3)) - len(table)
         if others > 0:
             self.report.say(f"{others:,} other images in {self.folder} are not in the metadata, and not used.")

@@ -6,7 +6,6 @@ one (If-Range, section 13.1.5). Only a file of the right size and digest gets it
 """
 
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from hamcache.data.fetch.checksums import Digest, digest_in, digest_of
 from hamcache.data.fetch.disk_space import require_space
 from hamcache.data.fetch.reporting import Report, Silence
 from hamcache.data.fetch.retry import FAILURES, Attempts, Interrupted, Patience
-from hamcache.data.files import write_text
+from hamcache.data.files import flush, write_text
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = (20, 60)  # seconds to connect, and between two pieces of an answer
@@ -116,9 +115,9 @@ class Http:
                         attempts.progressed()
                     attempts.failed(error)
         self._check(remote, part, known)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(part)
         part.replace(path)
+        flush(path.parent)
         _memory(part).unlink(missing_ok=True)
         return path
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hamcache.data.errors import SynthesisError
-from hamcache.data.files import write_text
+from hamcache.data.files import replacing, sync_disk, write_text
 from hamcache.data.ham10000 import METADATA
 from hamcache.data.synthetic.drawing import Lesion, keyed_generator
 from hamcache.data.threaded import in_threads
@@ -110,7 +110,8 @@ def synthesize(
         lesion = Lesion(seed, entry.number, entry.label, difficulty, size)
         for photograph, image_id in enumerate(entry.image_ids):
             quality = int(keyed_generator(seed, entry.number, 1 + photograph, 1).integers(86, 95))
-            lesion.photograph(photograph).save(paths[image_id], quality=quality)
+            with replacing(paths[image_id], durable=False) as partial:
+                lesion.photograph(photograph).save(partial, format="JPEG", quality=quality)
         return len(entry.image_ids)
 
     done = 0
@@ -120,6 +121,7 @@ def synthesize(
         if progress is not None:
             progress(done, len(image_ids))
     rows = [(f"SYN_{each.number:07d}", name, each.label, *each[3:]) for each in plan for name in each.image_ids]
+    sync_disk()  # the table, written last, vouches for the images
     write_text(folder / METADATA, "".join(",".join(row) + "\n" for row in (COLUMNS, *rows)))
     return folder
 
@@ -151,7 +153,7 @@ def _clear(folder: Path, settings: dict[str, object]) -> None:
     """Make the folders, and take away an earlier data set: first its metadata, so that it counts as unfinished."""
     (folder / METADATA).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / MARKER, json.dumps(settings, indent=1) + "\n")
     for part in PARTS:
         (folder / part).mkdir(exist_ok=True)
         for image in (folder / part).glob("SYN_*.jpg"):

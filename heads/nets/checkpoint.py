@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hamcache.data.files import replacing
 from hamcache.heads.errors import CheckpointError
 
 FILE = "checkpoint.safetensors"
@@ -60,7 +61,6 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write into `folder` (made if missing), replacing what was there in one step."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"weights.{name}": value for name, value in checkpoint.weights.items()}
     tensors |= {f"best.{name}": value for name, value in checkpoint.best.items()}
     content: dict[str, Any] = {"standing": asdict(checkpoint.standing)}
@@ -73,10 +73,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
                     tensors[f"optimizer.{index}.{name}"] = value
                 else:
                     content["numbers"][f"{index}.{name}"] = value
-    partial = folder / f"{FILE}.partial"
     plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    save_file(plain, partial, metadata={"content": json.dumps(content)})
-    partial.replace(folder / FILE)
+    with replacing(folder / FILE) as partial:
+        save_file(plain, partial, metadata={"content": json.dumps(content)})
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
@@ -90,10 +89,10 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            content = json.loads(file.metadata()["content"])
+            content = json.loads(file.metadata()["content"])  # a learning rate schedule may hold infinity
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         standing = Standing(**content["standing"])
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
             f"Expected a checkpoint in {path}, got a file that cannot be read ({error}). Remove it to start anew."
         ) from error

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from hamcache.data.documents import parse_json
+from hamcache.data.files import replacing, write_text
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.precision import resolve_precision
 from hamcache.heads.base import class_counts
@@ -152,9 +154,9 @@ class NetClassifier:
 
     def save_net(self, folder: Path, tau: float | None = None) -> None:
         """Write `head.safetensors` and `head.json`; `tau` is that of a logit adjustment to be put on top."""
-        folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.cpu().contiguous() for name, value in self.network_.state_dict().items()}
-        save_file(weights, folder / WEIGHTS)
+        with replacing(folder / WEIGHTS) as partial:
+            save_file(weights, partial)
         description = {
             "head": type(self).__name__,
             "net": self.name,
@@ -167,7 +169,7 @@ class NetClassifier:
             "history": self.history_,
             "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "skorch", "numpy")},
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
     def _loss(self) -> Loss:
         params = self.params
@@ -196,7 +198,7 @@ def load_net(folder: Path) -> tuple[NetClassifier, float | None]:
         HeadFileError: files that are missing or damaged.
     """
     try:
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        content = parse_json((folder / DESCRIPTION).read_bytes())
         net = NetClassifier(content["net"], content["params"], content["classes"], content["seed"])
         net.classes_ = np.arange(len(net.classes))
         net.counts_ = np.asarray(content["counts"], dtype=np.int64)

@@ -19,7 +19,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from hamcache.data.digests import MISSING
+from hamcache.data.documents import parse_json
 from hamcache.data.errors import BadImageError, UnreadImageError
+from hamcache.data.files import flush, flush_all, write_text
 from hamcache.data.image_files import image_bytes, refusal
 from hamcache.extract.decode import decode_image
 
@@ -90,24 +92,37 @@ def decode_all(
     """
     digests = {image_id: digests[image_id] for image_id in paths}
     target = folder / _name(digests, stored_side)
-    if not (target / "index.json").is_file():
+    if (found := _found(target, digests)) is None:
         partial = folder / f".partial-{uuid.uuid4().hex[:12]}"
         partial.mkdir(parents=True)
         try:
             digests = _write(partial, paths, stored_side, on_progress)
+            flush_all(partial)
             target = folder / _name(digests, stored_side)
-            if not (target / "index.json").is_file():
+            if _found(target, digests) is None:
                 shutil.rmtree(target, ignore_errors=True)
                 partial.rename(target)
+                flush(folder)
         except OSError:
-            if not (target / "index.json").is_file():  # else another process was first
+            if _found(target, digests) is None:  # else another process was first
                 raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    index = json.loads((target / "index.json").read_text(encoding="utf-8"))
-    places = {image_id: (start, height, width) for image_id, start, height, width in index["images"]}
-    pixels = np.memmap(target / "pixels.bin", np.uint8, mode="r") if places else np.empty(0, np.uint8)
-    return DecodedImages(pixels, places, index["bad"], digests)
+        found = _found(target, digests)
+    assert found is not None
+    return found
+
+
+def _found(folder: Path, digests: Mapping[str, str]) -> DecodedImages | None:
+    """The decoded images in a folder; None where it is absent or damaged."""
+    try:
+        index = parse_json((folder / "index.json").read_bytes())
+        places = {str(image_id): (int(at), int(height), int(width)) for image_id, at, height, width in index["images"]}
+        pixels = np.memmap(folder / "pixels.bin", np.uint8, mode="r") if places else np.empty(0, np.uint8)
+        end = max((start + height * width * 3 for start, height, width in places.values()), default=0)
+        return DecodedImages(pixels, places, dict(index["bad"]), digests) if end == len(pixels) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _name(digests: Mapping[str, str], stored_side: int | None) -> str:
@@ -145,7 +160,7 @@ def _write(
                 start += file.write(np.ascontiguousarray(decoded.permute(1, 2, 0).numpy()).data)
             if on_progress:
                 on_progress(number, len(ids))
-    (folder / "index.json").write_text(json.dumps({"images": images, "bad": bad}), encoding="utf-8")
+    write_text(folder / "index.json", json.dumps({"images": images, "bad": bad}))
     return digests
 
 

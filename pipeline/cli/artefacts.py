@@ -9,7 +9,7 @@ import typer
 
 from hamcache.pipeline.cli import bundles, options
 from hamcache.pipeline.cli.bundles import Commands
-from hamcache.pipeline.cli.console import confirm, say, show_table, warn
+from hamcache.pipeline.cli.console import confirm, progress_bar, say, show_table, warn
 
 if TYPE_CHECKING:
     from hamcache.pipeline.runs.artefacts import Kind
@@ -62,27 +62,67 @@ def add_rm(app: Commands, noun: str, kind_of: KindOf) -> None:
         say(f"Removed {_counted(len(folders), noun)}.")
 
 
+def add_verify(app: Commands, noun: str, kind_of: KindOf) -> None:
+    """Give an app the command `verify`."""
+
+    @app.command(help=f"Read every file of {noun} and check it. Exits with 1 when anything is wrong.")
+    def verify(
+        workspace: bundles.PlainWorkspace,
+        names: Annotated[
+            list[str] | None, typer.Argument(help="Ids, beginnings of them, or folders (default: all).", metavar="ID")
+        ] = None,
+    ) -> None:
+        from hamcache.data.errors import some_of
+        from hamcache.pipeline.errors import DamagedError
+
+        kind = kind_of()
+        folders = [kind.find(name, workspace) for name in names] if names else kind.folders(workspace)
+        rows: list[tuple[str, str | None, str | None]] = []
+        unsealed: list[str] = []
+        with progress_bar("verifying", len(folders), noun) as advance_to:
+            for number, folder in enumerate(folders, start=1):
+                try:
+                    artefact = kind.read(folder)
+                except DamagedError as error:
+                    flaws = [error]
+                else:
+                    flaws = artefact.flaws()
+                    if artefact.files.digests is None:
+                        unsealed.append(folder.name)
+                rows += [(folder.name, flaw.file, flaw.what) for flaw in flaws]
+                advance_to(number, None)
+        if unsealed:
+            say(f"No checksums, so only what can be seen without them was checked: {some_of(unsealed)}.")
+        if rows:
+            show_table("Wrong", (noun.removesuffix("s"), "file", "what"), rows)
+            say(f"Damaged files are never used. `hamcache {noun} rm` removes what they are of; then make it anew.")
+            raise typer.Exit(1)
+        say(f"{_counted(len(folders), noun)}, nothing wrong.")
+
+
 def listing(noun: str, kind_of: KindOf, columns: Sequence[str], row: Callable[[Any], tuple[Any, ...]]) -> Commands:
-    """An app that lists one kind of artefact, latest first, and has `rm`."""
-    app = Commands(help=f"List {noun}; `{noun} rm` to remove some.")
+    """An app that lists one kind of artefact, latest first, and has `rm` and `verify`."""
+    app = Commands(help=f"List {noun}; `{noun} rm` to remove some, `{noun} verify` to check their files.")
 
     @app.callback(invoke_without_command=True)
     def show(workspace: bundles.PlainWorkspace, context: typer.Context) -> None:
         if context.invoked_subcommand:
             return
+        from hamcache.pipeline.errors import DamagedError
 
         rows = []
         for artefact in reversed(kind_of().all(workspace)):
             try:
                 rows.append(row(artefact))
-            except (OSError, ValueError, KeyError) as error:
-                warn(f"Can't be read: {artefact.folder}: {error}")
+            except DamagedError as error:
+                warn(error)
         if rows:
             show_table(_counted(len(rows), noun), columns, rows)
         else:
             say(f"No {noun} in {workspace}. Make one: `hamcache {noun.removesuffix('s')}`.")
 
     add_rm(app, noun, kind_of)
+    add_verify(app, noun, kind_of)
     return app
 
 

@@ -9,12 +9,13 @@ import typer
 
 from hamcache.configs.defaults import OBJECTIVE, RESAMPLES, SCORES
 from hamcache.pipeline.cli import bundles, options
-from hamcache.pipeline.cli.artefacts import add_rm, runs_kind
+from hamcache.pipeline.cli.artefacts import add_rm, add_verify, runs_kind
 from hamcache.pipeline.cli.bundles import Commands
 from hamcache.pipeline.cli.console import progress_bar, say, show_frame, show_table, warn
 
-app = Commands(help="List runs; `runs show RUN` for one, `runs plot` to draw them, `runs rm` to remove some.")
+app = Commands(help="List runs; `show RUN` for one, `plot` to draw, `verify` to check, `rm` to remove some.")
 add_rm(app, "runs", runs_kind)
+add_verify(app, "runs", runs_kind)
 SHOWN = tuple(name for name in SCORES if name != "macro_f1")
 
 
@@ -70,7 +71,7 @@ def show(
     """Show one run: every score, where it comes from, and its files."""
     from hamcache.pipeline.runs.records import load_run
 
-    found = load_run(run, workspace)
+    found = load_run(run, workspace).checked()
     parts = list(found.metrics)
     chance = found.baseline("validation")
     names = list(dict.fromkeys(name for values in found.metrics.values() for name in values))
@@ -78,7 +79,7 @@ def show(
     rows = [(n, *(found.metrics[p].get(n, nan) for p in parts), chance.get(n, nan)) for n in names]
     show_table(found.id, ("metric", *parts, "majority class (validation)"), rows)
     for name, value in found.provenance.items():
-        if name != "versions":
+        if name not in ("versions", "sha256", "seal"):
             say(f"{name}: {value}")
     say("files: " + ", ".join(sorted(path.name for path in found.folder.iterdir())))
 

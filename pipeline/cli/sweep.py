@@ -66,7 +66,7 @@ def sweep(
             )
         from hamcache.pipeline.studies.sweeps.results import load_sweep
 
-        known = load_sweep(str(resume), workspace)
+        known = load_sweep(str(resume), workspace).checked()
         settings = known.settings.model_copy(update={"samples": max(samples or 0, known.settings.samples)})
     from hamcache.pipeline.cli.live_table import LiveTable
     from hamcache.pipeline.studies.sweeps.sweep_config import structures

@@ -24,6 +24,8 @@ from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 if TYPE_CHECKING:
     from hamcache.data.dataset import DatasetWords
 
+MOST_BLOCKS = 100
+
 
 class _Part(BaseModel):
     """A part of the configuration: unknown keys are errors, values do not change after loading."""
@@ -90,6 +92,8 @@ class FeaturesConfig(_Part):
     @field_validator("blocks")
     @classmethod
     def _different(cls, blocks: tuple[BlockConfig, ...]) -> tuple[BlockConfig, ...]:
+        if len(blocks) > MOST_BLOCKS:
+            raise ValueError(f"expected at most {MOST_BLOCKS} blocks, got {len(blocks):,}")
         for block in blocks:
             if blocks.count(block) > 1:
                 raise ValueError(

@@ -14,7 +14,7 @@ from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import Log
 from hamcache.pipeline.experiment.preparation import prepare
 from hamcache.pipeline.experiment.run_log import RunLog, log_start
-from hamcache.pipeline.runs.artefacts import give_name, new_folder
+from hamcache.pipeline.runs.artefacts import give_name, held, new_folder
 from hamcache.pipeline.runs.records import Run, read_run, run_id
 from hamcache.pipeline.runs.run_index import find_run
 
@@ -29,7 +29,7 @@ def run_experiment(
     on_progress: Log | None = None,
     on_batch: Callable[[Any], None] | None = None,
 ) -> Run:
-    """Train, predict, score and save one experiment; the same experiment is not run twice.
+    """Train, predict, score and save one experiment; the same experiment is not run twice, not even by two processes.
 
     With `split.folds` one head is trained a fold: an image's validation prediction is that of the head that has not
     seen its lesion, its train prediction the mean of those that have, its test prediction the mean of all.
@@ -51,20 +51,29 @@ def run_experiment(
     """
     began = perf_counter()
     prepared = prepare(config, workspace, test=test, inputs=inputs, on_progress=on_progress)
-    finished = None if force else find_run(workspace, prepared.fingerprint, test=test)
-    if finished is not None:
-        if on_progress:
-            on_progress(f"the same experiment was run before: {finished.id}")
-        return replace(finished, reused=True)
+    say = on_progress or (lambda line: None)
 
-    checkpoints = workspace.checkpoints / prepared.fingerprint[:16]
-    with new_folder(workspace.runs) as folder:
-        log = RunLog(folder / "log.txt", on_progress)
-        log_start(log, prepared)
-        fit_model = fit_of(config, checkpoints, on_batch)
-        fitted, tau = fit_folds(config, prepared.inputs, prepared.folds, fit_model, log=log)
-        write(folder, prepared, fitted, tau, log, began)
-        log(f"finished in {perf_counter() - began:.1f} s")
-        run = read_run(give_name(folder, run_id(config)))
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    def found() -> Run | None:
+        run = None if force else find_run(workspace, prepared.fingerprint, test=test)
+        if run is not None:
+            say(f"the same experiment was run before: {run.id}")
+        return None if run is None else replace(run, reused=True)
+
+    if (run := found()) is not None:
+        return run
+    workspace.runs.mkdir(parents=True, exist_ok=True)
+    name = prepared.fingerprint[:16]
+    with held(workspace.runs / name, on_wait=lambda: say("another process trains the same: waiting for its run")):
+        if (run := found()) is not None:
+            return run
+        checkpoints = workspace.checkpoints / name
+        with new_folder(workspace.runs) as folder:
+            log = RunLog(folder / "log.txt", on_progress)
+            log_start(log, prepared)
+            fit_model = fit_of(config, checkpoints, on_batch)
+            fitted, tau = fit_folds(config, prepared.inputs, prepared.folds, fit_model, log=log)
+            write(folder, prepared, fitted, tau, log, began)
+            log(f"finished in {perf_counter() - began:.1f} s")
+            run = read_run(give_name(folder, run_id(config)))
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return run

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from hamcache.data.files import flush
+from hamcache.data.files import flush, flush_all
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.errors import ArtefactInUseError, ArtefactNotFoundError, PipelineError
+from hamcache.pipeline.errors import ArtefactInUseError, ArtefactNotFoundError, DamagedError, PipelineError
 
 T = TypeVar("T")
 _PARTIAL = ".partial-"
@@ -37,6 +37,16 @@ class Artefact:
     def id(self) -> str:
         """Its name, which is its folder's."""
         return self.folder.name
+
+    def flaws(self) -> list[DamagedError]:
+        """Flaws of its files, one a file; without checksums, as far as they can be seen without them."""
+        raise NotImplementedError
+
+    def checked(self) -> Self:
+        """This artefact, all of whose files were read; raises the first of its `flaws`."""
+        for flaw in self.flaws():
+            raise flaw
+        return self
 
 
 @dataclass(frozen=True)
@@ -152,8 +162,7 @@ def give_name(folder: Path, name: str, *, replace: bool = False) -> Path:
         name: The id. A taken one gets `-2`, `-3` and so on.
         replace: Instead, what has the name is removed.
     """
-    for path in (*folder.rglob("*"), folder):
-        flush(path)
+    flush_all(folder)
     target = folder.with_name(name)
     with new_folder(folder.parent) as aside:
         if replace and target.exists():
@@ -172,24 +181,32 @@ def give_name(folder: Path, name: str, *, replace: bool = False) -> Path:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a folder's lock, which the operating system frees when the process dies.
 
+    Args:
+        folder: What the lock is for; it need not be there.
+        on_wait: Is called before this waits for another process, however long that takes; None: do not wait.
+
     Raises:
-        ArtefactInUseError: Another process holds it.
+        ArtefactInUseError: Another process holds it, and this does not wait.
     """
     path = lock_of(folder)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ArtefactInUseError(
-            f"Expected {folder.name} to be at rest, got one that is being written by another process. Wait for it, or "
-            "end that one."
-        ) from None
+        if on_wait is None:
+            raise ArtefactInUseError(
+                f"Expected {folder.name} to be at rest, got one that is being written by another process. Wait for it, "
+                "or end that one."
+            ) from None
+        on_wait()
+        lock.acquire()
     try:
         yield
     finally:
+        # While it is held: who opened the file before is refused a lock on what has no name any more (filelock >= 4.2).
         path.unlink(missing_ok=True)
         lock.release()
 

@@ -1,10 +1,9 @@
 """Finished runs on disk: written whole or not at all, listed, loaded and found again.
 
 A run is written into a hidden sibling folder and renamed when its last file is closed, so a process that dies on the
-way leaves nothing that looks like a run.
+way leaves nothing that looks like a run. Its provenance holds the checksums of its files (see `runs.sealed`).
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +16,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hamcache.data.files import csv_text, json_text
+from hamcache.data.files import csv_text, json_text, write_json, write_text
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import majority_baseline
-from hamcache.pipeline.config.overrides import read_yaml
 from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
-from hamcache.pipeline.errors import RunError
+from hamcache.pipeline.errors import DamagedError, RunError
 from hamcache.pipeline.runs.artefacts import Artefact, Kind
+from hamcache.pipeline.runs.sealed import DIGESTS, Files, sealed
+from hamcache.pipeline.runs.shapes import CLASSES, METRICS, PROVENANCE
 
+PARTS = ("train", "validation", "test")
+UNSEALED = ("log.txt", "provenance.json")
+"""Files of a run without a checksum: one is still added to when it is made, one holds the checksums."""
 _OLD_COLUMNS = {"split": "part"}  # of `predictions.csv`, as it was written until version 0.1
 
 
@@ -49,24 +52,47 @@ class Run(Artefact):
         scores = (f"{part} mcc {values['mcc']:.3f}" for part, values in self.metrics.items() if "mcc" in values)
         return f"<Run {self.id}: {', '.join(scores)}>"
 
+    @property
+    def files(self) -> Files:
+        """Its files, to be read strictly."""
+        return _files(self.folder, self.provenance.get(DIGESTS))
+
     @cached_property
     def config(self) -> ExperimentConfig:
         """The resolved configuration, as it was run (head parameters are not checked again)."""
-        return ExperimentConfig.model_validate(renamed(read_yaml(self.folder / "config.yaml")))
+        content = self.files.mapping("config.yaml", ("dataset", "seed"))
+        try:
+            return ExperimentConfig.model_validate(renamed(content))
+        except ValueError as error:
+            raise self.files.damaged("config.yaml", f"is no experiment ({error})") from error
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """`image_id, group, label, part` and `p_<class>` for each class, one row an image."""
-        text = dict.fromkeys(("image_id", "group", "label", "part", *_OLD_COLUMNS), "str")
-        rows = pd.read_csv(
-            self.folder / "predictions.csv", dtype=text, keep_default_na=False, float_precision="round_trip"
+        text, files = ("image_id", "group", "label", "part"), self.files
+        columns = [f"p_{label}" for label in self.classes]
+        rows = files.table(
+            "predictions.csv",
+            (*text, *columns),
+            columns,
+            names=lambda header: [_OLD_COLUMNS.get(name, name) for name in header],
+            dtype=dict.fromkeys(text, "str"),
+            keep_default_na=False,
         )
-        return rows.rename(columns=_OLD_COLUMNS)
+        proba = rows[columns].to_numpy(np.float64)
+        if not (np.isfinite(proba) & (proba >= 0) & (proba <= 1 + 1e-6)).all():
+            raise files.damaged("predictions.csv", "holds something else than probabilities")
+        counts = rows["part"].value_counts().to_dict()
+        if not set(rows["label"]) <= set(self.classes) or set(counts) != set(self.metrics):
+            raise files.damaged("predictions.csv", "is about other classes or parts than the run's scores")
+        if counts != self.provenance.get("images", counts) or rows.duplicated(["image_id", "part"]).any():
+            raise files.damaged("predictions.csv", "is about other images than the run")
+        return rows
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row an epoch; without rows for heads that have no epochs."""
-        return pd.read_csv(self.folder / "history.csv")
+        return self.files.table("history.csv", ("epoch",))
 
     @property
     def plots(self) -> list[Path]:
@@ -105,11 +131,37 @@ class Run(Artefact):
         """Scores on one part of the predictor that knows only the class frequencies of train."""
         return majority_baseline(self.labels("train"), self.labels(name), self.classes)
 
+    @property
+    def class_names(self) -> dict[str, str]:
+        """Readable name of each class, in code order."""
+        entries = self.files.json("classes.json", CLASSES)
+        return {entry["class"]: entry.get("name") or entry["class"] for entry in entries}
+
     def load_head(self, fold: int | None = None) -> Any:
-        """The fitted head, ready to predict; of a cross-validated run, that of fold 1, 2, ..."""
+        """The fitted head, ready to predict; of a cross-validated run, that of fold 1, 2, ...
+
+        Raises:
+            DamagedError: Its files are not those that were written.
+            HeadFileError: They are missing, or cannot be read.
+        """
         from hamcache.heads.persist import load_head
 
-        return load_head(self.folder if fold is None else self.folder / f"fold{fold}")
+        inside = "" if fold is None else f"fold{fold}/"
+        for name in self.files.digests or ():
+            if name.startswith(f"{inside}head."):
+                self.files.read(name)
+        return load_head(self.folder / inside)
+
+    def flaws(self) -> list[DamagedError]:
+        """Flaws of its files, one a file; without checksums, as far as they can be seen without them."""
+        readers = (lambda: self.config, lambda: self.predictions, lambda: self.history, lambda: self.class_names)
+        return self.files.flaws(*readers, *([self._check_heads] if self.files.digests is None else []))
+
+    def _check_heads(self) -> None:
+        folds = self.config.split.folds
+        for inside in [""] if folds is None else [f"fold{number}/" for number in range(1, folds + 1)]:
+            self.files.read(f"{inside}head.json")
+            self.files.read(f"{inside}head.{'skops' if self.config.net is None else 'safetensors'}")
 
 
 def predictions_table(frame: pd.DataFrame, proba: np.ndarray, classes: Sequence[str], part: str) -> pd.DataFrame:
@@ -138,13 +190,15 @@ def write_run(
     texts = {
         "config.yaml": resolved_yaml(config),
         "metrics.json": json_text(metrics),
-        "provenance.json": json_text(provenance),
         "classes.json": json_text(named),
         "predictions.csv": csv_text(predictions),
         "history.csv": csv_text(pd.DataFrame(history, columns=columns)),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")  # `give_name` brings all of it to the disk
+        write_text(folder / name, text)
+    written = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = [name for name in written if name not in UNSEALED]
+    write_json(folder / "provenance.json", sealed(provenance, folder, names))
 
 
 def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
@@ -179,19 +233,15 @@ def read_run(folder: Path) -> Run:
     """The run in one folder.
 
     Raises:
-        RunError: A file is missing or cannot be read.
+        DamagedError: A file is missing, damaged, or not the one that was written.
     """
-    try:
-        metrics, provenance, classes = (
-            json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            for name in ("metrics", "provenance", "classes")
-        )
-        return Run(folder, metrics, provenance, tuple(entry["class"] for entry in classes))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(
-            f"Expected a finished run, but {folder} is not a whole run ({error}). "
-            "`hamcache runs rm` removes it; train again to replace it."
-        ) from error
+    provenance, files = _files(folder).record("provenance.json", PROVENANCE)
+    metrics, classes = files.json("metrics.json", METRICS), files.json("classes.json", CLASSES)
+    return Run(folder, metrics, provenance, tuple(entry["class"] for entry in classes))
+
+
+def _files(folder: Path, digests: Mapping[str, str] | None = None) -> Files:
+    return Files(folder, "run", "`hamcache runs rm` removes it; train again to replace it.", digests)
 
 
 def by_age(run: Run) -> tuple[str, str]:

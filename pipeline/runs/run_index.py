@@ -1,13 +1,16 @@
 """Finished runs by what decides their numbers: each read once, however often one is looked for."""
 
+import logging
 import os
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.errors import RunError
+from hamcache.pipeline.errors import DamagedError
 from hamcache.pipeline.runs.records import Run, by_age, read_run
+
+_log = logging.getLogger(__name__)
 
 
 class _Entry(NamedTuple):
@@ -20,13 +23,16 @@ class _Entry(NamedTuple):
 def find_run(workspace: Workspace, fingerprint: str, *, test: bool = False) -> Run | None:
     """The latest run with this `provenance.fingerprint`; with `test`, the latest that opened the test set.
 
-    A look reads the names of the runs' folders, and of the runs only those that are new.
+    A look reads the names of the runs' folders, and of the runs only those that are new. A run that is no longer what
+    was written is passed over with a warning: who looked for it makes it anew.
     """
     wanted = [entry for entry in _entries(workspace.runs) if entry.fingerprint == fingerprint and entry.test >= test]
     for entry in sorted(wanted, reverse=True):
         try:
-            entry = _entry(run := read_run(entry.folder))  # fresh: it may have been damaged, removed or replaced since
-        except RunError:
+            # Fresh: it may have been damaged, removed or replaced since.
+            entry = _entry(run := read_run(entry.folder).checked())
+        except DamagedError as error:
+            _log.warning("%s", error)
             continue
         if entry.fingerprint == fingerprint and entry.test >= test:
             return run
@@ -41,7 +47,7 @@ def _entries(home: Path) -> list[_Entry]:
                 if not item.name.startswith(".") and item.is_dir():
                     try:
                         entries.append(_remembered(Path(item.path), item.inode()))
-                    except RunError:  # looked at again next time: it may be on its way here from another machine
+                    except DamagedError:  # looked at again next time: it may be on its way here from another machine
                         continue
     return entries
 

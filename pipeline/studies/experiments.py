@@ -177,8 +177,7 @@ def run_all(
         group = opened.only([opened.configs[n] for n in order])
         processes = min(workers or workers_that_fit(group.bytes_each, len(order)), len(order))
         group.load(["train", "validation", "test"] if test else ["train", "validation"])
-        # All of them were looked for before, so each is run.
-        job = partial(run_experiment, workspace=workspace, test=test, inputs=group.inputs, force=True)
+        job = partial(run_experiment, workspace=workspace, test=test, inputs=group.inputs)
         for position, result in in_processes(job, group.configs, processes):
             record(order[position], result)
         del group, job  # frees its features before those of the next are read

@@ -16,6 +16,7 @@ from hamcache.data.errors import DocumentError
 from hamcache.extract.augmentations import load_augmentations
 from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import load_config, resolved_yaml
+from hamcache.pipeline.errors import ConfigError
 from hamcache.pipeline.studies.sweeps.sweep_config import load_sweep_config
 from tests.fuzz.conftest import STRESS, examples, is_refused_or
 from tests.fuzz.words import hostile, values
@@ -93,6 +94,12 @@ def test_hostile_json_is_refused_in_one_line(text: str | bytes) -> None:
     with pytest.raises(DocumentError) as told:
         parse_json(text)
     assert len(str(told.value)) < 700
+
+
+def test_a_hybrid_of_thousands_of_blocks_is_refused() -> None:
+    blocks = "+".join(f"net{number}" for number in range(3000))
+    with pytest.raises(ConfigError, match="at most 100"):
+        load_config(None, base={"features": blocks})
 
 
 def test_aliases_stand_for_copies() -> None:

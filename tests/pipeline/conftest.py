@@ -1,5 +1,6 @@
 """A small data set with features in a real cache: classes differ by their mean, so that heads can learn them."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -99,6 +100,14 @@ def write_dataset(folder: Path, lesions: int = 160) -> Path:
     path = folder / "moles.csv"
     path.write_text("\n".join(rows) + "\n")
     return path
+
+
+def without_checksums(folder: Path, record: str = "provenance.json") -> Path:
+    """Makes an artefact one of those that were written before there were checksums; returns its folder."""
+    content = json.loads((folder / record).read_text())
+    kept = {key: value for key, value in content.items() if key not in ("sha256", "seal")}
+    (folder / record).write_text(json.dumps(kept))
+    return folder
 
 
 @pytest.fixture(scope="session")

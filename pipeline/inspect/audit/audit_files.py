@@ -1,10 +1,10 @@
 """Files of an audit: its tables, its proposals and a summary."""
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 
+from hamcache.data.documents import parse_json
 from hamcache.data.files import csv_text, write_json, write_text
 from hamcache.pipeline.inspect.audit.audit import Audit
 from hamcache.pipeline.runs.provenance import versions
@@ -58,9 +58,11 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
 def _keep_edited(folder: Path, texts: dict[str, str]) -> list[Path]:
     """Give another name to proposals that a person has edited."""
     try:
-        written = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["written"]
-    except (OSError, ValueError, KeyError, TypeError):
-        written = {}
+        summary = parse_json((folder / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        summary = None
+    written = summary.get("written") if isinstance(summary, dict) else None
+    written = written if isinstance(written, dict) else {}
     kept = []
     for name in (EXCLUDE, MERGE_GROUPS):
         path = folder / name

@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from hamcache.data.errors import BadImageError
+from hamcache.data.files import save_picture
 from hamcache.extract.decode import decode_file, picture_of
 from hamcache.pipeline.inspect.audit.findings import records
 from hamcache.pipeline.show.plots.style import COLOURS
@@ -101,7 +102,7 @@ def _sheets(tiles: Sequence[Tile], out: Path, title: str, columns: int, rows: in
     for number, page in enumerate(pages[:_PAGES], start=1):
         head = f"{title}" + (f"   (page {number} of {len(pages)})" if len(pages) > 1 else "")
         path = out if number == 1 else out.with_name(f"{out.stem}-{number}.png")
-        _page(page, head, columns).save(path)
+        save_picture(_page(page, head, columns), path)
         written.append(path)
     return written
 

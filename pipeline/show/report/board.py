@@ -196,10 +196,7 @@ def _check(run: Run, metric: str, part: str) -> None:
     for name in (part, "validation"):
         if metric not in run.metrics[name]:
             raise RunError(f"run {run.id} has no {metric} on {name}")
-    for name in ("summary", "stores", "seconds", "images", "versions"):
-        if not isinstance(run.provenance.get(name, {}), dict):
-            raise RunError(f"run {run.id}: provenance.json: expected names and values below {name}")
-    _ = run.config, run.history, int(_about(run)["seed"]), _seconds(run)
+    _ = run.config, run.history
 
 
 def _images_key(run: Run, part: str) -> str:

@@ -26,7 +26,6 @@ from hamcache.pipeline.show.report.grids import grid_views
 from hamcache.pipeline.show.report.origins import origins
 from hamcache.pipeline.show.report.render import render
 from hamcache.pipeline.show.report.sweeps import sweep_views
-from hamcache.pipeline.show.web.labels import class_names
 from hamcache.pipeline.show.web.run_view import RunView, data_uri
 
 MOST_DETAILS = 100
@@ -137,7 +136,7 @@ def build_report(
         grids=grid_views(chosen.grids, board),
         gallery=shown,
         data=describe(board, datasets),
-        names={key: name for cohort in board.cohorts for key, name in class_names(cohort.best.run).items()},
+        names={key: name for cohort in board.cohorts for key, name in cohort.best.run.class_names.items()},
         origins=origins(board),
         command=_command(names, replace(settings, metric=metric)),
         made=datetime.now().strftime("%-d %B %Y, %H:%M"),

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.errors import ArtefactNotFoundError, PipelineError
-from hamcache.pipeline.runs.artefacts import Kind, find
+from hamcache.pipeline.errors import ArtefactNotFoundError, DamagedError
+from hamcache.pipeline.runs.artefacts import Artefact, Kind, find
 from hamcache.pipeline.runs.records import RUNS, Run
 
 if TYPE_CHECKING:
     from hamcache.pipeline.studies.grid.matrix import Grid
     from hamcache.pipeline.studies.sweeps.results import Sweep
 
-T = TypeVar("T")
+A = TypeVar("A", bound=Artefact)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +54,11 @@ def choose(names: Sequence[str], workspace: Workspace) -> Chosen:
     else:
         found = [(kind, folder) for kind in kinds for folder in kind.folders(workspace)]
 
-    def whole(kind: Kind[T], tables: Callable[[T], object]) -> list[T]:
-        artefacts = _whole(kind, [folder for of, folder in found if of is kind], tables, left_out)
+    def whole(kind: Kind[A]) -> list[A]:
+        artefacts = _whole(kind, [folder for of, folder in found if of is kind], left_out)
         return artefacts if names else sorted(artefacts, key=kind.order)
 
-    sweeps, grids = whole(SWEEPS, _tables_of_sweep), whole(GRIDS, _tables_of_grid)
+    sweeps, grids = whole(SWEEPS), whole(GRIDS)
     folders = {folder.name: folder for kind, folder in found if kind is RUNS}
     if names:
         wanted = [sweep.final_run for sweep in sweeps if sweep.final_run]
@@ -69,25 +69,15 @@ def choose(names: Sequence[str], workspace: Workspace) -> Chosen:
             f"Expected runs to report on in {workspace}, got none. Make one with `hamcache train`, or many with "
             "`hamcache zoo`."
         )
-    return Chosen(_whole(RUNS, folders.values(), lambda run: None, left_out), sweeps, grids, left_out)
+    return Chosen(_whole(RUNS, folders.values(), left_out), sweeps, grids, left_out)
 
 
-def _whole(kind: Kind[T], folders: Iterable[Path], tables: Callable[[T], object], left_out: dict[str, str]) -> list[T]:
-    """The artefacts in some folders whose `tables`, too, can be read; the others are left out, with the reason."""
+def _whole(kind: Kind[A], folders: Iterable[Path], left_out: dict[str, str]) -> list[A]:
+    """The artefacts in some folders that can be read as they were written; others are left out, with the reason."""
     artefacts = []
     for folder in folders:
         try:
-            artefact = kind.read(folder)
-            tables(artefact)
-            artefacts.append(artefact)
-        except (PipelineError, OSError, ValueError, KeyError) as error:
-            left_out[folder.name] = f"it cannot be read: {' '.join(str(error).split())}"
+            artefacts.append(kind.read(folder).checked())
+        except DamagedError as error:
+            left_out[folder.name] = f"it cannot be read: {error}"
     return artefacts
-
-
-def _tables_of_sweep(sweep: Sweep) -> object:
-    return [sweep.point(row) for _, row in sweep.trials.iterrows()]
-
-
-def _tables_of_grid(grid: Grid) -> object:
-    return grid.cells[["backbone", "augmentation", "seed", "run", "error"]], grid.matrix(means=True)

@@ -18,7 +18,6 @@ from hamcache.pipeline.inspect.neighbours import JointSpace, nearest
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.report.board import Board, Row
 from hamcache.pipeline.show.report.datasets import LARGE, SMALL, Datasets
-from hamcache.pipeline.show.web.labels import class_names
 
 NEIGHBOURS = 5
 OF_ONE_COHORT = 3
@@ -186,7 +185,7 @@ def _entry(
         }
         for one, neighbours in zip(found, of_each, strict=True)
     ]
-    names = class_names(run)
+    names = run.class_names
     true = run.labels(part)
     counts = scored(true, run.probabilities(part)).confusion[0].astype(int)
     return {

@@ -1,12 +1,9 @@
 """Names as people read them: of scores, classes, features and runs."""
 
-import json
 import re
-from typing import Any
 
 from markupsafe import Markup
 
-from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.web.markup import tag
 
 HEADLINE = ("mcc", "weighted_f1", "balanced_accuracy", "accuracy")
@@ -23,12 +20,6 @@ def label(metric: str) -> str:
     """
     words, at, threshold = metric.replace("_", " ").partition(" at ")
     return LABELS.get(metric, f"{words} at {threshold} %" if at else words)
-
-
-def class_names(run: Run) -> dict[str, str]:
-    """Readable name of each class of a run, in code order."""
-    entries: list[dict[str, Any]] = json.loads((run.folder / "classes.json").read_text(encoding="utf-8"))
-    return {str(entry["class"]): str(entry.get("name") or entry["class"]) for entry in entries}
 
 
 def blocks(features: object) -> Markup:

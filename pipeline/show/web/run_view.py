@@ -17,7 +17,6 @@ from hamcache.heads.scored import scored
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.plots.confusion import MOST_NUMBERS
 from hamcache.pipeline.show.plots.runs import CAPTIONS
-from hamcache.pipeline.show.web.labels import class_names
 from hamcache.pipeline.show.web.markup import score, seconds
 
 MOST_PAIRS = 10
@@ -72,7 +71,7 @@ class RunView:
     @cached_property
     def names(self) -> dict[str, str]:
         """Readable name of each class."""
-        return class_names(self.run)
+        return self.run.class_names
 
     @property
     def figures(self) -> list[tuple[str, str]]:

@@ -7,12 +7,12 @@ again replaces itself.
 """
 
 import hashlib
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ import pandas as pd
 from hamcache.data.files import write_csv, write_json
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
-from hamcache.pipeline.errors import GridError
-from hamcache.pipeline.runs.artefacts import Artefact, Kind
+from hamcache.pipeline.errors import DamagedError
+from hamcache.pipeline.runs.artefacts import Artefact, Kind, give_name, new_folder
 from hamcache.pipeline.runs.records import Run
+from hamcache.pipeline.runs.sealed import DIGESTS, Files, sealed
+from hamcache.pipeline.runs.shapes import GRID
 from hamcache.pipeline.studies.experiments import Outcome
 from hamcache.pipeline.studies.grid.cell_scores import MEAN, grid_scores
 from hamcache.pipeline.studies.grid.cells import Cell
@@ -76,12 +78,20 @@ class Grid(Artefact):
 
         With an opened test set also `test_<metric>, test_low, test_high`. The interval is the run's own.
         """
-        return self._table(CELLS)
+        on_test = [f"test_{self.metric}", "test_low", "test_high"] if "test" in self.parts else []
+        numbers = ["seed", self.metric, "low", "high", "seconds", *on_test]
+        return self._table(CELLS, ("backbone", "augmentation", "run", "error"), numbers)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """`part, backbone, augmentation, seeds, score, low, high, p_holm`; see `cell_scores.grid_scores`."""
-        return self._table(SCORES)
+        scores = self._table(SCORES, ("part", "backbone", "augmentation"), ("seeds", "score", "low", "high", "p_holm"))
+        names = ([*self.backbones, MEAN], [*self.augmentations, MEAN])
+        if sorted(zip(*(scores[name] for name in ("part", "backbone", "augmentation")), strict=True)) != sorted(
+            product(self.parts, *names)
+        ):
+            raise self.files.damaged(SCORES, "is about other cells than the grid")
+        return scores
 
     def matrix(self, part: str = "validation", value: str = "score", means: bool = False) -> pd.DataFrame:
         """Backbones by augmentations: the mean over seeds, or an end of its interval.
@@ -106,16 +116,23 @@ class Grid(Artefact):
         rows = self.scores[self.scores["part"] == part]
         return int((rows["p_holm"] < level).sum())
 
-    def _table(self, name: str) -> pd.DataFrame:
-        text = {"backbone": "str", "augmentation": "str", "part": "str", "run": "str", "error": "str"}
-        ends = ("low", "high", "test_low", "test_high")
-        numbers = [self.metric, f"test_{self.metric}", *ends, "score", "p_holm", "seconds"]
-        return pd.read_csv(
-            self.folder / name,
-            dtype=text,
+    @property
+    def files(self) -> Files:
+        """Its files, to be read strictly."""
+        return _files(self.folder, self.settings.get(DIGESTS))
+
+    def flaws(self) -> list[DamagedError]:
+        """Flaws of its files, one a file."""
+        return self.files.flaws(lambda: self.cells, lambda: self.scores)
+
+    def _table(self, name: str, columns: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+        return self.files.table(
+            name,
+            (*columns, *numbers),
+            numbers,
+            dtype=dict.fromkeys(("backbone", "augmentation", "part", "run", "error"), "str"),
             keep_default_na=False,
             na_values={number: [""] for number in numbers},
-            float_precision="round_trip",
         )
 
 
@@ -133,46 +150,44 @@ def save_grid(cells: Sequence[Cell], outcomes: Sequence[Outcome], workspace: Wor
     parts = ["validation", "test"] if all("test" in run.metrics for run in runs) else ["validation"]
     scored = [(cell.backbone, cell.augmentation, outcome.run) for cell, outcome in zip(cells, outcomes, strict=True)]
     of_seed = {cell.seed: o.run for cell, o in zip(cells, outcomes, strict=True) if o.run is not None}
-    grid = Grid(
-        workspace.grids / _grid_id(cells, runs[0].provenance["summary"]["dataset"]),
-        {
-            "dataset": runs[0].provenance["summary"]["dataset"],
-            "head": cells[0].experiment.head,
-            "metric": metric,
-            "policy": runs[0].provenance["summary"]["policy"],
-            "backbones": list(dict.fromkeys(cell.backbone for cell in cells)),
-            "augmentations": list(dict.fromkeys(cell.augmentation for cell in cells)),
-            "views": {cell.augmentation: cell.views for cell in cells},
-            "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
-            "parts": parts,
-            "majority": {p: float(np.mean([r.baseline(p)[metric] for r in of_seed.values()])) for p in parts},
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
-    write_csv(grid.folder / CELLS, _cells_table(cells, outcomes, metric))
-    write_csv(grid.folder / SCORES, _scores_table(scored, metric, parts))
-    matrices = pd.concat({part: grid.matrix(part, means=True) for part in parts}, names=["part"])
-    write_csv(grid.folder / MATRIX, matrices.reset_index())
-    write_json(grid.folder / SETTINGS, grid.settings)
-    return grid
+    about = runs[0].provenance["summary"]
+    settings = {
+        "dataset": about["dataset"],
+        "head": cells[0].experiment.head,
+        "metric": metric,
+        "policy": about["policy"],
+        "backbones": list(dict.fromkeys(cell.backbone for cell in cells)),
+        "augmentations": list(dict.fromkeys(cell.augmentation for cell in cells)),
+        "views": {cell.augmentation: cell.views for cell in cells},
+        "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
+        "parts": parts,
+        "majority": {p: float(np.mean([r.baseline(p)[metric] for r in of_seed.values()])) for p in parts},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with new_folder(workspace.grids) as folder:
+        write_csv(folder / CELLS, _cells_table(cells, outcomes, metric))
+        write_csv(folder / SCORES, _scores_table(scored, metric, parts))
+        grid = Grid(folder, settings)
+        matrices = pd.concat({part: grid.matrix(part, means=True) for part in parts}, names=["part"])
+        write_csv(folder / MATRIX, matrices.reset_index())
+        write_json(folder / SETTINGS, sealed(settings, folder, (CELLS, SCORES, MATRIX)))
+        return read_grid(give_name(folder, _grid_id(cells, about["dataset"]), replace=True))
 
 
 def read_grid(folder: Path) -> Grid:
     """The grid in one folder.
 
     Raises:
-        GridError: A file is missing or cannot be read.
+        DamagedError: A file is missing, damaged, or not the one that was written.
     """
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        absent = {"metric", "head", "backbones", "augmentations", "parts"} - settings.keys()
-        if absent:
-            raise ValueError(f"{SETTINGS} lacks {', '.join(sorted(absent))}")
-    except (OSError, ValueError, AttributeError) as error:
-        raise GridError(
-            f"Expected a grid, but {folder} is not a whole grid ({error}). Run `hamcache grid` again to replace it."
-        ) from error
+    settings, files = _files(folder).record(SETTINGS, GRID)
+    if settings["metric"] not in METRICS:
+        raise files.damaged(SETTINGS, f"names a metric that does not exist ({settings['metric']})")
     return Grid(folder, settings)
+
+
+def _files(folder: Path, digests: Mapping[str, str] | None = None) -> Files:
+    return Files(folder, "grid", "Run `hamcache grid` again to replace it.", digests)
 
 
 def _by_age(grid: Grid) -> tuple[str, str]:

@@ -12,6 +12,7 @@ Lesions of the experiment's own test set take no part, so the demonstration open
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from hamcache.configs.defaults import LEAKAGE_REPEATS
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import ExperimentConfig
-from hamcache.pipeline.errors import LeakageError
+from hamcache.pipeline.errors import DamagedError, LeakageError
 from hamcache.pipeline.evaluate.intervals import LEVEL, RESAMPLES
 from hamcache.pipeline.experiment.fitting import fit_folds
 from hamcache.pipeline.experiment.inputs import Inputs
@@ -90,9 +91,10 @@ def demonstrate(
 
     fingerprint, folder = place(experiments)
     if (folder / "leakage.json").is_file():
-        demo = read_demo(folder)
-        if demo.summary.get("fingerprint") == fingerprint:
-            return replace(demo, reused=True)
+        with suppress(DamagedError):  # made anew in its place
+            demo = read_demo(folder)
+            if demo.summary.get("fingerprint") == fingerprint:
+                return replace(demo, reused=True)
     started = perf_counter()
     probas, failed, warnings = _train(experiments, inputs, pool, draws, workers, on_progress)
     trained = perf_counter()

@@ -1,6 +1,6 @@
 """Finished leakage demonstrations on disk: written whole or not at all, loaded, and put into words."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -11,10 +11,17 @@ import pandas as pd
 
 from hamcache.data.files import write_csv, write_json
 from hamcache.heads.metrics import get_metric
-from hamcache.pipeline.errors import LeakageError
+from hamcache.pipeline.errors import DamagedError
 from hamcache.pipeline.runs.artefacts import Artefact, Kind, give_name, new_folder
+from hamcache.pipeline.runs.sealed import DIGESTS, Files, sealed
+from hamcache.pipeline.runs.shapes import DEMO
 
-SUMMARY = "leakage.json"
+SUMMARY, TABLE = "leakage.json", "leakage.csv"
+NUMBERS = (
+    *("honest", "honest_low", "honest_high", "leaky", "leaky_low", "leaky_high"),
+    *("gap", "gap_low", "gap_high", "p", "p_holm"),
+)
+"""Columns of the table that hold numbers."""
 IMAGES = {
     "all": "all test images",
     "sibling": "test images with a sibling in the leaky train part",
@@ -56,6 +63,10 @@ class LeakageDemo(Artefact):
         """Path of its plot, which whoever asked for the demonstration draws (`show.plots.leakage`)."""
         return self.folder / "leakage.png"
 
+    def flaws(self) -> list[DamagedError]:
+        """Flaws of its files, one a file."""
+        return _files(self.folder, self.summary.get(DIGESTS)).flaws()
+
     def rows(self, images: str = "all", metric: str | None = None) -> pd.DataFrame:
         """The rows of the table about some images (`IMAGES`), by default in the objective, one a head."""
         chosen = (self.table["images"] == images) & (self.table["metric"] == (metric or self.metric))
@@ -70,7 +81,8 @@ class LeakageDemo(Artefact):
 def save_demo(table: pd.DataFrame, summary: dict[str, Any], target: Path) -> LeakageDemo:
     """Write a demonstration, in the place of one that is not whole or not the same."""
     with new_folder(target.parent) as folder:
-        write_csv(folder / "leakage.csv", table)
+        write_csv(folder / TABLE, table)
+        summary = sealed(summary, folder, (TABLE,))
         write_json(folder / SUMMARY, summary)
         return LeakageDemo(give_name(folder, target.name, replace=True), table, summary)
 
@@ -79,17 +91,18 @@ def read_demo(folder: Path) -> LeakageDemo:
     """The demonstration in one folder.
 
     Raises:
-        LeakageError: A file is missing or cannot be read.
+        DamagedError: A file is missing, damaged, or not the one that was written.
     """
-    try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        table = pd.read_csv(folder / "leakage.csv", float_precision="round_trip")
-    except (OSError, ValueError) as error:
-        raise LeakageError(
-            f"Expected a finished demonstration, but {folder} is not a whole one ({error}). Remove the folder; "
-            "`hamcache leakage-demo` makes one."
-        ) from error
+    summary, files = _files(folder).record(SUMMARY, DEMO)
+    table = files.table(TABLE, ("metric", "images", "head", *NUMBERS), NUMBERS)
+    if summary["metric"] not in set(table["metric"]):
+        raise files.damaged(TABLE, "is about other metrics than the demonstration")
     return LeakageDemo(folder, table, summary)
+
+
+def _files(folder: Path, digests: Mapping[str, str] | None = None) -> Files:
+    advice = "Remove the folder; `hamcache leakage-demo` makes one."
+    return Files(folder, "demonstration", advice, digests)
 
 
 DEMOS = Kind(

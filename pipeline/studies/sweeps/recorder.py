@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from ray import tune
 
-from hamcache.data.files import write_json
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.run_log import RunLog
 from hamcache.pipeline.studies.parallel import DIED
-from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, LOG, STOPPED, SUMMARY, Sweep
+from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, LOG, STOPPED, Sweep, write_summary
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
 from hamcache.pipeline.studies.sweeps.watch import Watcher
@@ -129,4 +128,4 @@ class Recorder(tune.Callback):
             else None,
             "final_run": self._sweep.final_run,
         }
-        write_json(self._sweep.folder / SUMMARY, content)
+        write_summary(self._sweep, content)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,15 +13,17 @@ from typing import Any
 
 import pandas as pd
 
-from hamcache.data.files import write_text
+from hamcache.data.files import write_json, write_text
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig
-from hamcache.pipeline.errors import PipelineError
+from hamcache.pipeline.errors import DamagedError, PipelineError
 from hamcache.pipeline.runs.artefacts import Artefact, Kind, give_name, new_folder
+from hamcache.pipeline.runs.sealed import CHANGED, DIGESTS, SEAL, Files, sealed
+from hamcache.pipeline.runs.shapes import SWEEP
 from hamcache.pipeline.studies.sweeps.space import Point, Space, label
-from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, read_sweep_yaml
+from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, kept_settings
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 SETTINGS, TRIALS, EPOCHS, SUMMARY, LOG = "sweep.yaml", "trials.csv", "epochs.csv", "summary.json", "log.txt"
@@ -60,21 +60,25 @@ class Sweep(Artefact):
     def trials(self) -> pd.DataFrame:
         """One row a trial, in the order they ended: `trial, state, <objective>, epochs, seconds, overhead, error`,
         then a column for each searched key, empty where it was not in use; choices as text."""
-        keys = {key: "str" for key, dimension in self.settings.space.items() if dimension.is_choice}
-        path = self.folder / TRIALS
-        if not path.is_file():
+        if not (self.folder / TRIALS).exists() and TRIALS not in (self.files.digests or {}):
             return pd.DataFrame(columns=columns_of(self.settings))
-        with path.open(encoding="utf-8", newline="") as file:
-            header = list(renamed(dict.fromkeys(next(csv.reader(file)))))
-        return pd.read_csv(
-            path,
-            names=header,
-            header=0,
-            dtype={"state": "str", "error": "str", **keys},
+        choices = [key for key, dimension in self.settings.space.items() if dimension.is_choice]
+        text = ["state", "error", *choices]
+        columns = columns_of(self.settings)
+        rows = self.files.table(
+            TRIALS,
+            columns,
+            [name for name in columns if name not in text],
+            names=lambda header: list(renamed(dict.fromkeys(header))),
+            dtype=dict.fromkeys(text, "str"),
             keep_default_na=False,
-            na_values={name: [""] for name in columns_of(self.settings) if name not in ("state", "error")},
-            float_precision="round_trip",
+            na_values={name: [""] for name in columns if name not in ("state", "error")},
         )
+        whole = rows[["trial", "epochs", "seconds"]].notna().all().all() and not rows["trial"].duplicated().any()
+        scored = rows.loc[rows["state"] != FAILED, self.objective].notna().all()
+        if not whole or not scored or not set(rows["state"]) <= {FINISHED, STOPPED, FAILED}:
+            raise self.files.damaged(TRIALS, "holds rows that are no trials")
+        return rows
 
     @property
     def ranking(self) -> pd.DataFrame:
@@ -104,15 +108,30 @@ class Sweep(Artefact):
 
     def point(self, row: Mapping[str, Any] | pd.Series) -> Point:
         """The values that a row of `trials` stands for."""
-        return point_of(self.settings.dimensions, row)
+        try:
+            return point_of(self.settings.dimensions, row)
+        except SweepError as error:
+            raise self.files.damaged(TRIALS, f"holds {error}") from error
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """`trial, epoch, score`: the best score up to each epoch, higher is better."""
-        path = self.folder / EPOCHS
-        if not path.is_file():
-            return pd.DataFrame({"trial": [], "epoch": [], "score": []})
-        return pd.read_csv(path, float_precision="round_trip")
+        columns = ("trial", "epoch", "score")
+        if not (self.folder / EPOCHS).exists() and EPOCHS not in (self.files.digests or {}):
+            return pd.DataFrame({name: [] for name in columns})
+        rows = self.files.table(EPOCHS, columns, columns)[list(columns)]
+        if rows.isna().any().any():
+            raise self.files.damaged(EPOCHS, "holds rows that are no epochs")
+        return rows
+
+    @property
+    def files(self) -> Files:
+        """Its files, to be read strictly."""
+        return _files(self.folder, self.summary.get(DIGESTS))
+
+    def flaws(self) -> list[DamagedError]:
+        """Flaws of its files, one a file."""
+        return self.files.flaws(lambda: [self.point(row) for _, row in self.trials.iterrows()], lambda: self.epochs)
 
 
 def columns_of(settings: SweepConfig) -> list[str]:
@@ -130,10 +149,7 @@ def point_of(space: Space, row: Mapping[str, Any] | pd.Series) -> Point:
         if dimension.is_choice:
             options = {label(option): option for option in dimension.values() or []}
             if value not in options:
-                raise SweepError(
-                    f"trial {row['trial']}: {key}: expected one of {', '.join(options)}, got {value!r}. Correct "
-                    f"{TRIALS}, or begin a new sweep."
-                )
+                raise SweepError(f"trial {row['trial']}: {key}: expected one of {', '.join(options)}, got {value!r}")
             point[key] = options[value]
         else:
             point[key] = int(value) if dimension.int_ is not None else float(value)
@@ -152,17 +168,37 @@ def read_sweep(folder: Path) -> Sweep:
     """The sweep in one folder.
 
     Raises:
-        SweepError: A file is missing or cannot be read.
+        DamagedError: A file is missing, damaged, or not the one that was written.
     """
+    files = _files(folder)
+    content = files.mapping(SETTINGS, ("name", "experiment", "space"))
     try:
-        settings = read_sweep_yaml(folder / SETTINGS)
-        path = folder / SUMMARY
-        summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise SweepError(
-            f"Expected a sweep, but {folder} is not a sweep that can be read: {error}. `hamcache sweeps rm` removes it."
-        ) from error
+        settings = kept_settings(content, SETTINGS)
+    except (ValueError, TypeError, AttributeError) as error:  # its keys are renamed before they are checked
+        raise files.damaged(SETTINGS, f"holds no sweep ({error})") from error
+    if not (folder / SUMMARY).exists():
+        return Sweep(folder, settings)
+    summary, files = files.record(SUMMARY, SWEEP)
+    if summary.get("settings", settings.digest) != settings.digest:
+        raise files.damaged(SETTINGS, CHANGED)
     return Sweep(folder, settings, summary)
+
+
+def write_summary(sweep: Sweep, summary: Mapping[str, Any]) -> None:
+    """Keep a sweep's summary. Once the sweep is finished it holds the checksums of the tables.
+
+    Before that a kill may leave a trial more in the tables than the summary knows of.
+    """
+    tables = [name for name in (TRIALS, EPOCHS) if (sweep.folder / name).is_file()]
+    content = {key: value for key, value in summary.items() if key not in (DIGESTS, SEAL)}
+    content |= {"settings": sweep.settings.digest}
+    if summary["state"] == FINISHED:
+        content = sealed(content, sweep.folder, tables)
+    write_json(sweep.folder / SUMMARY, content)
+
+
+def _files(folder: Path, digests: Mapping[str, str] | None = None) -> Files:
+    return Files(folder, "sweep", "`hamcache sweeps rm` removes it.", digests)
 
 
 def _by_age(sweep: Sweep) -> tuple[list[str], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,15 +14,21 @@ from hamcache.pipeline.studies.sweeps.search import SCORE
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial_table import TrialTable
 
+_log = logging.getLogger(__name__)
 FOREVER = 1_000_000
 """More epochs than any trial has."""
 
 
 def sweep_like(settings: SweepConfig, fingerprint: str, workspace: Workspace) -> Sweep | None:
-    """The latest sweep with these settings on the data with this fingerprint, which can be resumed."""
+    """The latest sweep with these settings on the data with this fingerprint, which can be resumed.
+
+    One whose files are damaged is passed over with a warning.
+    """
     for sweep in reversed(all_sweeps(workspace)):
         if sweep.settings.digest == settings.digest and sweep.summary.get("data") == fingerprint:
-            return sweep
+            if not (flaws := sweep.flaws()):
+                return sweep
+            _log.warning("%s", flaws[0])
     return None
 
 

@@ -107,7 +107,7 @@ class SweepConfig(BaseModel):
         return config
 
     def to_yaml(self) -> str:
-        """YAML that `read_sweep_yaml` reads back to an equal sweep."""
+        """YAML that `kept_settings` reads back to an equal sweep."""
         content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         content["space"] = {
             key: {name: value for name, value in dimension.items() if value != {}}
@@ -117,16 +117,16 @@ class SweepConfig(BaseModel):
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def read_sweep_yaml(path: Path) -> SweepConfig:
-    """The settings that a sweep wrote into its folder.
+def kept_settings(content: dict[str, Any], source: str) -> SweepConfig:
+    """The settings that a sweep wrote into its folder, from the values in that file.
 
     Raises:
         ConfigError: The file was changed to what is no sweep.
     """
     try:
-        return SweepConfig.model_validate(_with_keys(read_yaml(path), renamed))
+        return SweepConfig.model_validate(_with_keys(content, renamed))
     except ValidationError as error:
-        raise config_error(error, SweepConfig, str(path)) from None
+        raise config_error(error, SweepConfig, source) from None
 
 
 def _with_keys(content: dict[str, Any], change: Callable[..., Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import ray
 from ray import tune
 
-from hamcache.data.files import write_json, write_text
+from hamcache.data.files import write_text
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.experiment.run_log import RunLog
 from hamcache.pipeline.experiment.runner import run_experiment
@@ -25,11 +25,11 @@ from hamcache.pipeline.studies.sweeps.results import (
     FINISHED,
     LOG,
     SETTINGS,
-    SUMMARY,
     Sweep,
     SweepError,
     new_sweep,
     read_sweep,
+    write_summary,
 )
 from hamcache.pipeline.studies.sweeps.resume import stopping_rule, sweep_like
 from hamcache.pipeline.studies.sweeps.search import SweepSearch, points_source
@@ -115,7 +115,7 @@ def finalize(sweep: Sweep, workspace: Workspace, *, watcher: Watcher | None = No
                 f"warning: the run scores {sweep.objective} {score:.4f} on validation, its trial {expected:.4f}: "
                 "were they computed on different machines?"
             )
-        write_json(sweep.folder / SUMMARY, sweep.summary | {"final_run": run.id})
+        write_summary(sweep, sweep.summary | {"final_run": run.id})
     return run
 
 

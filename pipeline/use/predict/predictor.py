@@ -107,7 +107,8 @@ class Predictor:
 
     Raises:
         PredictionError: A network or recipe here is not that of the run.
-        HeadFileError: The run's head is missing or damaged.
+        DamagedError: A file of the run is not the one that was written.
+        HeadFileError: The run's head cannot be read.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Predictor:
         recipes_file: Path | None = None,
         device: str = "auto",
     ) -> None:
-        self.run, self.workspace = run, workspace
+        self.run, self.workspace = run.checked(), workspace
         self.classes = run.classes
         self.device = resolve_device(device)
         machine = Machine(weights or {}, recipes_file, self.device)

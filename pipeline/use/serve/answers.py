@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException
 
 from hamcache.data.errors import BadImageError
 from hamcache.pipeline.evaluate import DISCLAIMER
-from hamcache.pipeline.show.web.labels import class_names
 from hamcache.pipeline.use.serve.photographs import Gallery
 from hamcache.pipeline.use.serve.predictors import Predictors
 from hamcache.pipeline.use.serve.shelf import Shelf
@@ -30,7 +29,7 @@ def choices(predictor: "Predictor") -> dict[str, Any]:
     temperature = predictor.temperature
     return {
         "run": predictor.run.id,
-        "classes": [{"label": label, "name": name} for label, name in class_names(predictor.run).items()],
+        "classes": [{"label": label, "name": name} for label, name in predictor.run.class_names.items()],
         "sets": [
             {
                 "coverage": coverage,

@@ -81,16 +81,16 @@ def write_feature_file(
     return FeatureFile(len(frame), len(store.image_ids) - len(frame))
 
 
-def _write_npz(features: np.ndarray, frame: pd.DataFrame, about: dict[str, str], path: Path) -> Iterator[int]:
+def _write_npz(features: np.ndarray, frame: pd.DataFrame, about: dict[str, str], partial: Path) -> Iterator[int]:
     """Write the file; yields the number of images written."""
     columns = {name: frame[name].to_numpy(dtype=np.str_) for name in ("image_id", "label", "group")}
     arrays: dict[str, Any] = {"features": features, **columns, **{k: np.array(text) for k, text in about.items()}}
-    with path.open("wb") as file:
+    with partial.open("wb") as file:
         np.savez(file, **arrays)
     yield len(frame)
 
 
-def _write_parquet(features: np.ndarray, frame: pd.DataFrame, about: dict[str, str], path: Path) -> Iterator[int]:
+def _write_parquet(features: np.ndarray, frame: pd.DataFrame, about: dict[str, str], partial: Path) -> Iterator[int]:
     """Write the file, some images at a time; yields the number of images written so far."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -99,7 +99,7 @@ def _write_parquet(features: np.ndarray, frame: pd.DataFrame, about: dict[str, s
     fields = [("image_id", pa.string()), ("view", pa.int32()), ("label", pa.string()), ("group", pa.string())]
     schema = pa.schema([*fields, ("features", pa.list_(pa.float32(), dim))])
     schema = schema.with_metadata({f"hamcache.{name}": text for name, text in about.items()})
-    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+    with pq.ParquetWriter(partial, schema, compression="zstd") as file:
         for start in range(0, len(frame), ROWS):
             rows = frame.iloc[start : start + ROWS]
             images = np.repeat(np.arange(len(rows)), n_views)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hamcache.pipeline.config.schema import load_config, resolved_yaml, validate
 from hamcache.pipeline.errors import ConfigError
 from hamcache.pipeline.runs.provenance import fingerprint
 from hamcache.pipeline.runs.records import read_run
+from tests.pipeline.runs.test_records import PROVENANCE
 
 OLD = {
     "objective": "mcc",
@@ -56,6 +58,7 @@ def test_a_run_of_former_names_is_read(tmp_path: Path, world) -> None:
     old = yaml.safe_dump(former(yaml.safe_load(resolved_yaml(config))))
     assert "monitor: mcc" in old
     (tmp_path / "config.yaml").write_text(old)
-    for name, content in (("metrics", "{}"), ("provenance", "{}"), ("classes", "[]")):
-        (tmp_path / f"{name}.json").write_text(content)
+    about = {"metrics": {"validation": {}}, "provenance": PROVENANCE, "classes": [{"class": "a"}]}
+    for name, content in about.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
     assert read_run(tmp_path).config == config

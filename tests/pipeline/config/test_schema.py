@@ -99,7 +99,7 @@ def test_misspelt_keys_name_the_nearest_valid_one(override: str, advice: str) ->
         ("features.blocks=[]", "empty hybrid"),
         ("features=A+A", "the block A (none, 1 views) is listed 2 times"),
         ("features.blocks.0.transform=pca:x", "pca:<components>"),
-        ("features.blocks.0.views=0", "features.blocks.0.views: expected a whole number >= 1, got 0"),
+        ("features.blocks.0.views=0", "features.blocks.0.views: expected a whole number >= 1 and <= 1000, got 0"),
         ("features.blocks.0=3", "features.blocks.0: expected a mapping with the keys backbone,"),
         ("features=null", "features: expected a mapping with the keys blocks,"),
         ("features.blocks.3.views=2", "is a list of 1, expected an index from 0 to 1"),

@@ -1,6 +1,9 @@
 import json
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ from hamcache.cache.keys import FeatureKey
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.data.splits import make_split
+from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import ClassAbsentError, HeadError, MetricError
 from hamcache.heads.metrics import compute_metrics
 from hamcache.pipeline.errors import FeaturesError, RunError
@@ -24,6 +28,7 @@ from hamcache.pipeline.experiment.preparation import prepare
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.artefacts import partial_folders
 from hamcache.pipeline.runs.records import all_runs, load_run
+from tests.power_loss import recorded
 
 RUN_FILES = {
     "config.yaml",
@@ -47,6 +52,40 @@ def test_a_run_writes_everything_that_is_promised(world) -> None:
     assert run.config == world.config()
     assert run.provenance["seconds"].keys() == {"load", "fit", "predict", "total"}
     assert partial_folders(world.workspace.runs) == []
+
+
+def test_two_equal_trainings_at_once_give_one_run(world) -> None:
+    world.extract()
+    start, said = Barrier(2), []
+
+    def train(_: int):
+        start.wait()
+        return run_experiment(world.config(), world.workspace, on_progress=said.append)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(train, range(2))
+    assert one.id == other.id and sorted([one.reused, other.reused]) == [False, True]
+    assert [run.id for run in all_runs(world.workspace)] == [one.id]
+    assert [path.name for path in world.workspace.runs.iterdir()] == [one.id]
+
+
+def test_after_a_power_cut_a_run_is_whole_or_absent(world, tmp_path: Path) -> None:
+    world.extract()
+    world.workspace.runs.mkdir(parents=True, exist_ok=True)
+    with recorded(world.workspace.runs) as disk:
+        run = run_experiment(world.config(), world.workspace)
+    after = Workspace(tmp_path / "after")
+    found = set()
+    for state in disk.states():
+        state.restore(after.runs)
+        there = all_runs(after)
+        assert [flaw for run in there for flaw in run.flaws()] == [], state.moment
+        assert len(there) == len([path for path in after.runs.iterdir() if path.name[0] != "."]), state.moment
+        found |= {(one.id, one.metrics["validation"]["mcc"]) for one in there}
+    assert found == {(run.id, run.metrics["validation"]["mcc"])}
+    for state in disk.last_states():
+        state.restore(after.runs)
+        assert [one.id for one in all_runs(after)] == [run.id]
 
 
 def test_scores_equal_a_script_without_any_of_our_code(world) -> None:

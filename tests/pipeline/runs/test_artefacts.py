@@ -1,6 +1,7 @@
 """Artefacts of every kind are found, listed, written whole, locked and removed alike."""
 
 import json
+import os
 import subprocess
 import sys
 from operator import attrgetter
@@ -21,6 +22,7 @@ from hamcache.pipeline.runs.artefacts import (
     partial_folders,
     remove,
 )
+from tests.power_loss import recorded
 
 
 def read(folder: Path) -> str:
@@ -86,6 +88,48 @@ def test_what_is_being_written_is_not_removed(workspace: Workspace) -> None:
         with pytest.raises(ArtefactInUseError):
             remove(partial)
     assert list(workspace.runs.iterdir()) == []
+
+
+def test_no_two_processes_hold_a_lock_at_once(workspace: Workspace) -> None:
+    counter, folder = workspace / "count", workspace / "thing"
+    counter.write_text("0")
+    children = []
+    for _ in range(4):
+        if (child := os.fork()) == 0:
+            for _ in range(100):
+                with held(folder, on_wait=lambda: None):
+                    counter.write_text(str(int(counter.read_text()) + 1))
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert counter.read_text() == "400" and not folder.with_name(".thing.lock").exists()
+
+
+def test_after_a_power_cut_an_artefact_is_whole_or_absent_and_the_replaced_one_is_not_mixed(tmp_path: Path) -> None:
+    home, place = tmp_path / "real", tmp_path / "after"
+    home.mkdir()
+
+    def write(text: str) -> None:
+        with new_folder(home) as folder:
+            (folder / "inside").mkdir()
+            for name in ("about.json", "inside/more.json"):
+                (folder / name).write_text(json.dumps({"name": text}))
+            give_name(folder, "one", replace=True)
+
+    states = []
+    for text in ("old", "new"):
+        with recorded(home) as disk:
+            write(text)
+        states.append((list(disk.states()), list(disk.last_states())))
+    for number, (every, last) in enumerate(states):
+        found = set()
+        for state in every:
+            state.restore(place)
+            names = [json.loads(path.read_bytes())["name"] for path in place.glob("one/**/*.json")]
+            assert len(names) in (0, 2) and len(set(names)) <= 1, (state.moment, names)
+            found |= set(names)
+        assert found == ({"old"} if number == 0 else {"old", "new"})
+        assert {json.loads(state.files["one/about.json"])["name"] for state in last} == {("old", "new")[number]}
 
 
 def test_a_killed_process_leaves_a_folder_that_is_known_as_abandoned(workspace: Workspace) -> None:

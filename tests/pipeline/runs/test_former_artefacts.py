@@ -38,6 +38,7 @@ def old_run(workspace: Workspace, name: str, seed: int) -> Path:
     for file, content in about.items():
         (folder / f"{file}.json").write_text(json.dumps(content, indent=2) + "\n")
     (folder / "history.csv").write_text("epoch,train_loss\n1,0.5\n")
+    (folder / "head.json").write_text("{}"), (folder / "head.skops").write_bytes(b"PK")
     rng = np.random.default_rng(seed)
     with (folder / "predictions.csv").open("w", newline="") as file:
         rows = csv.writer(file)

@@ -1,6 +1,5 @@
 """A run is read once however often one is looked for, and what has changed is seen."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,16 +8,7 @@ import pytest
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.runs import run_index
 from hamcache.pipeline.runs.run_index import find_run
-
-
-def write(workspace: Workspace, name: str, fingerprint: str, finished: str = "2026-01-01", parts=("train",)) -> Path:
-    folder = workspace.runs / name
-    folder.mkdir(parents=True)
-    provenance = {"fingerprint": fingerprint, "finished": finished}
-    contents = {"metrics": {part: {"mcc": 0.5} for part in parts}, "provenance": provenance, "classes": []}
-    for file, content in contents.items():
-        (folder / f"{file}.json").write_text(json.dumps(content))
-    return folder
+from tests.pipeline.runs.test_records import save
 
 
 @pytest.fixture
@@ -38,7 +28,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_each_run_is_read_once(workspace: Workspace, reads: list[str]) -> None:
     assert find_run(workspace, "a") is None
     for number in range(20):
-        write(workspace, f"run-{number}", f"f{number}")
+        save(workspace, f"run-{number}", fingerprint=f"f{number}")
     for number in range(20):
         assert find_run(workspace, f"f{number}").id == f"run-{number}"
         assert find_run(workspace, "nothing") is None
@@ -46,19 +36,19 @@ def test_each_run_is_read_once(workspace: Workspace, reads: list[str]) -> None:
 
 
 def test_new_removed_replaced_and_damaged_runs_are_seen(workspace: Workspace) -> None:
-    old = write(workspace, "old", "f", "2026-01-01")
+    old = save(workspace, "old").folder
     assert find_run(workspace, "f").id == "old"
-    new = write(workspace, "new", "f", "2026-01-02", ("train", "test"))
+    new = save(workspace, "new", finished="2026-01-02", test=True).folder
     assert find_run(workspace, "f").id == "new" and find_run(workspace, "f", test=True).id == "new"
     (new / "metrics.json").write_text("{")
     assert find_run(workspace, "f").id == "old" and find_run(workspace, "f", test=True) is None
     shutil.rmtree(new)
     old.rename(workspace.runs / "kept")
-    write(workspace, "old", "g")
+    save(workspace, "old", fingerprint="g")
     assert find_run(workspace, "f").id == "kept" and find_run(workspace, "g").id == "old"
     partly = workspace.runs / "partly"
     partly.mkdir()
     assert find_run(workspace, "h") is None
     partly.rmdir()
-    write(workspace, "partly", "h")
+    save(workspace, "partly", fingerprint="h")
     assert find_run(workspace, "h").id == "partly"

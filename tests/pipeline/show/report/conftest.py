@@ -19,6 +19,7 @@ from hamcache.pipeline.show.report.build import ReportSettings, build_report
 from hamcache.pipeline.studies.sweeps.results import SUMMARY, Sweep, new_sweep, read_sweep
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
+from tests.pipeline.conftest import without_checksums
 
 COLOURS = {"bkl": (150, 110, 70), "mel": (60, 45, 50), "nv": (190, 140, 120)}
 FEW = 200
@@ -106,6 +107,7 @@ def own_lab(lab: Lab, tmp_path: Path) -> Lab:
     csv = tmp_path / "photographs" / lab.csv.name
     for path in workspace.path.glob("runs/*/config.yaml"):
         path.write_text(path.read_text().replace(str(lab.csv), str(csv)))
+        without_checksums(path.parent)
     return Lab(workspace, csv, {name: read(workspace, run) for name, run in lab.runs.items()})
 
 

@@ -153,7 +153,7 @@ def test_a_run_with_many_classes_and_folds_is_drawn(own_lab) -> None:
             history=[
                 {"fold": f, "epoch": e, "train_loss": 1 / e, "valid_mcc": 0.1 * e} for f in (1, 2) for e in (1, 2)
             ],
-            provenance=own_lab.runs["a"].provenance,
+            provenance=own_lab.runs["a"].provenance | {"images": {"train": 300, "validation": 300}},
             classes=classes,
         )
         folder.rename(own_lab.workspace / "runs" / "many")

@@ -16,7 +16,7 @@ from hamcache.cache.errors import MissingFeaturesError
 from hamcache.extract.errors import AugmentationError
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.config.schema import load_config
-from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError, FeaturesError, GridError, RunError
+from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError, DamagedError, FeaturesError, RunError
 from hamcache.pipeline.evaluate.compare import compare_runs, leaderboard
 from hamcache.pipeline.evaluate.intervals import bootstrap, interval, resampled_together
 from hamcache.pipeline.experiment.extraction import FeatureWords, passes_for
@@ -339,7 +339,7 @@ def test_grids_are_found_by_the_beginning_of_their_id_and_damaged_ones_passed_ov
         for content in (None, "{", "[1]", json.dumps({"metric": "mcc"})):
             if content is not None:
                 (broken / "grid.json").write_text(content)
-            with pytest.raises(GridError, match="not a whole grid"):
+            with pytest.raises(DamagedError, match="not a whole grid"):
                 load_grid("broken", two_nets.workspace)
             assert "broken" not in [grid.id for grid in all_grids(two_nets.workspace)]
     finally:

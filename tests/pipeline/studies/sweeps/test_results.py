@@ -7,7 +7,7 @@ import pytest
 
 from hamcache.data.files import write_json
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.errors import ArtefactInUseError, ArtefactNotFoundError
+from hamcache.pipeline.errors import ArtefactInUseError, ArtefactNotFoundError, DamagedError
 from hamcache.pipeline.runs.artefacts import held
 from hamcache.pipeline.studies.sweeps.results import (
     FAILED,
@@ -155,7 +155,7 @@ def test_a_value_that_was_written_by_hand_is_named(settings, workspace: Workspac
     sweep = filled(settings, workspace)
     path = sweep.folder / "trials.csv"
     path.write_text(path.read_text().replace("focal", "fokal"))
-    with pytest.raises(SweepError, match=r"trial 2: head\.loss: expected one of cross_entropy, focal, got 'fokal'"):
+    with pytest.raises(DamagedError, match=r"trial 2: head\.loss: expected one of cross_entropy, focal, got 'fokal'"):
         TrialTable(read_sweep(sweep.folder))
 
 

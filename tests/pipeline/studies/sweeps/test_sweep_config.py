@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from hamcache.pipeline.config.overrides import read_yaml
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 from hamcache.pipeline.studies.sweeps.sweep_config import (
     find_sweep_config,
+    kept_settings,
     load_sweep_config,
-    read_sweep_yaml,
     structures,
     sweep_names,
 )
@@ -22,7 +23,7 @@ FOCAL = {
 def test_every_packaged_sweep_is_valid_and_reads_back_the_same(name: str, tmp_path: Path) -> None:
     settings = load_sweep_config(name, {"seed": 3})
     (tmp_path / "sweep.yaml").write_text(settings.to_yaml())
-    again = read_sweep_yaml(tmp_path / "sweep.yaml")
+    again = kept_settings(read_yaml(tmp_path / "sweep.yaml"), "sweep.yaml")
     assert again == settings and again.digest == settings.digest
     assert settings.experiment["seed"] == 3 and settings.name == name
     assert len(list(structures(settings))) >= 1
@@ -53,7 +54,7 @@ def test_a_sweep_of_former_names_is_read_and_keeps_its_digest(tmp_path: Path) ->
     assert settings.digest == "8452f2f55f62b87eb16304aec0d9b552e463934a478fc0e5be3baeaedbe810d0"
     old = settings.to_yaml().replace("stopping: asha", "scheduler: asha")
     (tmp_path / "sweep.yaml").write_text(old)
-    assert read_sweep_yaml(tmp_path / "sweep.yaml") == settings
+    assert kept_settings(read_yaml(tmp_path / "sweep.yaml"), "sweep.yaml") == settings
     with pytest.raises(ConfigError, match=r"expected stopping, got its former name scheduler. Write stopping."):
         load_sweep_config(tmp_path / "sweep.yaml")
 

@@ -10,11 +10,11 @@ from sklearn.datasets import load_sample_image
 
 from hamcache.cache.keys import FeatureKey
 from hamcache.data.workspace import Workspace
-from hamcache.heads.errors import HeadFileError
-from hamcache.pipeline.errors import ArtefactNotFoundError, PredictionError
+from hamcache.pipeline.errors import ArtefactNotFoundError, DamagedError, PredictionError
 from hamcache.pipeline.runs.records import read_run
 from hamcache.pipeline.use.predict.predictor import Predictor, Question, load_predictor
 from hamcache.pipeline.use.predict.seen import _distances
+from tests.pipeline.conftest import without_checksums
 from tests.pipeline.use.predict.conftest import CNN, FINE, NET, OTHER, Photographs, probabilities
 
 
@@ -204,7 +204,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id_or_by_its_folder(photographs,
 def test_another_network_than_the_runs_is_refused(photographs, tmp_path) -> None:
     """Weights are part of the key, so a run can't be asked with others' features; here its record is changed."""
     run = photographs.run()
-    shutil.copytree(run.folder, tmp_path / "old")
+    without_checksums(Path(shutil.copytree(run.folder, tmp_path / "old")))
     text = (tmp_path / "old" / "provenance.json").read_text()
     (folder, digest) = next(iter(run.provenance["stores"].items()))
     (tmp_path / "old" / "provenance.json").write_text(text.replace(digest, digest[::-1]))
@@ -215,7 +215,7 @@ def test_another_network_than_the_runs_is_refused(photographs, tmp_path) -> None
 
 def test_the_fields_in_which_another_network_differs_are_told(photographs, tmp_path) -> None:
     run = photographs.run()
-    shutil.copytree(run.folder, tmp_path / "other")
+    without_checksums(Path(shutil.copytree(run.folder, tmp_path / "other")))
     provenance = json.loads((tmp_path / "other" / "provenance.json").read_text())
     ((folder, key),) = provenance["keys"].items()
     other = replace(FeatureKey.from_dict(key), weights="0" * 64)
@@ -251,5 +251,8 @@ def test_a_recipe_that_was_changed_since_is_refused_unless_its_file_is_given(pho
 def test_a_missing_head_is_told(photographs, tmp_path: Path) -> None:
     shutil.copytree(photographs.run().folder, tmp_path / "beheaded")
     (tmp_path / "beheaded" / "head.skops").unlink()
-    with pytest.raises(HeadFileError, match="Train the run again"):
+    with pytest.raises(DamagedError, match=r"head\.skops is missing.*train again"):
+        load_predictor(tmp_path / "beheaded", photographs.workspace)
+    without_checksums(tmp_path / "beheaded")
+    with pytest.raises(DamagedError, match=r"head\.skops is missing.*train again"):
         load_predictor(tmp_path / "beheaded", photographs.workspace)

@@ -24,6 +24,7 @@ from hamcache.pipeline.use.predict.predictor import Predictor, load_predictor
 from hamcache.pipeline.use.serve.api import create_app
 from hamcache.pipeline.use.serve.predictors import Worker
 from hamcache.pipeline.use.serve.server import address_of, listen, make_server
+from tests.pipeline.conftest import without_checksums
 
 NET = "random/test_resnet.r160_in1k"
 HACK = "<img src=x onerror=window.hacked=1>"
@@ -103,6 +104,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, make_ham10000: Callable[...
 def own(served: Served, tmp_path: Path) -> Served:
     """A copy, to be changed."""
     shutil.copytree(served.workspace, tmp_path / "workspace")
+    for folder in Workspace(tmp_path / "workspace").runs.glob("[!.]*/"):
+        without_checksums(folder)
     return Served(served.folder, Workspace(tmp_path / "workspace"), served.runs, served.predictor)
 
 
