@@ -103,7 +103,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def command_line(here: Path) -> Callable[[Sequence[str]], Outcome]:
-    """A function that runs `hamcache WORDS` in a folder of its own, without what is heavy; nothing stays patched."""
+    """A function that runs `hamcache WORDS` in `here`, without what is heavy; it leaves nothing patched."""
 
     def run(words: Sequence[str]) -> Outcome:
         said = io.StringIO()
