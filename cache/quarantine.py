@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from hamcache.cache.errors import CacheError
 from hamcache.cache.storage import Root
 
 _log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class Quarantine:
                 if not isinstance(listed, list):
                     raise TypeError(f"expected a list, got {type(listed).__name__}")
                 self._images = {i["image_id"]: BadImage(**i) for i in listed}
+            except CacheError:  # a root that is away is no damage
+                raise
             except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
                 aside = f"{self._path[-1]}.damaged"
                 _log.warning(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hamcache.cache.chunk import DIGEST_BYTES, DamagedChunkError, Place, chunk_name, decode, encode
+from hamcache.cache.chunk import DIGEST_BYTES, DamagedChunkError, Place, chunk_name, chunk_of, decode, encode
 from hamcache.cache.description import (
     CHECKED,
     CHUNK_ROWS,
@@ -146,6 +146,26 @@ class FeatureStore:
         if n_views != self.n_views:
             self._describe(replace(self._description, n_views=n_views))
 
+    def refresh(self) -> None:
+        """Take in the rows that others have added meanwhile."""
+        self.image_ids = read_rows(self.root, self.key)
+        self.__dict__.pop("row_of", None)
+
+    def describe(self) -> None:
+        """Describe rows and views as they are now, whoever added them."""
+        described = None
+        while True:
+            self.refresh()
+            places = [place for place in map(chunk_of, self.root.stamps(self.folder)) if place]
+            n_views = max((view + 1 for chunk, view in places if chunk < self.n_chunks), default=0)
+            bounds = (len(self.image_ids), n_views)
+            if bounds == described:
+                return
+            described = bounds
+            self._describe(replace(self._description, n_rows=bounds[0], n_views=bounds[1]))
+            if self.root.is_local:  # nobody else writes; remotely somebody may just have described less than there is
+                return
+
     def _describe(self, description: Description) -> None:
         self._description = description
         write_description(self.root, description)
@@ -166,14 +186,30 @@ class FeatureStore:
             vectors = np.full((len(place.image_ids), self.dim), np.nan, dtype=np.float32)
             made_from = np.zeros((len(place.image_ids), DIGEST_BYTES), dtype=np.uint8)
             stamp = None
-            with suppress(FileNotFoundError, IsADirectoryError, DamagedChunkError):
+            try:
                 content, stamp = self.root.read_with_stamp(self.folder, name)
                 vectors[:], made_from[:] = decode(place, content)
+            except DamagedChunkError:
+                grown = replace(place, image_ids=self._ids_now(place))
+                if grown != place:  # another process has added images to this chunk: their vectors are kept too
+                    place = grown
+                    continue
+            except (FileNotFoundError, IsADirectoryError):
+                pass
             vectors[list(rows)] = features
             made_from[list(rows)] = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, DIGEST_BYTES)
             if self.root.write_if(encode(place, vectors, made_from), self.folder, name, seen=stamp):
                 return
         raise CacheInUseError(f"{self._where}: others write {name} all the time. Wait for them to end.")
+
+    def _ids_now(self, place: Place) -> Sequence[str]:
+        """Images of a chunk's rows as they are now, where others have added some; else those that it had."""
+        first = place.chunk * self.chunk_rows
+        try:
+            ids = read_rows(self.root, self.key)[first : first + self.chunk_rows]
+        except CorruptStoreError:
+            return place.image_ids
+        return ids if ids[: len(place.image_ids)] == list(place.image_ids) else place.image_ids
 
     # -- reading
 
@@ -210,8 +246,8 @@ class FeatureStore:
             chunk, places, number, view = job
             found = self._decoded(chunk, view)
             if found is not None:
-                within = rows[places] - chunk * self.chunk_rows
-                features[places, number], made_from[places, number] = found[0][within], found[1][within]
+                here, there = _span(places), _span(rows[places] - chunk * self.chunk_rows)
+                features[here, number], made_from[here, number] = found[0][there], found[1][there]
 
         if len(jobs) > 1 and READERS > 1:
             with ThreadPoolExecutor(READERS) as pool:
@@ -229,10 +265,8 @@ class FeatureStore:
         """Features and digests of a chunk, None where there is no file."""
         try:
             content = self.root.read(self.folder, chunk_name(chunk, view))
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return None
-        except IsADirectoryError:
-            content = b""
         try:
             return decode(self.place(chunk, view), content)
         except DamagedChunkError as error:
@@ -270,6 +304,12 @@ class FeatureStore:
             f"{self._where} lacks views {list(views)} of {len(image_ids)} images ({_some(image_ids)}). "
             f"{self._mend(views)}"
         )
+
+
+def _span(numbers: np.ndarray) -> slice | np.ndarray:
+    """The same places as a slice where they follow one another, which spares a copy."""
+    first, n = int(numbers[0]), len(numbers)
+    return slice(first, first + n) if np.array_equal(numbers, np.arange(first, first + n)) else numbers
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

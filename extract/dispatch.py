@@ -30,8 +30,8 @@ WORKERS_WITHIN = 300.0
 """Seconds without any worker after which a run ends."""
 KEPT = "What was written is kept; the same command goes on from there."
 SETUP = (
-    "Start workers with `dask worker ADDRESS --nthreads 1` in an environment with this very version of hamcache, "
-    "where the images and the features root have the same paths as here."
+    "Start the scheduler and its workers (`dask worker ADDRESS --nthreads 1`) in environments with this very version "
+    "of hamcache, workers where the images and the features root have the same paths as here."
 )
 
 _log = logging.getLogger(__name__)
@@ -177,8 +177,9 @@ class _ForeignCluster(_LocalCluster):
                 raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> WorkerError:
+        said = " ".join(str(error).split()).rstrip(" .")
         return WorkerError(
-            f"Expected the workers of {self.address} to run hamcache's tasks, got {type(error).__name__}: {error}. "
+            f"Expected the workers of {self.address} to run hamcache's tasks, got {type(error).__name__}: {said}. "
             f"{SETUP} {KEPT}"
         )
 

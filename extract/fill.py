@@ -22,7 +22,6 @@ from hamcache.cache.plan import ChunkTask, Plan, make_plan
 from hamcache.cache.quarantine import BadImage, Quarantine
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
-from hamcache.cache.survey import Survey
 from hamcache.data.digests import MISSING
 from hamcache.data.image_files import why_unread
 from hamcache.extract.backbones import shared_backbone
@@ -130,13 +129,16 @@ class _Filling:
         stores = {wanted.key.folder: self._prepared(wanted) for wanted in self.wanted}
         asked = [(stores[wanted.key.folder], wanted.views) for wanted in self.wanted]
         for turn in range(ROUNDS):
+            if turn:
+                for store in stores.values():
+                    store.refresh()
             plan = make_plan(asked, self._usable())
             self.n_reused = self.n_reused if turn else plan.n_reused
             if not plan.tasks:
                 break
             self._run(plan, stores, client_of, on_progress)
         for store in stores.values():
-            store.set_views(max((view + 1 for _, view in Survey(store).chunks), default=0))
+            store.describe()
 
     def summary(self, seconds: float) -> ExtractionSummary:
         """The outcome so far."""

@@ -97,7 +97,7 @@ async def _identity(address: str) -> dict[str, Any]:
     """Description of the Dask server at an address."""
     arguments = Security().get_connection_args("client")
     async with asyncio.timeout(CONNECT_TIMEOUT), rpc(address, connection_args=arguments) as peer:
-        return await peer.identity(n_workers=0)
+        return await peer.identity()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,14 +96,21 @@ class Outcome:
 
 
 @pytest.fixture(scope="session")
-def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Sequence[str]], Outcome]]:
-    """A function that runs `hamcache WORDS` in a folder of its own, without what is heavy."""
-    here, before = tmp_path_factory.mktemp("fuzz"), Path.cwd()
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the command line runs."""
+    return tmp_path_factory.mktemp("fuzz")
+
+
+@pytest.fixture(scope="session")
+def command_line(here: Path) -> Callable[[Sequence[str]], Outcome]:
+    """A function that runs `hamcache WORDS` in `here`, without what is heavy; it leaves nothing patched."""
 
     def run(words: Sequence[str]) -> Outcome:
         said = io.StringIO()
         with (
             limited(),
+            chdir(here),
+            ExitStack() as patches,
             redirect_stdout(said),
             redirect_stderr(said),
             mock.patch.object(sys, "argv", ["hamcache", *words]),
@@ -111,17 +118,12 @@ def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             mock.patch.dict(os.environ, {"HAMCACHE_WORKSPACE": str(here / "workspace"), "COLUMNS": "120"}),
             pytest.raises(SystemExit) as ended,
         ):
+            for name, error in HEAVY.items():
+                patches.enter_context(mock.patch(name, side_effect=error))
             main()
         return Outcome(int(ended.value.code or 0), said.getvalue())
 
-    with ExitStack() as patches:
-        for name, error in HEAVY.items():
-            patches.enter_context(mock.patch(name, side_effect=error))
-        os.chdir(here)
-        try:
-            yield run
-        finally:
-            os.chdir(before)
+    return run
 
 
 def is_refused_or(function: Callable[[], Any]) -> Any:

@@ -61,15 +61,15 @@ def lines(draw: st.DrawFn) -> list[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _files(command_line: Callable[[Sequence[str]], Outcome]) -> None:
+def _files(here: Path) -> None:
     """What the likely words name, in the folder in which the command line runs."""
     rows = [f"i{n},images/i{n}.jpg,{'xyz'[n % 3]},g{n // 2}" for n in range(60)]
-    Path("data.csv").write_text("\n".join(["image_id,path,label,group", *rows]))
-    Path("one.csv").write_text("\n".join(["image_id,path,label", *(f"i{n},i{n}.jpg,x" for n in range(30))]))
-    Path("config.yaml").write_text("features: net_a\nhead: logreg\n")
-    Path("folder").mkdir()
-    Path("file").write_text("")
-    os.mkfifo("fifo")
+    (here / "data.csv").write_text("\n".join(["image_id,path,label,group", *rows]))
+    (here / "one.csv").write_text("\n".join(["image_id,path,label", *(f"i{n},i{n}.jpg,x" for n in range(30))]))
+    (here / "config.yaml").write_text("features: net_a\nhead: logreg\n")
+    (here / "folder").mkdir()
+    (here / "file").write_text("")
+    os.mkfifo(here / "fifo")
 
 
 @examples(120)

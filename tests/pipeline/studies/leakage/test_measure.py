@@ -140,8 +140,8 @@ def test_a_head_that_fails_is_told_and_costs_no_other(world, monkeypatch: pytest
     monkeypatch.setattr("hamcache.pipeline.studies.leakage.measure.fit_head", fails)
     found = demonstrate(world, ["lda", "knn"], seeds=1)
     assert list(found.rows()["head"]) == ["knn"]
-    assert found.summary["failed"] == {"lda": "ValueError: no such luck"}
-    assert in_words(found).endswith("lda could not be trained: ValueError: no such luck")
+    assert list(found.summary["failed"]) == ["lda"] and "no such luck" in found.summary["failed"]["lda"]
+    assert "lda could not be trained" in in_words(found) and "no such luck" in in_words(found)
     with pytest.raises(LeakageError, match=r"at least one of 1 heads .* no such luck"):
         demonstrate(world, ["lda"], seeds=1)
 
