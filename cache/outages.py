@@ -33,6 +33,9 @@ TRUST = ("SSLError", "ClientConnectorCertificateError", "ClientConnectorSSLError
 """Those of them that no waiting mends."""
 PASSED_ON = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
+stopping = threading.Event()
+"""Set, it makes the threads that wait for a root give up: what they work for was interrupted."""
+
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -65,7 +68,8 @@ def lasting(url: str, operation: Callable[[], T]) -> T:
     limit = LONGEST_OUTAGE if url in _answered else FIRST_CONTACT
     with _announced(url, last, limit):
         while time.monotonic() - since < limit:
-            time.sleep(pause)
+            if stopping.wait(pause):
+                break
             pause = min(2 * pause, LONGEST_PAUSE)
             try:
                 outcome = operation()

@@ -74,6 +74,8 @@ class Root:
 
     def exists(self, *parts: str) -> bool:
         """True if a path below the root exists."""
+        if self.is_local:
+            return Path(self.join(*parts)).exists()
         try:
             self._do(self.fs.info, self.join(*parts))
         except (FileNotFoundError, NotADirectoryError):
@@ -86,14 +88,16 @@ class Root:
 
     def read(self, *parts: str) -> bytes:
         """The content of a file; raises FileNotFoundError."""
-        path = self.join(*parts)
-        return Path(path).read_bytes() if self.is_local else bytes(self._do(self.fs.cat_file, path))
+        if not self.is_local:
+            return bytes(self._do(self.fs.cat_file, self.join(*parts)))
+        with os.fdopen(_opened(self.join(*parts)), "rb") as file:
+            return file.read()
 
     def read_end(self, n: int, *parts: str) -> bytes:
         """The last `n` bytes of a file, or all of a shorter one; raises FileNotFoundError."""
         if not self.is_local:
             return bytes(self._do(self.fs.cat_file, self.join(*parts), start=-n))
-        descriptor = os.open(self.join(*parts), os.O_RDONLY)
+        descriptor = _opened(self.join(*parts))
         try:
             return os.pread(descriptor, n, max(0, os.fstat(descriptor).st_size - n))
         finally:
@@ -102,7 +106,7 @@ class Root:
     def read_with_stamp(self, *parts: str) -> tuple[bytes, str]:
         """The content of a file, and the stamp that `stamps` gives it; raises FileNotFoundError."""
         if self.is_local:
-            with Path(self.join(*parts)).open("rb") as file:
+            with os.fdopen(_opened(self.join(*parts)), "rb") as file:
                 return file.read(), _stamp(os.fstat(file.fileno()))
         stamp = self._stamp_of(*parts)
         while stamp is not None:
@@ -118,9 +122,12 @@ class Root:
         """
         path = self.join(*parts)
         if self.is_local:
-            if Path(path).is_dir():  # a stranger's: no name of ours is a folder's
-                shutil.rmtree(path)
-            write_bytes(Path(path), content)
+            place = Path(path)
+            if place.is_dir():  # a stranger's, as a pipe is: no name of ours is a folder's
+                shutil.rmtree(place)
+            elif place.exists() and not place.is_file():
+                place.unlink()
+            write_bytes(place, content)
             return
         if not self._is_s3:  # there are no folders
             self._do(self.fs.makedirs, path.rsplit("/", 1)[0], exist_ok=True)
@@ -170,8 +177,10 @@ class Root:
             if not self.is_local:
                 return _remote_stamp(self._do(self.fs.info, path))
             status = Path(path).stat()
-            return None if stat.S_ISDIR(status.st_mode) else _stamp(status)
-        except FileNotFoundError:
+            return _stamp(status) if stat.S_ISREG(status.st_mode) else None
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) and error.errno != errno.ELOOP:
+                raise
             return None
 
     def _names(self, folder: str) -> list[str]:
@@ -228,6 +237,27 @@ def _remote_stamp(info: Mapping[str, Any]) -> str:
     if isinstance(value, datetime):
         value = value.timestamp()  # some file systems give a time as a number in listings, but not for one file
     return f"{info['size']}-{round(value, 6) if isinstance(value, float) else value}"
+
+
+def _opened(path: str) -> int:
+    """A descriptor of a local file; a pipe, which would be waited for, and a link in a circle are none.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(error.errno, os.strerror(error.errno), path) from error
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise FileNotFoundError(errno.ENOENT, "No regular file", path)
 
 
 def _scan(top: str, *, hidden: bool = False) -> Iterator[tuple[str, os.stat_result]]:

@@ -265,10 +265,8 @@ class FeatureStore:
         """Features and digests of a chunk, None where there is no file."""
         try:
             content = self.root.read(self.folder, chunk_name(chunk, view))
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return None
-        except IsADirectoryError:
-            content = b""
         try:
             return decode(self.place(chunk, view), content)
         except DamagedChunkError as error:

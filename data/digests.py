@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from hamcache.data.threaded import in_threads
 
 MISSING = "missing"
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = ["path", "size", "mtime_ns", "digest"]
 # Two writes within one tick of the file system's clock leave the same time stamp (git calls such a file "racily
 # clean"), so what was written just before it was hashed is not remembered.
@@ -84,7 +86,7 @@ def _read_memory(memory: Path) -> dict[str, tuple[Stamp, str]]:
 
 
 def _is_sha256(digest: str) -> bool:
-    return len(digest) == 64 and set(digest) <= set("0123456789abcdef")
+    return _SHA256.fullmatch(digest) is not None
 
 
 def _write_memory(memory: Path, entries: dict[str, tuple[Stamp, str]]) -> None:

@@ -36,7 +36,7 @@ MOST_COLUMNS = 10_000
 
 def is_image_name(name: str) -> bool:
     """True where a file of this name is taken for an image: by its suffix, in any case; hidden files never are."""
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
 
 
 def find_images(folder: Path, depth: int | None = None) -> list[str]:

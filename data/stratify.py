@@ -61,25 +61,27 @@ def _deal(counts: pd.DataFrame, targets: np.ndarray, key: str) -> dict[str, int]
     for parts of any size. What a part wants of groups of each size is its share of them, and what it lacks of a larger
     size: else the larger part would get all large groups, and the smaller one would stand for nothing but small ones.
     """
-    of_group = dict(zip(counts.index, counts.to_numpy(dtype=float), strict=True))
-    totals = counts.sum().to_numpy(dtype=float)
+    rows = counts.to_numpy(dtype=float)
+    totals = rows.sum(axis=0)
     shares = np.divide(targets, totals, out=np.zeros(np.shape(targets)), where=totals > 0)
+    row_of = {group: row for row, group in enumerate(counts.index)}
+    sizes = rows.sum(axis=1).tolist()
     of_size: dict[float, list[str]] = {}
-    for group in shuffled(of_group, key):
-        of_size.setdefault(of_group[group].sum(), []).append(group)
+    for group in shuffled(row_of, key):
+        of_size.setdefault(sizes[row_of[group]], []).append(group)
     # A class counts by the share of it that is lacking, so that rare classes weigh as much as common ones.
-    weights = 1 / totals**2
+    weighted = (1 / totals**2) * rows
     lacking = np.zeros(shares.shape)
-    images = np.zeros(len(lacking))
+    images = [0.0] * len(lacking)
     part = {}
-    for _, groups in sorted(of_size.items(), reverse=True):
-        lacking += shares * sum(of_group[group] for group in groups)
+    for size, groups in sorted(of_size.items(), reverse=True):
+        lacking += shares * rows[[row_of[group] for group in groups]].sum(axis=0)
         for group in groups:
-            content = of_group[group]
-            need = lacking @ (weights * content)
-            candidates = np.flatnonzero(need >= need.max() - 1e-12)
-            best = int(candidates[np.argmin(images[candidates])])
-            lacking[best] -= content
-            images[best] += content.sum()
+            row = row_of[group]
+            need = (lacking @ weighted[row]).tolist()
+            enough = max(need) - 1e-12
+            best = min((n for n, lacks in enumerate(need) if lacks >= enough), key=images.__getitem__)
+            lacking[best] -= rows[row]
+            images[best] += size
             part[group] = best
     return part

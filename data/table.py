@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -159,7 +159,7 @@ def build_table(
     if problems:
         raise TableError(f"{where}: {len(problems)} things are wrong:\n" + "\n".join(f"- {p}." for p in problems))
 
-    frame["path"] = pd.Series([str(Path(path).absolute()) for path in frame["path"]], dtype="str")
+    frame["path"] = pd.Series(_absolute(frame["path"]), dtype="str")
     further = [column for column in frame.columns if column not in COLUMNS]
     frame = frame[[*COLUMNS, *further]].sort_values("image_id", ignore_index=True)
     return ImageTable(name=name, frame=frame, classes=known)
@@ -172,6 +172,21 @@ def safe_name(name: str) -> str:
     'My-skin-2024'
     """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "images"
+
+
+def _absolute(paths: Iterable[str]) -> list[str]:
+    """Each path as `Path.absolute` gives it; a folder is looked at once, however many images are in it."""
+    folders: dict[str, str] = {}
+    absolute = []
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        if not slash or name in ("", "."):
+            absolute.append(str(Path(path).absolute()))
+            continue
+        if folder not in folders:
+            folders[folder] = str(Path(f"{folder}/_").absolute())[:-1]
+        absolute.append(folders[folder] + name)
+    return absolute
 
 
 def _problems(frame: pd.DataFrame, classes: tuple[str, ...], rows: list[str]) -> list[str]:

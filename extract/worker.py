@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from hamcache.cache import outages
 from hamcache.cache.plan import Cell, ChunkTask
 from hamcache.cache.quarantine import BadImage
 from hamcache.cache.storage import Root
@@ -73,7 +73,7 @@ class TaskResult:
     seconds: float
 
 
-stopping = threading.Event()
+stopping = outages.stopping
 """Set, it makes the tasks that run in this process's threads end at their next batch, unwritten."""
 
 

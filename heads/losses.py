@@ -55,16 +55,16 @@ class SoftmaxLoss(Loss):
     probabilities are the softmax of the bare logits.
     """
 
-    offsets: Tensor
+    offsets: Tensor | None
 
     def __init__(self, targets: Tensor, gamma: float = 0.0, offsets: Tensor | None = None):
         super().__init__(targets)
         self.gamma = gamma
-        self.register_buffer("offsets", torch.zeros(len(targets)) if offsets is None else offsets)
+        self.register_buffer("offsets", offsets)
 
     def rows(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss of each row, [b]."""
-        log_p = F.log_softmax(logits + self.offsets, dim=1)
+        log_p = F.log_softmax(logits if self.offsets is None else logits + self.offsets, dim=1)
         if self.gamma:
             log_p = log_p * (-log_p.expm1()).clamp_min(TINY) ** self.gamma
         return -(targets * log_p).sum(dim=1)

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset
 from skorch.utils import noop
 from torch import Tensor
@@ -19,7 +18,7 @@ from hamcache.heads.class_weights import ClassWeight
 from hamcache.heads.losses import Loss, build_loss
 from hamcache.heads.metrics import get_metric
 from hamcache.heads.network import MLP, geometric_sizes
-from hamcache.heads.training import PREDICT_ROWS, EpochRecord, StopEarly, scheduler
+from hamcache.heads.training import PREDICT_ROWS, Classifier, EpochRecord, StopEarly, scheduler
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -116,7 +115,7 @@ class MLPHead(BaseHead):
             load_best=True,
             sink=noop,
         )
-        net = NeuralNetClassifier(
+        net = Classifier(
             network,
             criterion=loss,
             predict_nonlinearity=loss.probabilities,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +33,7 @@ TRUSTED_TYPES = [
 
 MOVED = {"calibration": "temperature"}
 """Modules of `heads` that had another name when a head was saved: former name -> today's."""
+_ARRAY_LIBRARIES = [f"sklearn.externals.array_api_compat.{name}" for name in ("cupy", "dask", "torch")]
 _FORMER_MODULE = re.compile(r'"(?:hamcache\.)?heads\.(\w+)"')  # until 0.1.0 `heads` was a package of its own
 
 
@@ -45,10 +47,9 @@ def save_head(head: BaseHead, folder: Path) -> None:
     if hasattr(net, "save_net"):
         net.save_net(folder, tau=head.tau if isinstance(head, LogitAdjusted) else None)
         return
-    import skops.io  # walks through all of scikit-learn: only when a head is saved or loaded
-
+    skops = _skops()
     with replacing(folder / "head.skops") as partial:
-        skops.io.dump(head, partial, compression=ZIP_DEFLATED, compresslevel=1)
+        skops.dump(head, partial, compression=ZIP_DEFLATED, compresslevel=1)
     description = {
         "head": type(head).__name__,
         "classes": list(head.classes),
@@ -70,15 +71,13 @@ def load_head(folder: Path) -> BaseHead:
         network: Any
         network, tau = load_net(folder)
         return network if tau is None else LogitAdjusted.of_fitted(network, tau)
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
+    skops = _skops()
     path = folder / "head.skops"
     if not path.is_file():
         raise HeadFileError(f"Expected a saved head at {path}, got none. Train the run again.")
     try:
-        head = skops.io.loads(_with_todays_names(path), trusted=TRUSTED_TYPES)
-    except UntrustedTypesFoundException as error:
+        head = skops.loads(_with_todays_names(path), trusted=TRUSTED_TYPES)
+    except skops.exceptions.UntrustedTypesFoundException as error:
         raise HeadFileError(
             f"Expected only types of ours in {path}, got others: {error}. Train the run again."
         ) from error
@@ -89,6 +88,23 @@ def load_head(folder: Path) -> BaseHead:
     if not isinstance(head, BaseHead):
         raise HeadFileError(f"Expected a head in {path}, got a {type(head).__name__}. Train the run again.")
     return head
+
+
+def _skops() -> Any:
+    """`skops.io`, imported without PyTorch and Dask, which no head of scikit-learn needs.
+
+    It walks through all packages of scikit-learn to learn the names of its estimators, and so imports the array
+    libraries that scikit-learn could work with. Those packages hold no estimators.
+    """
+    absent = [name for name in _ARRAY_LIBRARIES if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: such an import fails, the walk goes on
+    try:
+        import skops.io
+        import skops.io.exceptions
+    finally:
+        for name in absent:
+            del sys.modules[name]
+    return skops.io
 
 
 def _with_todays_names(path: Path) -> bytes:

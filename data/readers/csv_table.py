@@ -1,5 +1,6 @@
 """An image table from a CSV file whose columns may have any names."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -95,9 +96,9 @@ def _paths_from_ids(image_ids: Iterable[str], folder: Path) -> list[str]:
     """The path of each image below `folder`; of an absent one, the path at which it would be looked for."""
     index: dict[str, str] = {}
     for path in find_images(folder, depth=_INDEX_DEPTH):
-        index.setdefault(PurePosixPath(path).stem, path)
-    home = PurePosixPath(next(iter(index.values()), "")).parent
-    return [str(folder / index.get(image_id, home / f"{image_id}.jpg")) for image_id in image_ids]
+        index.setdefault(path[path.rfind(os.sep) + 1 : path.rfind(".")], path)
+    home, inside = folder / PurePosixPath(next(iter(index.values()), "")).parent, str(folder / "_")[:-1]
+    return [inside + index[name] if name in index else str(home / f"{name}.jpg") for name in image_ids]
 
 
 def _rename(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:

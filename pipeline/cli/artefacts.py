@@ -135,7 +135,7 @@ def _sweep_row(sweep: Sweep) -> tuple[Any, ...]:
     ranking = sweep.ranking
     best = f"{ranking[sweep.objective].iloc[0]:.3f}" if len(ranking) else "-"
     trials = f"{len(sweep.trials)} of {sweep.settings.samples}"
-    state = str(sweep.summary.get("state", "not begun"))
+    state = str(sweep.summary.get("state", "no summary.json" if len(sweep.trials) else "not begun"))
     return sweep.id, state, trials, sweep.objective, best, sweep.final_run or "-"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hamcache.configs.defaults import SCORES
 from hamcache.pipeline.cli import bundles, options, pictures
 from hamcache.pipeline.cli.console import progress_bar, say, show_table
-from hamcache.pipeline.cli.extraction import prepare
+from hamcache.pipeline.cli.extraction import announce_drawing, prepare
 
 
 def train(
@@ -21,7 +21,10 @@ def train(
     from hamcache.pipeline.config.schema import load_config
 
     experiment = load_config(config, settings)
-    prepare([experiment], workspace, extract=extract)
+    if extract:
+        prepare([experiment], workspace, extract=True)
+    else:
+        announce_drawing(experiment.dataset, workspace)
     from hamcache.pipeline.experiment.runner import run_experiment
 
     with progress_bar("training", None, "images") as advance_to:  # drawn by nets only: a head takes seconds

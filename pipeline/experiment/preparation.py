@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hamcache.data.curation import Curation, read_curation
+from hamcache.data.dataset import open_dataset
 from hamcache.data.nearest import unknown_name
 from hamcache.data.splits import Split, make_folds, make_split
 from hamcache.data.table import ImageTable
@@ -68,8 +69,9 @@ def prepare(
         RunError: A part is empty.
         MetricError: The positive class is none of the table's.
     """
-    inputs = open_inputs(config, workspace, inputs=inputs)
-    splits = make_splits(config, inputs.table)
+    dataset = open_dataset(config.dataset_words, workspace) if inputs is None else inputs.dataset
+    splits = make_splits(config, dataset.table)
+    inputs = open_inputs(config, workspace, dataset=dataset, inputs=inputs)
     if config.net is not None:
         from hamcache.pipeline.experiment.from_images import open_images  # imports torch and timm: only for nets
 

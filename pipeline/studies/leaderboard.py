@@ -1,10 +1,13 @@
 """The leaderboard of many experiments: scores of their runs, best first, the majority-class baseline last."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,7 +15,9 @@ from hamcache.configs.defaults import RESAMPLES, SCORES
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.compare import leaderboard
 from hamcache.pipeline.runs.records import Run, short_features
-from hamcache.pipeline.studies.experiments import Outcome
+
+if TYPE_CHECKING:
+    from hamcache.pipeline.studies.experiments import Outcome
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,19 @@ def test_a_root_that_never_answered_is_waited_for_a_shorter_time(s3, bucket, mon
         s3.start()
 
 
+def test_who_waits_for_a_root_gives_up_when_the_work_is_interrupted(s3, bucket):
+    s3.stop()
+    threading.Timer(0.2, outages.stopping.set).start()
+    try:
+        with pytest.raises(RootUnreachableError):
+            bucket.read("set", "a.bin")
+    finally:
+        s3.start()
+        outages.stopping.clear()
+
+
 def test_a_missing_bucket_and_missing_rights_are_refused_at_once(s3, bucket, monkeypatch):
-    monkeypatch.setattr(outages, "time", None)  # it would raise where it waits
+    monkeypatch.setattr(outages, "stopping", None)  # it would raise where it waits
     nowhere = Root("s3://no-such-bucket/features")
     for operation in OPERATIONS.values():
         with pytest.raises(RootRefusedError, match="Make the bucket first"):
@@ -89,7 +100,7 @@ def test_a_missing_bucket_and_missing_rights_are_refused_at_once(s3, bucket, mon
 
 
 def test_wrong_credentials_and_none_are_refused_at_once(s3, bucket, monkeypatch):
-    monkeypatch.setattr(outages, "time", None)  # it would raise where it waits
+    monkeypatch.setattr(outages, "stopping", None)  # it would raise where it waits
     try:
         for given in (True, False):
             requests.post(f"{s3.url}/moto-api/reset-auth", "0")  # from now on, credentials are looked at

@@ -150,3 +150,13 @@ def test_a_link_that_leads_nowhere_is_no_file(tmp_path):
         (tmp_path / "features" / "set" / name).symlink_to(target)
     assert root.files("set") == {"set/a.bin": 7} and root.files("") == {"set/a.bin": 7}
     assert list(root.stamps("set")) == ["a.bin"]
+
+
+@pytest.mark.parametrize("thing", ["circle", "pipe", "folder"])
+def test_what_is_no_file_reads_as_absent_and_is_written_over(tmp_path, thing):
+    root, path = Root(tmp_path), tmp_path / "a.bin"
+    {"circle": lambda: path.symlink_to("a.bin"), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}[thing]()
+    for read in (root.read, root.read_with_stamp, lambda name: root.read_end(4, name)):
+        with pytest.raises((FileNotFoundError, IsADirectoryError)):
+            read("a.bin")
+    assert root.write_if(b"content", "a.bin", seen=None) and root.read("a.bin") == b"content"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -102,7 +103,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def command_line(here: Path) -> Callable[[Sequence[str]], Outcome]:
-    """A function that runs `hamcache WORDS` in a folder of its own, without what is heavy; it leaves nothing patched."""
+    """A function that runs `hamcache WORDS` in `here`, without what is heavy; it leaves nothing patched."""
 
     def run(words: Sequence[str]) -> Outcome:
         said = io.StringIO()

@@ -24,19 +24,21 @@ from tests.stress.tally import LOST, WRONG, Tally, markdown, write_tallies
 from tests.stress.world import Bench
 
 KINDS = {
-    "kills": ("tests.stress.kills", "kill_commands", "commands killed at work, then run again", 330),
-    "runs": ("tests.stress.damaged_runs", "damage_runs", "damages to runs, sweeps and grids", 200),
-    "stores": ("tests.stress.damaged_stores", "damage_stores", "damages to feature stores", 300),
-    "archives": ("tests.stress.hostile_archives", "forge_archives", "hostile archives for `cache import`", 60),
-    "writers": ("tests.stress.writers", "write_together", "two writers at once, on a disk and on S3", 60),
-    "disk": ("tests.stress.full_disk", "fill_disks", "disks that fill up", 40),
-    "clusters": ("tests.stress.clusters", "lose_clusters", "parts of Dask, Ray and S3 lost", 120),
-    "serve": ("tests.stress.crowds", "crowd", "requests and broken uploads to `serve`", 40),
-    "odd": ("tests.stress.odd", "be_odd", "classes of damage that nobody had named", 120),
-    "fuzz": ("tests.stress.fuzzing", "fuzz", "examples of hostile words, files and tables", 90),
+    "kills": ("tests.stress.kills", "kill_commands", "commands killed at work, then run again", 300),
+    "runs": ("tests.stress.damaged_runs", "damage_runs", "damages to runs, sweeps and grids", 150),
+    "stores": ("tests.stress.damaged_stores", "damage_stores", "damages to feature stores", 240),
+    "archives": ("tests.stress.hostile_archives", "forge_archives", "hostile archives for `cache import`", 40),
+    "writers": ("tests.stress.writers", "write_together", "two writers at once, on a disk and on S3", 45),
+    "disk": ("tests.stress.full_disk", "fill_disks", "disks that fill up", 30),
+    "clusters": ("tests.stress.clusters", "lose_clusters", "parts of Dask, Ray and S3 lost", 90),
+    "serve": ("tests.stress.crowds", "crowd", "requests and broken uploads to `serve`", 30),
+    "odd": ("tests.stress.odd", "be_odd", "classes of damage that nobody had named", 75),
+    "fuzz": ("tests.stress.fuzzing", "fuzz", "examples of hostile words, files and tables", 60),
 }
 """By name: module, function, what the table calls it, and the seconds it may take."""
 QUICK = 0.1
+MINUTES = 19
+"""Of all kinds together: what is left of them is all that a kind may take."""
 
 
 def main() -> int:
@@ -58,7 +60,8 @@ def main() -> int:
     began, tallies = monotonic(), []
     try:
         for name in arguments.only or KINDS:
-            tallies.append(_run(name, arguments, folder / name))
+            left = 60 * MINUTES - (monotonic() - began)
+            tallies.append(_run(name, arguments, folder / name, left))
     finally:
         if arguments.keep:
             print(f"Kept {folder}")
@@ -86,7 +89,7 @@ def main() -> int:
     return int(any(tally.outcomes[LOST] or tally.outcomes[WRONG] for tally in tallies))
 
 
-def _run(name: str, arguments: argparse.Namespace, folder: Path) -> Tally:
+def _run(name: str, arguments: argparse.Namespace, folder: Path, left: float) -> Tally:
     module, function, title, seconds = KINDS[name]
     trials: Callable[[Bench, Tally], None] = getattr(importlib.import_module(module), function)
     tally, began = Tally(title), monotonic()
@@ -98,6 +101,8 @@ def _run(name: str, arguments: argparse.Namespace, folder: Path) -> Tally:
     print(f"{name}: {title} ...", flush=True)
     trials(bench, tally)
     tally.seconds = monotonic() - began
+    if bench.late:
+        tally.notes["ended by"] = "the clock"
     if not arguments.keep:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{name}: {tally.tried} tried, {tally.survived} survived, {tally.seconds:.0f} s", flush=True)

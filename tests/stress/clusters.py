@@ -172,12 +172,20 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], l
     try:
         for line in lines:
             started.append(subprocess.Popen([*python, *shlex.split(line)], **silent))  # type: ignore[call-overload]
-            _until(file.exists)
-        yield str(json.loads(file.read_text())["address"]), started[0], started[1:]
+            _until(lambda: _address(file) is not None)
+        yield str(_address(file)), started[0], started[1:]
     finally:
         for process in started:
             process.kill()
             process.wait()
+
+
+def _address(file: Path) -> str | None:
+    """The scheduler's address, once it has written all of it."""
+    try:
+        return str(json.loads(file.read_text())["address"])
+    except (OSError, ValueError):
+        return None
 
 
 def _until(true: Callable[[], bool]) -> None:

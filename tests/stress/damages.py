@@ -227,6 +227,12 @@ def _link(patient: Patient, file: Path, random: Random) -> str:
     return f"to {target}"
 
 
+def _pipe(patient: Patient, file: Path, random: Random) -> str:
+    (patient.folder / file).unlink()
+    os.mkfifo(patient.folder / file)
+    return ""
+
+
 def _forbid(patient: Patient, file: Path, random: Random) -> str:
     (patient.folder / file).chmod(0)
     return ""
@@ -265,6 +271,7 @@ KINDS: dict[str, Callable[[Patient, Path, Random], str | None]] = {
     "exchanged fields": _lines(_shuffled),
     "made a folder": _folder,
     "made a link": _link,
+    "made a pipe": _pipe,
     "forbidden": _forbid,
     "moved folder": _move_folder,
 }

@@ -6,6 +6,8 @@ same scores as a table) and, once it is drawn, `heatmap.png`. The same cells giv
 again replaces itself.
 """
 
+from __future__ import annotations
+
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from functools import cached_property
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,10 +30,12 @@ from hamcache.pipeline.runs.artefacts import Artefact, Kind, give_name, new_fold
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.runs.sealed import DIGESTS, Files, sealed
 from hamcache.pipeline.runs.shapes import GRID
-from hamcache.pipeline.studies.experiments import Outcome
 from hamcache.pipeline.studies.grid.cell_scores import MEAN, grid_scores
-from hamcache.pipeline.studies.grid.cells import Cell
 from hamcache.pipeline.studies.leaderboard import zoo_leaderboard
+
+if TYPE_CHECKING:
+    from hamcache.pipeline.studies.experiments import Outcome
+    from hamcache.pipeline.studies.grid.cells import Cell
 
 SETTINGS, CELLS, SCORES, MATRIX, HEATMAP = "grid.json", "cells.csv", "scores.csv", "matrix.csv", "heatmap.png"
 

@@ -94,3 +94,10 @@ def test_the_command_line_lists_and_removes_every_kind(old: Workspace) -> None:
     assert list(list_runs(old)["run"]) == ["mlp-new"]
     assert "Removed 1 sweep." in call("sweeps", "rm", "mlp", answer="y\n")
     assert "No sweeps" in call("sweeps") and list(old.sweeps.iterdir()) == []
+
+
+def test_a_sweep_without_its_summary_is_not_called_new(old: Workspace) -> None:
+    for path in old.sweeps.glob("*/summary.json"):
+        path.unlink()
+    result = CliRunner().invoke(app, ["sweeps", "--workspace", str(old)])
+    assert result.exit_code == 0 and "no summary.json" in result.output and "not begun" not in result.output
