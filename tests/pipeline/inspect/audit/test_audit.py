@@ -26,6 +26,7 @@ from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import AuditError
 from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.inspect.audit import audit as run
+from hamcache.pipeline.inspect.audit import textures
 from hamcache.pipeline.inspect.audit.audit import AuditSettings, audit
 from hamcache.pipeline.inspect.audit.audit_files import write_audit
 from hamcache.pipeline.show.plots import audit as sheets
@@ -194,6 +195,18 @@ def test_images_that_are_gone_are_counted_and_labels_are_still_judged(planted: P
     found = audit(replace(own.dataset, table=table), own.workspace, AuditSettings(workers=1))
     assert len(found.pairs) == 0 and any("can't be read" in note for note in found.notes)
     assert np.isfinite(found.label_mcc) and len(found.outliers) > 0
+
+
+def test_each_image_is_decoded_once(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    read = textures._read_thumbnail
+    monkeypatch.setattr(textures, "_read_thumbnail", lambda path: (decoded.append(path), read(path))[1])
+    paths = list(planted.table.frame["path"])
+    pixels = run._Pixels([*paths[:4], "absent.jpg"], 1, run.silent)
+    whole = pixels.align(np.array([[0, 1], [1, 2], [0, 4], [2, 3]]), "all")
+    again = pixels.align(np.array([[2, 3], [0, 4], [0, 1]]), "again")
+    assert sorted(decoded) == sorted([*paths[:4], "absent.jpg"]) and pixels.unreadable == {4}
+    np.testing.assert_allclose(again.score, whole.score[[3, 2, 0]], atol=1e-4)
 
 
 def test_what_cannot_be_audited_is_refused(planted: Planted, tmp_path: Path) -> None:
