@@ -201,11 +201,11 @@ def test_each_image_is_decoded_once(planted: Planted, monkeypatch: pytest.Monkey
     decoded: list[str] = []
     read = textures._read_thumbnail
     monkeypatch.setattr(textures, "_read_thumbnail", lambda path: (decoded.append(path), read(path))[1])
-    paths = list(planted.table.frame["path"])
-    pixels = run._Pixels([*paths[:4], "absent.jpg"], 1, run.silent)
+    paths = [path for path in planted.table.frame["path"] if "broken" not in path][:4]
+    pixels = run._Pixels([*paths, "absent.jpg"], 1, run.silent)
     whole = pixels.align(np.array([[0, 1], [1, 2], [0, 4], [2, 3]]), "all")
     again = pixels.align(np.array([[2, 3], [0, 4], [0, 1]]), "again")
-    assert sorted(decoded) == sorted([*paths[:4], "absent.jpg"]) and pixels.unreadable == {4}
+    assert sorted(decoded) == sorted([*paths, "absent.jpg"]) and pixels.unreadable == {4}
     np.testing.assert_allclose(again.score, whole.score[[3, 2, 0]], atol=1e-4)
 
 
