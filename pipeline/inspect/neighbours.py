@@ -121,14 +121,31 @@ def _keep_nearest(
 ) -> None:
     """Replace similarities and places, in place, by better ones while the base passes by."""
     similarity, index = best
-    rows, k = np.arange(len(queries))[:, None], similarity.shape[1]
+    k = similarity.shape[1]
     for start in range(0, len(base), block):
         cosines = queries @ base[start : start + block].T
         if groups is not None:
             cosines[groups[0][:, None] == groups[1][None, start : start + block]] = -np.inf
-        most = min(k, cosines.shape[1])
-        columns = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
-        both = np.concatenate([similarity, cosines[rows, columns]], axis=1)
-        places = np.concatenate([index, columns + start], axis=1)
-        order = np.lexsort((places, -both), axis=1)[:, :k]
-        similarity[:], index[:] = both[rows, order], places[rows, order]
+        row, column = _better(cosines, similarity)
+        changed = np.unique(row)
+        rows = np.concatenate([np.repeat(changed, k), row])
+        both = np.concatenate([similarity[changed].ravel(), cosines[row, column]])
+        places = np.concatenate([index[changed].ravel(), column + start])
+        order = np.lexsort((places, -both, rows))
+        first = np.searchsorted(rows[order], changed)
+        kept = order[first[:, None] + np.arange(k)]
+        similarity[changed], index[changed] = both[kept], places[kept]
+
+
+def _better(cosines: np.ndarray, similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the cosines that may replace a neighbour, the last of which is the least similar.
+
+    After a few blocks hardly any does: so they are compared with the last neighbours, and sorted only at the beginning.
+    """
+    n, k = similarity.shape
+    row, column = np.nonzero(cosines > similarity[:, -1:])
+    if len(row) <= 4 * k * n:
+        return row, column
+    most = min(k, cosines.shape[1])
+    columns = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
+    return np.repeat(np.arange(n), most), columns.ravel()

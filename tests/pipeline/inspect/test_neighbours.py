@@ -27,6 +27,23 @@ def test_blocks_find_what_the_whole_matrix_says(n: int, m: int, k: int, block: i
     np.testing.assert_allclose(whole[rows[there], found.index[there]], found.similarity[there], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("descending", [False, True], ids=["nearest last", "nearest first"])
+def test_any_order_of_the_base_gives_the_same_neighbours(descending: bool) -> None:
+    """Blocks that hardly change anything, and blocks that change all, are both merged."""
+    rng = np.random.default_rng(0)
+    base, queries = unit_rows(rng.normal(size=(3000, 6))), unit_rows(rng.normal(size=(1, 6)) + np.zeros((40, 6)))
+    order = np.argsort(base @ queries[0])
+    base = base[order[::-1] if descending else order]
+    found = nearest(queries, base, 7, block=64)
+    expected = range(7) if descending else range(2999, 2992, -1)
+    assert found.index.tolist() == [list(expected)] * 40
+
+
+def test_of_equally_similar_rows_the_first_are_taken() -> None:
+    found = nearest(np.ones((3, 4)), np.ones((500, 4)), 5, block=32)
+    assert found.index.tolist() == [[0, 1, 2, 3, 4]] * 3
+
+
 def test_a_row_is_its_own_nearest_neighbour() -> None:
     features = np.random.default_rng(0).normal(size=(50, 8))
     found = nearest(features, features, 1, block=7)
