@@ -137,10 +137,11 @@ def serve(words: list[str]) -> str:
                 assert answer.status == 200
         finally:
             page.send_signal(signal.SIGINT)
-        assert page.wait() == 0
+        assert page.wait(60) == 0
     return printed
 
 
+@pytest.mark.timeout(900)
 def test_every_command_runs(home: Path, cluster: str) -> None:
     ours = [line for line in commands() if line.startswith("hamcache ")]
     assert len(ours) > 20

@@ -17,7 +17,7 @@ def test_what_ends_it_leaves_the_rest_undone(kind: type[BaseException]) -> None:
     done, go = [], Event()
 
     def work(number: int) -> int:
-        if number == 2:
+        if number == 1:
             go.set()
             raise kind
         go.wait(60)

@@ -313,7 +313,7 @@ def test_killed_at_random_moments_and_resumed_the_store_has_the_same_bits(make_h
     generator = random.Random(0)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     kills = 0
-    for _ in range(10):
+    for _ in range(4):
         command = [sys.executable, "-c", KILLED_RUN, str(folder), str(tmp_path / "killed")]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
         process.stdout.readline()
@@ -321,7 +321,7 @@ def test_killed_at_random_moments_and_resumed_the_store_has_the_same_bits(make_h
         kills += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert kills >= 3
+    assert kills >= 2
     extract(table=table, nets=nets, augmentations=["original"], views=6, root=tmp_path / "killed")
     undisturbed, killed = (everything(Catalogue(tmp_path / kind)) for kind in ("undisturbed", "killed"))
     assert undisturbed.keys() == killed.keys()

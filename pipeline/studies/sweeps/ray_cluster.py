@@ -17,6 +17,7 @@ from hamcache.pipeline.studies.sweeps.results import SweepError
 QUIET = {
     "RAY_AUTH_MODE": "disabled",  # else a token is written into the home folder
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # if Ray dies, one line of ours says so
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a GPU stays visible, to be shared by trials of a net

@@ -29,6 +29,7 @@ class Recorder(tune.Callback):
         self._watcher, self._log = watcher, RunLog(sweep.folder / LOG)
         self._metric = get_metric(sweep.objective)
         self._epochs: dict[int, list[tuple[int, float]]] = {}
+        self._dead: list[tuple[Any, str]] = []
         self._sessions: list[dict[str, Any]] = list(sweep.summary.get("sessions", []))
         uncounted = len(table.trials) - sum(session["trials"] for session in self._sessions)
         if self._sessions and uncounted > 0:  # the last session was killed between a trial and its summary
@@ -66,14 +67,22 @@ class Recorder(tune.Callback):
             self._log(f"trial {trial.config['number']} failed:\n{result.get('traceback', '')}")
         self._keep(trial, state, result, str(result.get("error") or ""))
 
+    def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        """Its worker has died; the trial is begun once more."""
+        self._epochs.pop(int(trial.config["number"]), None)
+
     def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        """A worker has died (an exception in a trial is one of its results)."""
+        """Its worker has died twice (an exception in a trial is one of its results); kept by `keep_dead`."""
         error = trial.get_error() or RunError(DIED)
         text = "".join(traceback.format_exception(error))
         self._log(f"trial {trial.config['number']} failed:\n{text}")
-        self._keep(
-            trial, FAILED, trial.last_result or {}, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
-        )
+        self._dead.append((trial, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]))
+
+    def keep_dead(self) -> None:
+        """Keep the trials whose workers died as failed, once Ray has ended well: else it was Ray that failed them."""
+        for trial, error in self._dead:
+            self._keep(trial, FAILED, trial.last_result or {}, error)
+        self._dead.clear()
 
     def _keep(self, trial: Any, state: str, result: dict[str, Any], error: str) -> None:
         number = int(trial.config["number"])

@@ -145,11 +145,18 @@ def _search(
                 max_concurrent_trials=workers if ray_address else None,
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(name="trials", storage_path=str(folder), callbacks=[recorder], verbose=0),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(folder),
+                callbacks=[recorder],
+                failure_config=tune.FailureConfig(max_failures=1),  # a worker can die of what is not the trial's fault
+                verbose=0,
+            ),
         )
         recorder.begin(workers)
         try:
             tuner.fit()
+            recorder.keep_dead()
         finally:
             recorder.summarize("interrupted")
     recorder.summarize(FINISHED, exhausted=len(table.trials) < settings.samples)

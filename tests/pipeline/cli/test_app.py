@@ -247,7 +247,7 @@ def test_wrong_words_are_told_before_anything_heavy_is_imported(line: str, words
 
 def test_a_folder_that_cannot_be_made_is_one_message(filled: Place, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    message = Place(filled.folder, tmp_path / "file")("data summary --dataset {data}").failed()
+    message = Place(filled.folder, tmp_path / "file")("extract --dataset {data} --backbones {net}").failed()
     assert str(tmp_path / "file") in message
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Event, Thread
-from time import sleep
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -388,7 +388,7 @@ def test_pages_answer_while_a_run_loads_and_too_many_are_sent_away(
 
     def load(run: str, workspace: Workspace, **options: Any) -> Any:
         started.set()
-        go_on.wait()
+        go_on.wait(60)
         return load_predictor(run, workspace, **options)
 
     monkeypatch.setattr(predictor_module, "load_predictor", load)
@@ -396,18 +396,19 @@ def test_pages_answer_while_a_run_loads_and_too_many_are_sent_away(
     answers: list[int] = []
 
     def ask() -> None:
-        answers.append(httpx.post(url, timeout=None).status_code)
+        answers.append(httpx.post(url, timeout=60).status_code)
 
     threads = [Thread(target=ask) for _ in range(MOST_WAITING + 3)]
     try:
         threads[0].start()
-        started.wait()
-        assert httpx.get(f"{address}/api/runs", timeout=None).status_code == 200
+        assert started.wait(60)
+        assert httpx.get(f"{address}/api/runs", timeout=60).status_code == 200
         for thread in threads[1:]:
             thread.start()
-        while answers.count(503) < 3:
+        until = monotonic() + 60
+        while answers.count(503) < 3 and monotonic() < until:
             sleep(0.01)
-        assert httpx.get(f"{address}/", timeout=None).status_code == 200
+        assert httpx.get(f"{address}/", timeout=60).status_code == 200
     finally:
         go_on.set()
     for thread in threads:

@@ -120,7 +120,7 @@ def running(*command: str, workspace: Workspace) -> Iterator[tuple[subprocess.Po
 def test_the_command_serves_and_ends_cleanly(served: Served) -> None:
     words = ("-m", "hamcache.pipeline.cli.app", "serve", served.runs["second"][:8], "--port", "0")
     with running(*words, workspace=served.workspace) as (process, address):
-        page = httpx.get(address, timeout=None).text
+        page = httpx.get(address, timeout=60).text
         assert re.search(rf'value="{re.escape(served.runs["second"])}"[^>]* selected', page)
         process.send_signal(signal.SIGINT)
         assert the_end(process) == "Ended.\n"
@@ -130,7 +130,7 @@ def the_end(process: subprocess.Popen[str]) -> str:
     """What a process that ends well still writes."""
     assert process.stdout is not None
     text = process.stdout.read()
-    assert process.wait() == 0, text
+    assert process.wait(60) == 0, text
     return text
 
 
