@@ -50,12 +50,14 @@ class Extraction:
         pairs = [(spec, "pre_logits") for spec in self.specs]
         run_extraction(ExtractionRequest(self.table, self.digests, pairs, self.augmentations, self.views), self.root)
 
-    def floor(self) -> None:
-        """The floor of the same."""
+    def floor(self, share: float = 1.0) -> float:
+        """Seconds of the floor of the same; measured on a share of the images, since it grows with them."""
+        images = BATCH * max(1, round(share * len(self.table) / BATCH))
         views = sum(min(self.views, augmentation.distinct_views) for augmentation in self.augmentations)
-        batches = [self.paths[start : start + BATCH] for start in range(0, len(self.table), BATCH)]
+        batches = [self.paths[start : start + BATCH] for start in range(0, images, BATCH)]
         with ThreadPoolExecutor(cores()) as pool:
-            list(pool.map(lambda paths: floor_batch(self.specs, paths, views), batches))
+            seconds = wall(lambda: list(pool.map(lambda paths: floor_batch(self.specs, paths, views), batches)))
+        return seconds * len(self.table) / images
 
 
 def floor_batch(specs: Sequence[BackboneSpec], paths: Sequence[str | Path], views: int) -> None:
@@ -76,6 +78,7 @@ def beside(
     views: int = 1,
     images: int = 128,
     loop: int = 0,
+    floor_share: float = 1.0,
 ) -> Iterator[Round]:
     """Whole extractions beside their floor, and beside the usual loop over the first `loop` images."""
     table = pictures.table_of(setting.images, setting.of(images, images // 2, 16))
@@ -91,7 +94,7 @@ def beside(
     ours.floor()
     ours.run()
     while True:
-        floor, own = wall(ours.floor), wall(ours.run)
+        floor, own = ours.floor(floor_share), wall(ours.run)
         costs = {"floor": Costs(own, floor)}
         if theirs is not None:
             seconds = wall(theirs.run, views)
@@ -129,4 +132,4 @@ def ceiling(setting: Setting) -> Iterator[Round]:
     ours.floor()
     ours.run()
     while True:
-        yield {"ceiling": Costs(ours=wall(ours.run), base=wall(ours.floor))}
+        yield {"ceiling": Costs(ours=wall(ours.run), base=ours.floor())}
