@@ -1,11 +1,11 @@
 """One chunk file: the features of some rows under one view, which say themselves where they belong.
 
 The file is what any Zarr reader expects of the array's codecs, zstd and crc32c: a zstd frame with the features (float32
-or float16 `[rows, 1, dim]`, NaN where nothing was written), a label, and the crc32c of all of it. The label is a zstd *skippable
-frame* (RFC 8878, 3.1.2), which decoders pass over. It holds, for every row, the sha256 of the image file that the
-vector was made from (zeros: no vector), and a seal: the sha256 of the store's key, the numbers of chunk and view, and
-the images of the rows. So a chunk is replaced in one step, digests and all; its label can be read without its features;
-and sound bytes in the wrong place are as damaged as a flipped bit.
+or float16 `[rows, 1, dim]`, NaN where nothing was written), a label, and the crc32c of all of it. The label is a zstd
+*skippable frame* (RFC 8878, 3.1.2), which decoders pass over. It holds, for every row, the sha256 of the image file
+that the vector was made from (zeros: no vector), and a seal: the sha256 of the store's key, the numbers of chunk and
+view, and the images of the rows. So a chunk is replaced in one step, digests and all; its label can be read without its
+features; and sound bytes in the wrong place are as damaged as a flipped bit.
 """
 
 from __future__ import annotations
@@ -94,7 +94,10 @@ def rows_in(content: bytes, step: int) -> int | None:
     """Rows that a chunk file has room for, of which `step` is a divisor; None where no label says so."""
     for rows in range(step, len(content) // DIGEST_BYTES, step):
         label = content[-_label_bytes(rows) : -_CRC.size]
-        if len(label) + _CRC.size == _label_bytes(rows) and _FRAME.unpack_from(label) == (_MAGIC, len(label) - _FRAME.size):
+        if len(label) + _CRC.size == _label_bytes(rows) and _FRAME.unpack_from(label) == (
+            _MAGIC,
+            len(label) - _FRAME.size,
+        ):
             return rows
     return None
 

@@ -94,7 +94,9 @@ def read_description(root: Root, folder: str) -> Description:
 def write_description(root: Root, wanted: Description) -> None:
     """Write a store's description where another is there, or none; the group goes last, before which it is no store."""
     folder = wanted.key.folder
-    array = array_metadata(wanted.dim, wanted.chunk_rows, wanted.key.storage) | {"shape": [wanted.n_rows, wanted.n_views, wanted.dim]}
+    array = array_metadata(wanted.dim, wanted.chunk_rows, wanted.key.storage) | {
+        "shape": [wanted.n_rows, wanted.n_views, wanted.dim]
+    }
     attributes = {
         "layout": LAYOUT,
         "key": wanted.key.to_dict(),
