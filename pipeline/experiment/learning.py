@@ -16,7 +16,6 @@ import pandas as pd
 
 from hamcache.data.splits import Split
 from hamcache.data.table import ImageTable
-from hamcache.heads.blocks import Block
 from hamcache.heads.views import prediction_views, training_views
 from hamcache.heads.zoo import build_head
 from hamcache.pipeline.config.schema import ExperimentConfig
@@ -118,6 +117,8 @@ def fit_head(
         callbacks: skorch callbacks, for heads with epochs (Ray Tune reports through them).
         predict: The parts to predict; None: all that are given.
     """
+    from hamcache.heads.blocks import Block  # imports scikit-learn: once everything is checked
+
     clock = Laps()
     opened = inputs.load(config.features, [image_id for part in parts.values() for image_id in part.ids])
     policy = config.features.views

@@ -16,7 +16,7 @@ HEAVY = {
 }
 TABLES = {"pandas"}
 STORES = TABLES | {"fsspec"}
-HEADS = STORES | {"sklearn", "scipy", "joblib", "skops"}
+HEADS = STORES | {"sklearn", "scipy", "joblib"}
 PICTURES = HEADS | {"matplotlib", "PIL"}
 ON_ONE, ON_BOTH = "--dataset {csv} --features net_a", "--dataset {csv} --features net_a,net_b"
 STUDY = "--workers 1 --no-extract --no-plots"
