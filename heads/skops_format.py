@@ -6,6 +6,7 @@ estimators, arrays, numbers and text: those are written here, to the same schema
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from io import BytesIO
 from types import FunctionType
 from typing import Any
@@ -26,15 +27,13 @@ class _OtherTypeError(TypeError):
 
 def skops_bytes(thing: Any) -> bytes | None:
     """The content of a file that `skops.io.load` reads; None where skops itself must write it (trees, boosters)."""
-    from skops import __version__
-
     content = BytesIO()
     with ZipFile(content, "w", **COMPRESSION) as archive:  # type: ignore[call-overload]
         try:
             schema = _Writer(archive).node(thing)
         except _OtherTypeError:
             return None
-        schema |= {"protocol": PROTOCOL, "_skops_version": __version__}
+        schema |= {"protocol": PROTOCOL, "_skops_version": version("skops")}
         archive.writestr("schema.json", json.dumps(schema, indent=2))
     return content.getvalue()
 
