@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hamcache.cache.description import sealed
 from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.description import sealed
 from hamcache.cache.errors import (
     CacheError,
     CorruptChunkError,

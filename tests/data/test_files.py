@@ -5,10 +5,13 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import hamcache.data.files
 from hamcache.data.documents import read_file
 from hamcache.data.errors import TableError
-from hamcache.data.files import find_images, write_text
+from hamcache.data.files import find_images, read_csv, write_text
 
 
 def test_images_are_found_by_their_suffix_in_any_case(tmp_path: Path) -> None:
@@ -57,3 +60,24 @@ def test_reading_a_small_file_takes_no_memory_for_the_largest_one(tmp_path: Path
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+FIELDS = st.text(alphabet="ab \u00e9\u00a0\u2003\t1.-", max_size=4)
+LINES = st.lists(FIELDS, min_size=1, max_size=3).map(",".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines=st.lists(LINES, max_size=6), header=st.sampled_from(["a,b", "a", " a , b ", "a;b", "a,a", ""]),
+       ending=st.sampled_from(["\n", "\r\n", "\n\n", "\r"]))  # fmt: skip
+def test_a_plain_csv_is_read_as_the_careful_reader_reads_it(tmp_path_factory, lines, header, ending) -> None:
+    path = tmp_path_factory.mktemp("csv") / "table.csv"
+    path.write_bytes("".join(line + ending for line in [header, *lines]).encode())
+    outcomes = []
+    for plain in (hamcache.data.files._plain_csv, lambda *_: None):
+        with mock.patch.object(hamcache.data.files, "_plain_csv", plain):
+            try:
+                frame, numbers = read_csv(path)
+                outcomes.append((frame.to_dict("list"), numbers, list(map(str, frame.dtypes))))
+            except TableError as error:
+                outcomes.append((str(error),))
+    assert outcomes[0] == outcomes[1]
