@@ -117,7 +117,7 @@ class _Filling:
             stores.append((store, wanted.views))
         plan = make_plan(stores, usable)
         self.n_reused = plan.n_reused
-        return not plan.tasks
+        return not plan.tasks and plan.is_described
 
     def fill(self, client_of: Callable[[], AbstractContextManager[Client]], on_progress: OnProgress | None) -> None:
         """Fill the stores, and look again until nothing lacks; the data set's lock is held meanwhile."""
