@@ -19,14 +19,15 @@ from operator import index
 from typing import Any
 
 from hamcache.cache.errors import CacheInUseError, CorruptStoreError, OldStoreError
-from hamcache.cache.keys import FeatureKey, canonical_json
+from hamcache.cache.keys import DEFAULT_STORAGE, FeatureKey, canonical_json
 from hamcache.cache.storage import Root
 
 LAYOUT = 2
 """Version of the files of a store; `hamcache.cache.migrate` reads the one before."""
 
 CHUNK_ROWS = 64
-"""Rows in a chunk, and images in one task. A kill loses at most this many images a worker."""
+"""Rows in a chunk, unless larger ones were asked for, and what their number is a multiple of: so an image has the same
+place in its batch however large chunks are. A kill loses at most a chunk's images a worker."""
 
 TRIES = 50
 """Times that a file is read, changed and written, until nobody else wrote it meanwhile."""
@@ -103,7 +104,9 @@ def read_description(root: Root, folder: str) -> Description:
 def write_description(root: Root, wanted: Description) -> None:
     """Write a store's description where another is there, or none; the group goes last, before which it is no store."""
     folder = wanted.key.folder
-    array = array_metadata(wanted.dim, wanted.chunk_rows) | {"shape": [wanted.n_rows, wanted.n_views, wanted.dim]}
+    array = array_metadata(wanted.dim, wanted.chunk_rows, wanted.key.storage) | {
+        "shape": [wanted.n_rows, wanted.n_views, wanted.dim]
+    }
     attributes = {
         "layout": LAYOUT,
         "key": wanted.key.to_dict(),
@@ -116,6 +119,11 @@ def write_description(root: Root, wanted: Description) -> None:
         content = (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
         if _read_or_none(root, folder, name)[0] != content:
             root.write(content, folder, name)
+
+
+def rows_for(n_bytes: float, vector_bytes: int) -> int:
+    """Rows of chunks of about so many bytes: a multiple of `CHUNK_ROWS`, and no less."""
+    return max(1, int(n_bytes / vector_bytes / CHUNK_ROWS)) * CHUNK_ROWS
 
 
 def read_rows(root: Root, key: FeatureKey) -> list[str]:
@@ -143,7 +151,7 @@ def write_rows(root: Root, key: FeatureKey, image_ids: Sequence[str]) -> list[st
 
 
 @lru_cache
-def _array(dim: int, chunk_rows: int) -> str:
+def _array(dim: int, chunk_rows: int, storage: str) -> str:
     import numpy as np
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -153,16 +161,16 @@ def _array(dim: int, chunk_rows: int) -> str:
         MemoryStore(),
         shape=(0, 0, dim),
         chunks=(chunk_rows, 1, dim),
-        dtype="float32",
+        dtype=storage,
         fill_value=np.nan,
         compressors=[ZstdCodec(level=1), Crc32cCodec()],
     )
     return json.dumps(array.metadata.to_dict())
 
 
-def array_metadata(dim: int, chunk_rows: int = CHUNK_ROWS) -> dict[str, Any]:
+def array_metadata(dim: int, chunk_rows: int = CHUNK_ROWS, storage: str = DEFAULT_STORAGE) -> dict[str, Any]:
     """Zarr's metadata of a store's array that has no rows and views yet."""
-    return dict(json.loads(_array(dim, chunk_rows)))
+    return dict(json.loads(_array(dim, chunk_rows, storage)))
 
 
 def sealed(attributes: Mapping[str, Any]) -> dict[str, Any]:
