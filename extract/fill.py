@@ -58,7 +58,7 @@ def run_extraction(
     Args:
         request: the features.
         root: features root.
-        workers: threads of the local scheduler (default: one per core).
+        workers: cores of this machine to use (default: all); see `extract.scheduler.dask_client`.
         scheduler: address of an existing Dask cluster instead.
         on_progress: called after each task.
 
@@ -74,7 +74,7 @@ def run_extraction(
         from hamcache.extract.scheduler import dask_client
 
         with writing(filling.root, request.table.name):
-            filling.fill(lambda: dask_client(workers, scheduler), on_progress)
+            filling.fill(lambda: dask_client(workers, scheduler, request.device), on_progress)
     summary = filling.summary(time.perf_counter() - started)
     if len(summary.quarantined) == summary.n_images:
         reasons = sorted({bad.reason for bad in summary.quarantined})
@@ -120,7 +120,7 @@ class _Filling:
             stores.append((store, wanted.views))
         plan = make_plan(stores, usable)
         self.n_reused = plan.n_reused
-        return not plan.tasks
+        return not plan.tasks and plan.is_described
 
     def fill(self, client_of: Callable[[], AbstractContextManager[Client]], on_progress: OnProgress | None) -> None:
         """Fill the stores, and look again until nothing lacks; the data set's lock is held meanwhile."""

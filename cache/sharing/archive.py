@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from hamcache.cache.chunk import chunk_name, chunk_of
-from hamcache.cache.description import ARRAY, CHUNK_ROWS, GROUP, ROWS, rows_in
+from hamcache.cache.description import ARRAY, CHUNK_ROWS, GROUP, ROWS, rows_in, sealed
 from hamcache.cache.errors import CacheInUseError, CorruptStoreError, FeatureArchiveError
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.store import FeatureStore
@@ -144,7 +144,9 @@ def _content(store: FeatureStore, name: str) -> bytes:
     if name != GROUP:
         return content
     description = json.loads(content)
-    description["attributes"]["provenance"]["dataset"] = store.key.dataset
+    attributes = description["attributes"]
+    attributes["provenance"]["dataset"] = store.key.dataset
+    description["attributes"] = sealed(attributes)
     return (json.dumps(description, indent=1, sort_keys=True) + "\n").encode()
 
 
