@@ -96,7 +96,9 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
         out = large_array((len(X), sum(self.output_dims_)))
         slices = zip(self.steps_, _columns(self.dims), _columns(self.output_dims_), strict=True)
         for step, source, target in slices:
-            for rows in _slices(len(X)) if step is not None else ():
+            if step is None:
+                continue
+            for rows in _slices(len(X)):
                 out[rows, target] = step.transform(X[rows, source])
         return out
 
@@ -117,11 +119,11 @@ def _slices(n_rows: int) -> list[slice]:
 
 def _fitted(step: Any, X: NDArray[np.float32]) -> Any:
     """A step with what it learns from rows; of at most `ROWS` that is, to the bit, what its `fit` learns."""
-    stateless, scaler = (step[0], step[-1]) if isinstance(step, Pipeline) else (None, step)
+    scaler = step[-1] if isinstance(step, Pipeline) else step
     if not isinstance(scaler, StandardScaler):
         return step.fit(X)
     for rows in _slices(len(X)):
-        scaler.partial_fit(X[rows] if stateless is None else stateless.transform(X[rows]))
+        scaler.partial_fit(X[rows] if scaler is step else step[0].transform(X[rows]))
     return step
 
 
