@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from hamcache.extract.augmentations import Augmentation, get_augmentation, load_augmentations
-from hamcache.extract.draws import PLAIN, ViewDraw, apply_view, draw_view
+from hamcache.extract.draws import PLAIN, ViewDraw, draw_view
 from hamcache.extract.errors import AugmentationError
 
 RECIPES = load_augmentations()
