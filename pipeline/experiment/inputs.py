@@ -17,7 +17,7 @@ from hamcache.cache.store import FeatureStore
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import Augmentation, get_augmentation
+from hamcache.extract.augmentations import Augmentation, drawn_as_now, get_augmentation
 from hamcache.extract.names import full_name
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig
@@ -166,7 +166,7 @@ class _Finder:
         ]
         lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
         stores = self.catalogue.stores(self.dataset)
-        here = sorted({f"{store.key.features_name} ({store.key.augmentation_name})" for store in stores})
+        here = sorted({_listed(store) for store in stores})
         raise MissingFeaturesError(
             f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
             f"(it has: {', '.join(here) or 'none'}). "
@@ -184,6 +184,9 @@ class _Finder:
             return None
         if len({store.key.precision for store in fitting}) > 1:
             precision = "fp32"  # both are there: the more exact one
+        chosen = [store for store in fitting if precision in (None, store.key.precision)]
+        if len(chosen) == 1:
+            return chosen[0]
         seed = features.aug_seed if Augmentation.of(fitting[0].key).is_random else None
         return self.catalogue.one(
             self.dataset,
@@ -196,15 +199,22 @@ class _Finder:
         )
 
     def _fitting(self, backbone: str, augmentation: str, precision: str | None) -> list[FeatureStore]:
-        """Stores of this augmentation, which were drawn with the seed asked for if they were drawn at random."""
+        """Stores of this augmentation, drawn (if at random) with the seed asked for, and as this version draws unless
+        a store is asked for by its digits."""
         stores = self.catalogue.find(self.dataset, backbone, augmentation, precision)
         seed = self.config.features.aug_seed
-        return [store for store in stores if store.key.seed == seed or not Augmentation.of(store.key).is_random]
+        fitting = [store for store in stores if store.key.seed == seed or not Augmentation.of(store.key).is_random]
+        return fitting if "@" in backbone else [store for store in fitting if drawn_as_now(store.key)]
 
     def _augmentation(self, augmentation: str) -> Augmentation:
         """The augmentation of this name in the cache (perhaps from a file of the user's own), or the packaged one."""
         stores = self.catalogue.find(self.dataset, augmentation=augmentation)
         return Augmentation.of(stores[0].key) if stores else get_augmentation(augmentation)
+
+
+def _listed(store: FeatureStore) -> str:
+    older = "" if drawn_as_now(store.key) else ", drawn by an older hamcache"
+    return f"{store.key.features_name} ({store.key.augmentation_name}{older})"
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:
