@@ -69,7 +69,8 @@ class ImageViews:
         if is_coloured:
             view = _coloured(view, draw, self._mean)
         if draw.blur:
-            view = _blurred(view, draw.blur, frame, turned(self.image, draw.symmetry).shape[1:])
+            height, width = turned(self.image, draw.symmetry).shape[1:]
+            view = _blurred(view, draw.blur * min(height, width) / 1000, frame, frame.window(height, width))
         return torch.from_numpy(view).permute(2, 0, 1)
 
     @cached_property
@@ -94,7 +95,8 @@ class ImageViews:
             unturn = unturn[:, ::-1]
         back = unturn @ unmove
         # Like the plain image's, the window begins at a whole pixel.
-        aside = [round((side - kept) / 2) - (side - kept) / 2 for side, kept in zip((width, height), window[::-1])]
+        rest = np.array([width - window[1], height - window[0]]) / 2
+        aside = np.rint(rest) - rest
         shift = np.array([draw.shift[0] * width, draw.shift[1] * height]) - aside
         centre, out_centre = (np.array([shape[1] - 1, shape[0] - 1]) / 2 for shape in (source.shape, frame.size))
         matrix = np.column_stack([back * steps, centre - back @ shift - back * steps @ out_centre])
@@ -144,9 +146,8 @@ def _coloured(view: Pixels, draw: ViewDraw, mean: float) -> Pixels:
     return view
 
 
-def _blurred(view: Pixels, blur: float, frame: Frame, shape: tuple[int, int]) -> Pixels:
-    """Gaussian blur, sigma in thousandths of the short side of a view of this height and width."""
-    window = frame.window(*shape)
-    sigmas = [blur * min(shape) / 1000 * size / kept for size, kept in zip(frame.size, window, strict=True)]
+def _blurred(view: Pixels, sigma: float, frame: Frame, window: tuple[int, int]) -> Pixels:
+    """Gaussian blur, sigma in pixels of an image of whose window the view was made."""
+    sigmas = [sigma * size / kept for size, kept in zip(frame.size, window, strict=True)]
     height, width = (2 * math.ceil(2 * sigma) + 1 for sigma in sigmas)
     return cv2.GaussianBlur(view, (width, height), sigmaX=sigmas[1], sigmaY=sigmas[0])

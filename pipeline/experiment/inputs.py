@@ -192,7 +192,7 @@ class _Finder:
         return self.catalogue.one(self.dataset, full, augmentation, precision=precision, seed=seed, views=views)
 
     def _fitting(self, backbone: str, augmentation: str) -> list[FeatureStore]:
-        """Stores as asked for; random views with the seed asked for, as this version draws them (or named by digits)."""
+        """Stores as asked for; random views with the seed asked for, and drawn as now unless named by digits."""
         features = self.config.features
         return [
             store
