@@ -1,4 +1,4 @@
-"""Draws: what happens to an image in a view. `extract.views` does it.
+"""Draws: what happens to an image in a view. `extract.kernels` does it.
 
 A draw depends on nothing but its name: seed, augmentation, image and view. So any worker, in any order, in any thread
 draws the same, and every backbone sees the same view.

@@ -13,7 +13,7 @@ import torch
 from hamcache.data.image_files import refusal
 from hamcache.extract.backbones import Backbone
 from hamcache.extract.draws import ViewDraw
-from hamcache.extract.views import ImageViews
+from hamcache.extract.kernels import ImageViews
 
 BATCH = 16
 """Images in one forward pass, always: empty places are filled with zeros, so that the features of an image never depend

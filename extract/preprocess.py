@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 @dataclass(frozen=True)
 class Frame:
-    """What of an image a network sees, and at which size; networks with equal frames share their views.
+    """Part of an image that a network sees, and its size there; networks with equal frames share their views.
 
     Attributes:
         size, fit, crop_pct, interpolation: see `Preprocessing`.
@@ -79,7 +79,7 @@ class Preprocessing:
 
     @property
     def frame(self) -> Frame:
-        """What of an image the network sees, and at which size."""
+        """Part of an image that the network sees, and its size there."""
         return Frame(self.size, self.fit, self.crop_pct, self.interpolation)
 
     def resize(self, image: torch.Tensor) -> torch.Tensor:

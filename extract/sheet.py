@@ -12,7 +12,7 @@ from hamcache.data.files import save_picture
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.decode import decode_file, picture_of
 from hamcache.extract.draws import draw_view
-from hamcache.extract.views import ImageViews
+from hamcache.extract.kernels import ImageViews
 
 CELL = (180, 135)
 LABEL_WIDTH = 150

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.draws import draw_view
+from hamcache.extract.kernels import ImageViews
 from hamcache.extract.preprocess import Preprocessing
-from hamcache.extract.views import ImageViews
 from hamcache.heads.nets.decoded import DecodedImages, ahead, default_threads
 
 PREDICT_IMAGES = 64

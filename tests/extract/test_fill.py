@@ -29,7 +29,7 @@ from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import draw_view
 from hamcache.extract.errors import ExtractionFailedError, NoRoomError, SchedulerError, TooManyViewsError
-from hamcache.extract.views import ImageViews
+from hamcache.extract.kernels import ImageViews
 from tests.extract.conftest import NET, OTHER, everything
 from tests.odd_files import ODD_FILES, made_odd, other_formats
 

@@ -16,7 +16,7 @@ from hamcache.data.ham10000 import read_table
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import draw_view
-from hamcache.extract.views import ImageViews
+from hamcache.extract.kernels import ImageViews
 from hamcache.lab import Lab, find_workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError

@@ -5,8 +5,8 @@ import torch
 from onnx import TensorProto, helper
 
 from hamcache.extract.draws import ViewDraw
+from hamcache.extract.kernels import ImageViews
 from hamcache.extract.preprocess import Preprocessing
-from hamcache.extract.views import ImageViews
 from hamcache.heads.nets.decoded import reduced
 from hamcache.pipeline.use.export.onnx_graph import OPSET, Graph
 from hamcache.pipeline.use.export.onnx_pixels import network_input

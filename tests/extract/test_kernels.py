@@ -10,8 +10,8 @@ from torchvision.transforms.v2 import functional as F
 
 from hamcache.extract.augmentations import load_augmentations
 from hamcache.extract.draws import PLAIN, ViewDraw, draw_view
+from hamcache.extract.kernels import ImageViews, turned
 from hamcache.extract.preprocess import Frame
-from hamcache.extract.views import ImageViews, turned
 
 RECIPES = load_augmentations()
 FRAMES = [Frame((64, 64), "crop", 0.875, "bicubic"), Frame((40, 56), "squash", 1.0, "bilinear")]
