@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from hamcache.data.errors import BadImageError
 from hamcache.data.image_files import FORMATS, image_bytes, open_image, refusal
+
+if TYPE_CHECKING:
+    import torch
 
 SMALLEST_SIDE = 8
 """Pixels; anything smaller is a placeholder, not a photograph."""
@@ -40,9 +43,7 @@ def decode_image(data: bytes) -> torch.Tensor:
     Raises:
         BadImageError: empty, truncated, not an image, too small or too large, or its values are no brightness.
     """
-    if not data:
-        raise BadImageError("empty file")
-    return opened_image(open_image(io.BytesIO(data)))
+    return _tensor_of(_decoded(data))
 
 
 def opened_image(image: Image.Image) -> torch.Tensor:
@@ -52,6 +53,24 @@ def opened_image(image: Image.Image) -> torch.Tensor:
         uint8 tensor `[3, height, width]`.
 
     Raises:
+        BadImageError: see `rgb_picture`.
+    """
+    return _tensor_of(rgb_picture(image))
+
+
+def picture_file(path: str | Path) -> Image.Image:
+    """Decode an image file to a picture with the pixels that `decode_file` gives.
+
+    Raises:
+        BadImageError: it can't be read, or not be decoded.
+    """
+    return _decoded(image_bytes(path))
+
+
+def rgb_picture(image: Image.Image) -> Image.Image:
+    """Convert an image that Pillow has opened to 8-bit RGB, upright.
+
+    Raises:
         BadImageError: truncated, too small, or of a format that image files are not read in.
     """
     require_format(image)
@@ -59,8 +78,7 @@ def opened_image(image: Image.Image) -> torch.Tensor:
         raise BadImageError(f"only {image.size[0]}x{image.size[1]} pixels")
     try:
         image.load()
-        rgb = _to_rgb(ImageOps.exif_transpose(image))
-        return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+        return _to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # damaged pixels raise anything
         raise refusal(error) from None
 
@@ -74,6 +92,18 @@ def require_format(image: Image.Image) -> None:
 def picture_of(pixels: torch.Tensor) -> Image.Image:
     """A decoded image (uint8 `[3, height, width]`) for Pillow."""
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def _tensor_of(picture: Image.Image) -> torch.Tensor:
+    import torch  # takes seconds: not for who wants a picture only
+
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _decoded(data: bytes) -> Image.Image:
+    if not data:
+        raise BadImageError("empty file")
+    return rgb_picture(open_image(io.BytesIO(data)))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
