@@ -17,8 +17,8 @@ from hamcache.extract.errors import AugmentationError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 KERNELS = 2
-"""Version of what carries out random steps (`extract.kernels`): part of every key of random views, and of no other. Keys
-of version 1, which resampled and recoloured at the canvas's size, do not name it."""
+"""Version of what carries out random steps (`extract.kernels`): part of every key of random views, and of no other.
+Keys of version 1, which resampled and recoloured at the canvas's size, do not name it."""
 UNBOUNDED = 1_000_000
 """Distinct views of an augmentation that draws from a continuum."""
 
