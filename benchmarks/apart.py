@@ -11,18 +11,20 @@ from typing import Any
 from benchmarks.harness import wall
 
 Work = Callable[[], object]
+Timer = Callable[[Work], float]
 
 
 @contextmanager
-def apart(prepare: Callable[..., Work], *arguments: Any) -> Iterator[Callable[[], float]]:
+def apart(prepare: Callable[..., Work], *arguments: Any, timer: Timer = wall) -> Iterator[Callable[[], float]]:
     """Start a process that prepares some work and does it once; yields what has it done again and tells the seconds.
 
     Args:
         prepare: function of a module; gives the work.
         arguments: its arguments.
+        timer: `wall` or `processor`.
     """
     ours, theirs = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_serve, args=(theirs, prepare, arguments))
+    process = get_context("spawn").Process(target=_serve, args=(theirs, timer, prepare, arguments))
     process.start()
     theirs.close()
     try:
@@ -43,7 +45,7 @@ def apart(prepare: Callable[..., Work], *arguments: Any) -> Iterator[Callable[[]
             process.join()
 
 
-def _serve(connection: Connection, prepare: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
+def _serve(connection: Connection, timer: Timer, prepare: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
     work = prepare(*arguments)
     work()
     connection.send(None)
@@ -52,4 +54,4 @@ def _serve(connection: Connection, prepare: Callable[..., Work], arguments: tupl
             connection.recv()
         except EOFError:
             return
-        connection.send(wall(work))
+        connection.send(timer(work))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torchvision.transforms import v2
 
 from benchmarks.apart import Work
 from benchmarks.harness import LeftOutError, cores
-from hamcache.extract.decode import decode_file, picture_of
+from hamcache.data.image_files import image_bytes, open_image
 from hamcache.extract.names import RANDOM
 
 BATCH, LOADERS = 32, 2
@@ -48,7 +49,7 @@ class _Pictures(Dataset):
         return len(self.paths)
 
     def __getitem__(self, number: int) -> torch.Tensor:
-        return self.transform(picture_of(decode_file(self.paths[number])))
+        return self.transform(open_image(BytesIO(image_bytes(self.paths[number]))).convert("RGB"))
 
 
 def timm_loop(name: str, paths: Sequence[str], views: int, augment: bool) -> Work:
@@ -61,6 +62,29 @@ def timm_loop(name: str, paths: Sequence[str], views: int, augment: bool) -> Wor
     def work() -> torch.Tensor:
         torch.set_num_threads(cores())
         return torch.cat([network(batch) for _ in range(views) for batch in loader])
+
+    return work
+
+
+def hybrid_batch(names: Sequence[str], paths: Sequence[str], training: bool) -> Work:
+    """One batch as the founding project trains its hybrid: pictures through both networks, and a step of the head."""
+    pairs = [timm_network(name) for name in names]
+    transform = augmented(pairs[0][1]) if training else pairs[0][1]
+    width = sum(network.num_features for network, _ in pairs)  # type: ignore[misc]
+    head = torch.nn.Sequential(torch.nn.Linear(width, 512), torch.nn.ReLU(), torch.nn.Linear(512, 7))
+    optimizer = torch.optim.AdamW(head.parameters())
+    pictures, labels = _Pictures(paths, transform), torch.arange(len(paths)) % 7
+
+    def work() -> None:
+        torch.set_num_threads(cores())
+        batch = torch.stack([pictures[number] for number in range(len(pictures))])
+        with torch.no_grad():
+            features = torch.cat([network(batch) for network, _ in pairs], dim=1)
+        loss = torch.nn.functional.cross_entropy(head(features), labels)
+        if training:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
     return work
 
