@@ -94,6 +94,12 @@ BENCHMARKS = (
         seconds=30,
     ),
     Benchmark(
+        "feeding",
+        "feeding:fed",
+        {"fed": Row("extract on a device of fixed speed (simulated), over that device's own time", 1.05, LOWER)},
+        seconds=25,
+    ),
+    Benchmark(
         "read",
         "stores:whole_read",
         {"read": Row("whole read of a store over `numpy.load` of the same array", 1.5, LOWER)},
