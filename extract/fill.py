@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -31,6 +32,7 @@ from hamcache.extract.backbones import shared_backbone
 from hamcache.extract.dispatch import run_plan
 from hamcache.extract.errors import ExtractionFailedError, NoRoomError
 from hamcache.extract.request import ExtractionRequest, ExtractionSummary, Progress
+from hamcache.extract.versions import LIBRARIES
 from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult
 
 if TYPE_CHECKING:
@@ -255,10 +257,12 @@ class _Filling:
             run_plan(plan, job, self.paths, client, on_result)
 
 
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in ("hamcache", "zarr", *LIBRARIES)}
+
+
 def _provenance(source: str) -> dict[str, str]:
     """Circumstances of a store's creation that are not in its key."""
-    libraries = {
-        name: version(name) for name in ("hamcache", "torch", "torchvision", "timm", "zarr", "numpy", "pillow")
-    }
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"dataset": source, "created": created, "python": platform.python_version(), **libraries}
+    return {"dataset": source, "created": created, "python": platform.python_version(), **_libraries()}

@@ -14,7 +14,8 @@ import torch
 
 from hamcache.data.image_files import refusal
 from hamcache.extract.backbones import Backbone
-from hamcache.extract.draws import ViewDraw, apply_view
+from hamcache.extract.draws import ViewDraw
+from hamcache.extract.kernels import ImageViews
 
 BATCH, GPU_BATCH = 16, 64
 """Images in one forward pass on a processor, whose cache it fits, and on a GPU, always: empty places are filled with
@@ -51,9 +52,9 @@ def fit_views(
         BadImageError: a view of this image can't be drawn.
     """
     try:
-        drawn = {draw: apply_view(image, draw) for draw in dict.fromkeys(draw for needed in draws for draw in needed)}
+        views = ImageViews(image)
         return [
-            {draw: backbone.preprocessing.resize(drawn[draw]) for draw in dict.fromkeys(needed)}
+            {draw: views.fitted(draw, backbone.preprocessing.frame) for draw in needed}
             for needed, backbone in zip(draws, backbones, strict=True)
         ]
     except Exception as error:  # whatever one image does to a transform, it must not cost the others
@@ -78,7 +79,7 @@ def forward(
         batch[place] = view
     with _turn(device):
         features = backbone.features(batch.to(device, non_blocking=True), kinds)
-        return {kind: vectors[list(views)].cpu().numpy() for kind, vectors in features.items()}
+        return {kind: vectors.cpu().numpy()[list(views)] for kind, vectors in features.items()}
 
 
 _streams: SimpleQueue[torch.cuda.Stream | None] = SimpleQueue()
@@ -93,6 +94,7 @@ def _turn(device: str) -> Iterator[None]:
         yield
         return
     stream = _streams.get() or torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())  # in which networks are loaded
     try:
         with torch.cuda.stream(stream):
             yield

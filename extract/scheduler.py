@@ -32,9 +32,11 @@ QUIET_WORKER = {
     # Dask's profiler walks the frames of running threads every 10 ms; on Python 3.11 that can end the process with
     # signal 11. One flag turns off both the workers' sampler and the watcher of the event loops.
     "distributed.worker.profile.enabled": False,
+    # Its event loops would look at themselves a hundred times a second, which holds up the threads that compute.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
 }
 """Settings of Dask while a local cluster of ours runs."""
-
 
 CORES_A_PROCESS = 4
 """Cores that one process with a GPU may keep busy: what Python's global lock allows to decode images."""
@@ -54,8 +56,8 @@ def dask_client(workers: int | None = None, address: str | None = None, device: 
     """A Dask client: of the cluster at `address`, else of a local one.
 
     On a processor, `workers` threads of this process (default: one per core). Threads, not processes: a task spends its
-    time in PyTorch, Pillow and Zarr code that releases Python's global lock, so threads are as fast
-    (`benchmarks/extraction.py` shows the ratio), start at once, and share the networks.
+    time in PyTorch, Pillow and Zarr code that releases Python's global lock, so threads are as fast,
+    start at once, and share the networks.
 
     With `cuda`, more threads than cores, so that there is always a batch ready when a GPU is; and where there are
     several GPUs, or more cores than one process can use, they are those of processes that see one GPU each.
