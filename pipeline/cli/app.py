@@ -17,6 +17,7 @@ from hamcache.pipeline.cli import (
     artefacts,
     audit,
     cache,
+    curve,
     data,
     demo,
     export,
@@ -39,7 +40,7 @@ from hamcache.pipeline.cli.renamed_options import name_successor
 
 ORDER = (
     *("demo", "download", "data", "backbones", "show-views", "extract", "cache"),
-    *("train", "runs", "compare", "zoo", "hybrids", "grid", "grids", "sweep", "sweeps"),
+    *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps"),
     *("report", "predict", "serve", "export", "leakage-demo"),
 )
 """Commands in the order in which a newcomer needs them."""
@@ -105,6 +106,7 @@ app.add_typer(runs.app, name="runs")
 app.command()(runs.compare)
 app.command()(zoo.zoo)
 app.command()(zoo.hybrids)
+app.command()(curve.curve)
 app.command()(grid.grid)
 app.add_typer(artefacts.grids, name="grids")
 app.command()(sweep.sweep)

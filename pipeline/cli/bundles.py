@@ -138,6 +138,8 @@ def settings(
     objective: options.Objective = None,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
+    split_file: options.SplitFile = None,
+    split_column: options.SplitColumn = None,
     column: options.Columns = None,
     dataset_name: options.DatasetName = None,
 ) -> dict[str, Any]:
@@ -154,6 +156,8 @@ def settings(
         "seed": seed,
         "split.exclude": None if exclude is None else str(exclude),
         "split.merge_groups": None if merge_groups is None else str(merge_groups),
+        "split.file": None if split_file is None else str(split_file),
+        "split.column": split_column,
         "features.blocks": None if features is None else blocks_from(features, augmentation, views),
         "head": head,
         "objective": objective,
@@ -180,7 +184,7 @@ Experiments = Annotated[dict[str, Any], Bundle(settings, without=_OF_MODELS)]
 SeededExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed"])]
 """For a study that draws its own seeds."""
 TornExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed", "exclude", "merge_groups"])]
-"""For a study that splits by itself."""
+"""For a study that splits by itself, beside the test set of the experiments' split."""
 Study = Annotated[Running, Bundle(Running)]
 ExtractingStudy = Annotated[Running, Bundle(Running, extract=True)]
 
