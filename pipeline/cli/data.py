@@ -155,7 +155,7 @@ def download(
         list[str] | None,
         typer.Option(
             metavar="kaggle|dataverse|FILE",
-            help="kaggle (default; free account), dataverse (no account), or archives on disk: the zip from Kaggle, or "
+            help="kaggle (default; account only where it asks), dataverse (no account), or archives on disk: the zip from Kaggle, or "
             "both zips of images and the metadata's CSV. Files can be several.",
         ),
     ] = None,

@@ -23,7 +23,19 @@ from hamcache.data.splits import Split
 from hamcache.pipeline.cli.app import app, main
 
 NET, OTHER = "random/test_resnet.r160_in1k", "random/test_vit.r160_in1k"
-HEAVY = ("torch", "pandas", "sklearn", "ray", "timm", "matplotlib", "zarr", "dask", "distributed", "kaggle", "skorch")
+HEAVY = (
+    "torch",
+    "pandas",
+    "sklearn",
+    "ray",
+    "timm",
+    "matplotlib",
+    "zarr",
+    "dask",
+    "distributed",
+    "kagglesdk",
+    "skorch",
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,19 @@ from tests.pipeline.conftest import World
 
 HEAVY = {
     *("torch", "torchvision", "timm", "skorch", "safetensors", "huggingface_hub", "dask", "distributed", "zarr"),
-    *("ray", "optuna", "matplotlib", "PIL", "cv2", "onnx", "onnxruntime", "starlette", "uvicorn", "jinja2", "kaggle"),
+    *(
+        "ray",
+        "optuna",
+        "matplotlib",
+        "PIL",
+        "cv2",
+        "onnx",
+        "onnxruntime",
+        "starlette",
+        "uvicorn",
+        "jinja2",
+        "kagglesdk",
+    ),
     *("pandas", "fsspec", "sklearn", "scipy", "skops", "joblib"),
 }
 TABLES = {"pandas"}
