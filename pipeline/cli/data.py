@@ -155,8 +155,8 @@ def download(
         list[str] | None,
         typer.Option(
             metavar="kaggle|dataverse|FILE",
-            help="kaggle (default; account only where it asks), dataverse (no account), or archives on disk: the zip from Kaggle, or "
-            "both zips of images and the metadata's CSV. Files can be several.",
+            help="kaggle (default; an account where it asks for one), dataverse (none), or archives on disk: the zip "
+            "from Kaggle, or both zips of images and the metadata's CSV. Files can be several.",
         ),
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where to (default: WORKSPACE/datasets/ham10000).")] = None,

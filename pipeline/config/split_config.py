@@ -83,8 +83,9 @@ class SplitConfig(ConfigPart):
     @property
     def words(self) -> str:
         """The way of dealing in words, for titles and lists."""
-        where = self.policy if not self.is_given else "given by "
-        where += Path(self.file).name if self.file is not None else f"column {self.column}" if self.is_given else ""
+        where: str = self.policy
+        if self.is_given:
+            where = f"given by {Path(self.file).name if self.file is not None else f'column {self.column}'}"
         folds = [f"{self.folds} folds"] if self.folds else []
         share = [f"{100 * self.train_share:g} % of train"] if self.train_share else []
         shots = [f"{self.shots} shots a class"] if self.shots else []

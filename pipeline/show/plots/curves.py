@@ -27,11 +27,11 @@ def plot_curve(table: pd.DataFrame, metric: str, chance: float, path: Path, titl
     axes = figure.add_subplot()
     for (head, features), rows in table.groupby(["head", "features"], sort=False):
         rows = rows.sort_values("images")
-        style = {"color": COLOURS[heads.index(head) % len(COLOURS)], "marker": "o", "markersize": 4}
-        line = LINES[sets.index(features) % len(LINES)]
-        axes.plot(rows["images"], rows["score"], line, label=f"{head} on {features}", **style)
+        colour, line = COLOURS[heads.index(head) % len(COLOURS)], LINES[sets.index(features) % len(LINES)]
+        label = f"{head} on {features}"
+        axes.plot(rows["images"], rows["score"], line, color=colour, marker="o", markersize=4, label=label)
         if np.isfinite(rows["low"]).all():
-            axes.fill_between(rows["images"], rows["low"], rows["high"], color=style["color"], alpha=0.15, linewidth=0)
+            axes.fill_between(rows["images"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
     if np.isfinite(chance):
         axes.axhline(chance, color="black", linestyle=(0, (5, 5)), linewidth=1, label=CHANCE)
     amounts = table.groupby("labels", sort=False)["images"].median()
