@@ -39,8 +39,8 @@ def test_every_command_of_many_experiments_takes_the_split(world, tmp_path: Path
     words += [str(tmp_path / "split.csv"), "--no-plots"]
     for command in (
         ["zoo", "--features", "net_a", "--heads", "knn"],
-        ["hybrids", "net_a,net_b", "--head", "knn"],
-        ["grid", "--backbones", "net_a", "--augmentations", "none", "--head", "knn"],
+        ["hybrids", "--backbones", "net_a,net_b", "--head", "knn"],
+        ["grid", "--features", "net_a", "--augmentations", "none", "--head", "knn", "--no-extract"],
     ):
         result = CliRunner().invoke(app, [*command, *words])
         assert result.exit_code == 0, (command, result.output, result.exception)
