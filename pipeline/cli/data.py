@@ -51,7 +51,7 @@ def summary(
         say(f"Identical files in different lesions: {len(found.twins):,}{_some(['='.join(t) for t in found.twins])}")
 
 
-@app.command()
+@app.command(tables=True)
 def split(
     words: bundles.Words,
     workspace: bundles.PlainWorkspace,
@@ -115,7 +115,7 @@ def synthesize(
     say(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
 
 
-@app.command()
+@app.command(tables=True)
 def subset(
     words: bundles.Words,
     workspace: bundles.PlainWorkspace,

@@ -81,8 +81,9 @@ FeaturesUrl = Annotated[
 Dataset = Annotated[
     str | None,
     typer.Option(
+        envvar="HAMCACHE_DATASET",
         help="A folder in Kaggle's layout, a CSV, a folder of class folders, the name of a data set in the workspace, "
-        "or 'synthetic' (default: the configuration's, or synthetic)."
+        "or 'synthetic' (default: the configuration's, or synthetic).",
     ),
 ]
 DatasetName = Annotated[str | None, typer.Option(help="Name of the data set (default: from its folder or file).")]
