@@ -14,6 +14,7 @@ import timm
 import torch
 from torch import nn
 
+from hamcache.extract.allocator import keep_memory
 from hamcache.extract.errors import UnknownBackboneError, WeightsError
 from hamcache.extract.feature_kinds import PRE_LOGITS, FeatureForward, feature_forward
 from hamcache.extract.folding import fold_batch_norm
@@ -84,6 +85,7 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
         HubUnreachableError: its weights would have to be downloaded and can't be.
         WeightsError: a file of weights does not fit.
     """
+    keep_memory()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         module, config, classifier = _build(spec)
