@@ -20,6 +20,7 @@ from hamcache.pipeline.cli import (
     curve,
     data,
     demo,
+    doctor,
     export,
     extract,
     grid,
@@ -39,7 +40,7 @@ from hamcache.pipeline.cli.endings import end
 from hamcache.pipeline.cli.renamed_options import name_successor
 
 ORDER = (
-    *("demo", "download", "data", "backbones", "show-views", "extract", "cache"),
+    *("demo", "doctor", "download", "data", "backbones", "show-views", "extract", "cache"),
     *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps"),
     *("report", "predict", "serve", "export", "leakage-demo"),
 )
@@ -93,6 +94,7 @@ def _hamcache(
 
 
 app.command()(demo.demo)
+app.command(tables=True)(doctor.doctor)
 app.command()(data.download)
 app.add_typer(data.app, name="data")
 data.app.command("audit", tables=True)(audit.audit)

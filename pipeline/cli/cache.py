@@ -134,7 +134,8 @@ def rm(
 ) -> None:
     """Remove stores, after asking."""
 
-    folders = [name if name in catalogue.folders() else catalogue.by_prefix(name).folder for name in stores]
+    there = set(catalogue.folders())  # damaged ones, too
+    folders = [below if (below := catalogue.below(n)) in there else catalogue.by_prefix(n).folder for n in stores]
     for folder in folders:
         say(f"{folder}  {human_bytes(sum(catalogue.root.files(folder).values()))}")
     confirm(f"Remove {len(folders)} stores?", yes)
