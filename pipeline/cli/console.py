@@ -32,9 +32,14 @@ errors = Console(stderr=True, width=None if Console(stderr=True).is_terminal els
 
 def say(text: object) -> None:
     """Print a line as it is: never folded, and brackets are no markup. Nothing where the command is to be quiet."""
+    lines_console().print(str(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def lines_console() -> Console:
+    """The console that lines on work under way go to, as the command's manner wants it."""
     if manner.quiet:
-        return
-    (console if manner.tables is None else errors).print(str(text), highlight=False, markup=False, soft_wrap=True)
+        return Console(quiet=True)
+    return console if manner.tables is None else errors
 
 
 def warn(text: object) -> None:
@@ -70,13 +75,14 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
         _print_plainly(title, columns, rows, caption)
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table()
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], (int, float)) for row in rows) if rows else False
         table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=number == 0)
     for row in rows:
-        table.add_row(*(_text(cell) for cell in row))
+        table.add_row(*(Text(_text(cell)) for cell in row))  # brackets in it are no markup
     # Not the table's own title and caption: those are folded to the table's width.
     console.print(title, style="bold", highlight=False)
     console.print(table)

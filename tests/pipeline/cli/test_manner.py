@@ -77,7 +77,7 @@ def test_help_is_short_too_and_what_lists_or_scores_has_json(tmp_path: Path) -> 
         assert "Usage: hamcache" in hamcache(line, tmp_path).ok()
     for command in (
         *("runs", "sweeps", "grids", "cache ls", "cache verify", "backbones", "compare", "zoo", "hybrids", "curve"),
-        *("grid", "sweep", "train", "leakage-demo", "predict", "data summary", "data split", "data subset", "doctor"),
+        *("grid", "sweep", "train", "leakage-demo", "data summary", "data split", "data subset", "doctor"),
         *("data audit", "runs show", "runs verify"),
     ):
         done = CliRunner().invoke(app, [*command.split(), "--help"])
