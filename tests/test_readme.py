@@ -45,6 +45,7 @@ QUICKLY = {
     "sweep": ["--workers", "1"],
     "leakage-demo": ["--workers", "1", "--repeats", "1"],
     "export": ["--check", "2"],
+    "doctor": ["--offline"],
 }
 """What is added to a command that would take long."""
 
