@@ -1,6 +1,7 @@
 """Progress in a log: a line now and then, whether or not anything moves."""
 
 from threading import Event
+from time import sleep
 
 import pytest
 
@@ -27,6 +28,8 @@ def lines(total: int | None, *steps: int) -> list[str]:
     with module.progress_lines("drawing", total, counted, write) as advance_to:
         for step in steps:
             advance_to(step)
+        said.clear()
+        enough.clear()
         assert enough.wait(60)
     return said
 
@@ -45,12 +48,14 @@ def test_a_line_says_how_far_it_is() -> None:
 
 @pytest.mark.usefixtures("often")
 def test_a_bar_that_is_no_terminals_writes_lines_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
-    waited = Event()
+    out = err = ""
     with progress_bar("extracting", 10, "images") as advance_to:
         advance_to(0, None)
         advance_to(5, None)
-        waited.wait(0.3)
-    out, err = capfd.readouterr()
+        while "5 of 10" not in err:
+            more = capfd.readouterr()
+            out, err = out + more.out, err + more.err
+            sleep(0.01)
     assert out == "" and "extracting: 5 of 10 (50 %), " in err and " images/s, " in err
 
 
