@@ -97,7 +97,7 @@ def _print_plainly(
     cells = [columns, *([str(cell) if isinstance(cell, int) else _text(cell) for cell in row] for row in rows)]
     lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in cells]
     for line in [f"# {title}", *lines, *([f"# {caption}"] if caption else [])]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        typer.echo(line)  # rich would make spaces of the tabs
 
 
 def show_frame(title: str, frame: pd.DataFrame, caption: str | None = None) -> None:
