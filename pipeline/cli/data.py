@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -73,7 +73,7 @@ def split(
 
     table = open_dataset(words, workspace).table
     curation = read_curation(table, exclude, merge_groups)
-    drawn = {"seed": seed or 0, "validation_fraction": validation_fraction, "curation": curation}
+    drawn: dict[str, Any] = {"seed": seed or 0, "validation_fraction": validation_fraction, "curation": curation}
     given = given_split(table, split_file, split_column)
     if given is None:
         made = make_split(table, policy, test_fraction=test_fraction, train_images=train_images, **drawn)

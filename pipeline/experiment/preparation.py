@@ -97,7 +97,7 @@ def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:
     """
     table.require_classes("Training")
     asked, seed, curation = config.split, config.seed, curation_of(config, table)
-    validation = {"validation_fraction": asked.validation_fraction}
+    validation: dict[str, Any] = {"validation_fraction": asked.validation_fraction}
     policy = asked.model_dump(include={"policy", "test_fraction", "train_images", "test_seed"})
     if (given := given_split(table, asked.file, asked.column)) is not None:
         splits = given.splits(table, seed=seed, n_folds=asked.folds, curation=curation, **validation)
