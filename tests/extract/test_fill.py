@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import hamcache.extract.worker
 from hamcache.cache.catalogue import Catalogue
-from hamcache.cache.errors import CacheInUseError, MissingFeaturesError
+from hamcache.cache.errors import CacheInUseError, MissingFeaturesError, StorageError
 from hamcache.cache.lock import writing
 from hamcache.cache.storage import Root
 from hamcache.cache.verify import verify
@@ -69,6 +70,28 @@ def test_one_worker_and_several_store_the_same_bits(extract, tmp_path):
         )
     one, two, five = (everything(Catalogue(tmp_path / f"w{n}")) for n in (1, 2, 5))
     assert len(one) == 2 and all(np.array_equal(one[f], two[f]) and np.array_equal(one[f], five[f]) for f in one)
+
+
+def test_larger_chunks_hold_the_same_bits_and_shorter_numbers_are_those_rounded(extract, tmp_path):
+    for folder, options in {"small": {}, "large": {"chunk_mib": 1}, "short": {"storage": "float16"}}.items():
+        extract(nets=[NET, (NET, "stages")], augmentations=["flip"], views=2, root=tmp_path / folder, **options)
+    small, large, short = (everything(Catalogue(tmp_path / name)) for name in ("small", "large", "short"))
+    assert len(small) == 2 and {f: x.tobytes() for f, x in small.items()} == {f: x.tobytes() for f, x in large.items()}
+    rows = {name: {s.chunk_rows for s in Catalogue(tmp_path / name).stores()} for name in ("small", "large")}
+    assert rows["small"] == {64} and len(rows["large"]) == 1 and rows["large"].pop() > 128
+    assert all(any(np.array_equal(x.astype(np.float16), y) for x in small.values()) for y in short.values())
+    assert extract(augmentations=["none"], root=tmp_path / "large").n_written == 78
+    assert len({s.chunk_rows for s in Catalogue(tmp_path / "large").stores()}) == 1
+
+
+def test_features_that_float16_does_not_reach_end_the_extraction(extract, monkeypatch):
+    forward = hamcache.extract.worker.forward
+    monkeypatch.setattr(
+        "hamcache.extract.worker.forward", lambda *a: {kind: x + 1e5 for kind, x in forward(*a).items()}
+    )
+    with pytest.raises(StorageError, match=r"for storage float16, got 100,\d{3}. Extract with `--storage float32`"):
+        extract(storage="float16")
+    assert extract().n_written == 78
 
 
 def test_backbones_extracted_together_or_apart_store_the_same_bits(extract, tmp_path):

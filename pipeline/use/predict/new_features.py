@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from hamcache.cache.chunk import as_stored
 from hamcache.cache.keys import FeatureKey, explain
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
@@ -146,7 +147,9 @@ class FeatureMaker:
             vectors = self._forward(network, [inputs[n][place][draw] for n, draw in rows])
             for number in network.blocks:
                 wanted = [[row_of[n, d] for d in self._draws(number, i)] for n, i in enumerate(image_ids)]
-                arrays[number] = vectors[self.sources[number].kind][np.array(wanted, dtype=np.int64)]
+                source = self.sources[number]
+                computed = vectors[source.kind][np.array(wanted, dtype=np.int64)]
+                arrays[number] = as_stored(computed, source.key.storage).astype(np.float32, copy=False)
         return [BlockArrays(views=arrays[n], plain=arrays[n]) for n in range(len(self.sources))]
 
     def _draws(self, block: int, image_id: str) -> list[ViewDraw]:
