@@ -26,7 +26,7 @@ RECORD, ELSEWHERE = ROOT / "benchmarks" / "results.json", ROOT / "build" / "benc
 DOCUMENT = ROOT / "docs" / "performance.md"
 QUICK_SHARE = 0.25
 """Of a benchmark's seconds, in a quick run."""
-GRACE = 2.0
+GRACE = 2.5
 """Times its seconds that a benchmark may take before it is ended."""
 LEAST_SECONDS = 10.0
 

@@ -38,6 +38,7 @@ from hamcache.cache.errors import (
 )
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
+from hamcache.data.large_arrays import large_array
 
 READERS = min(4, os.cpu_count() or 1)
 """Threads that read and unpack chunks."""
@@ -243,7 +244,7 @@ class FeatureStore:
         if absent or not views or min(views) < 0:
             raise self._missing(absent or list(image_ids), views)
         rows = np.array([self.row_of[i] for i in image_ids], dtype=np.int64)
-        features = np.empty((len(rows), len(views), self.dim), dtype=np.float32)
+        features = large_array((len(rows), len(views), self.dim))
         made_from = np.zeros((len(rows), len(views), DIGEST_BYTES), dtype=np.uint8)
         order = np.argsort(rows // self.chunk_rows, kind="stable")
         chunks, starts = np.unique(rows[order] // self.chunk_rows, return_index=True)

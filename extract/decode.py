@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
-import torch
 from PIL import ExifTags, Image, ImageOps
 
 from hamcache.data.errors import BadImageError
 from hamcache.data.image_files import FORMATS, image_bytes, open_image, refusal
+
+if TYPE_CHECKING:
+    import torch
 
 SMALLEST_SIDE = 8
 """Pixels; anything smaller is a placeholder, not a photograph."""
@@ -45,9 +48,16 @@ def decode_image(data: bytes) -> torch.Tensor:
     Raises:
         BadImageError: empty, truncated, not an image, too small or too large, or its values are no brightness.
     """
-    if not data:
-        raise BadImageError("empty file")
-    return opened_image(open_image(io.BytesIO(data)), data)
+    return _tensor_of(_decoded(data))
+
+
+def picture_file(path: str | Path) -> Image.Image:
+    """Decode an image file to a picture with the pixels that `decode_file` gives, without PyTorch.
+
+    Raises:
+        BadImageError: it can't be read, or not be decoded.
+    """
+    return Image.fromarray(_decoded(image_bytes(path)))
 
 
 def opened_image(image: Image.Image, data: bytes | None = None) -> torch.Tensor:
@@ -63,6 +73,23 @@ def opened_image(image: Image.Image, data: bytes | None = None) -> torch.Tensor:
     Raises:
         BadImageError: truncated, too small, or of a format that image files are not read in.
     """
+    return _tensor_of(_pixels(image, data))
+
+
+def _tensor_of(pixels: np.ndarray) -> torch.Tensor:
+    import torch  # takes seconds: not for who wants a picture only
+
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    if not data:
+        raise BadImageError("empty file")
+    return _pixels(open_image(io.BytesIO(data)), data)
+
+
+def _pixels(image: Image.Image, data: bytes | None) -> np.ndarray:
+    """uint8 `[height, width, 3]` of an opened image; see `opened_image`."""
     require_format(image)
     if min(image.size) < SMALLEST_SIDE:
         raise BadImageError(f"only {image.size[0]}x{image.size[1]} pixels")
@@ -71,7 +98,7 @@ def opened_image(image: Image.Image, data: bytes | None = None) -> torch.Tensor:
         if pixels is None:
             image.load()
             pixels = np.array(_to_rgb(ImageOps.exif_transpose(image)))
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+        return pixels
     except Exception as error:  # damaged pixels raise anything
         raise refusal(error) from None
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -58,7 +59,7 @@ def run_extraction(
     Args:
         request: the features.
         root: features root.
-        workers: threads of the local scheduler (default: one per core).
+        workers: cores of this machine to use (default: all); see `extract.scheduler.dask_client`.
         scheduler: address of an existing Dask cluster instead.
         on_progress: called after each task.
 
@@ -74,7 +75,7 @@ def run_extraction(
         from hamcache.extract.scheduler import dask_client
 
         with writing(filling.root, request.table.name):
-            filling.fill(lambda: dask_client(workers, scheduler), on_progress)
+            filling.fill(lambda: dask_client(workers, scheduler, request.device), on_progress)
     summary = filling.summary(time.perf_counter() - started)
     if len(summary.quarantined) == summary.n_images:
         reasons = sorted({bad.reason for bad in summary.quarantined})
@@ -255,10 +256,12 @@ class _Filling:
             run_plan(plan, job, self.paths, client, on_result)
 
 
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in ("hamcache", "torch", "torchvision", "timm", "zarr", "numpy", "pillow")}
+
+
 def _provenance(source: str) -> dict[str, str]:
     """Circumstances of a store's creation that are not in its key."""
-    libraries = {
-        name: version(name) for name in ("hamcache", "torch", "torchvision", "timm", "zarr", "numpy", "pillow")
-    }
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"dataset": source, "created": created, "python": platform.python_version(), **libraries}
+    return {"dataset": source, "created": created, "python": platform.python_version(), **_libraries()}

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -24,6 +24,7 @@ from hamcache.cache.verify import verify
 from hamcache.data.errors import UnreadImageError
 from hamcache.data.ham10000 import read_table
 from hamcache.data.image_files import image_bytes
+from hamcache.extract import scheduler
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
@@ -300,15 +301,31 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_error(extract, monkeypatc
         extract(scheduler="tcp://127.0.0.1:9")
 
 
-def test_an_existing_cluster_of_processes_stores_the_same_bits(extract, tmp_path):
-    from distributed import LocalCluster
-
+def test_processes_that_see_one_gpu_each_store_the_same_bits_as_threads(extract, tmp_path):
     extract(augmentations=["original"], root=tmp_path / "threads")
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        summary = extract(augmentations=["original"], root=tmp_path / "processes", scheduler=cluster.scheduler_address)
+    with scheduler._processes(["0", "1"], threads=1) as client:
+        client.wait_for_workers(2, timeout=60)
+        assert sorted(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["0", "1"]
+        address = client.scheduler.address
+        summary = extract(augmentations=["original"], root=tmp_path / "processes", scheduler=address)
     assert summary.n_written == 78
     a, b = (everything(Catalogue(tmp_path / kind)) for kind in ("threads", "processes"))
     assert a.keys() == b.keys() and all(np.array_equal(a[f], b[f]) for f in a)
+
+
+def test_a_gpu_has_batches_ready_and_several_or_many_cores_have_processes(monkeypatch):
+    monkeypatch.setattr(scheduler, "_local_cluster", lambda **options: nullcontext(options))
+    monkeypatch.setattr(scheduler, "_processes", lambda gpus, threads: nullcontext((gpus, threads)))
+
+    def place(cores: int, device: str, gpus: str):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        with scheduler.dask_client(cores, device=device) as client:
+            return client
+
+    assert place(8, "cpu", "0") == {"threads_per_worker": 8}
+    assert place(4, "cuda", "0") == {"threads_per_worker": 4 + 2}
+    assert place(16, "cuda", "3") == (["3"] * 4, 4 + 2)
+    assert place(6, "cuda", "0,1") == (["0", "1"], 3 + 2)
 
 
 KILLED_RUN = """

@@ -18,7 +18,7 @@ from hamcache.cache.store import FeatureStore
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import Backbone, BackboneSpec, shared_backbone
 from hamcache.extract.draws import ViewDraw, draw_view
-from hamcache.extract.forward import BATCH, FittedViews, fit_views, forward
+from hamcache.extract.forward import FittedViews, batch_size, fit_views, forward
 from hamcache.extract.names import full_name
 from hamcache.heads.views import BlockArrays
 from hamcache.pipeline.config.schema import BlockConfig
@@ -161,9 +161,9 @@ class FeatureMaker:
 
     def _forward(self, network: _Network, views: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:
         """Features float32 `[len(views), dim]` of each kind."""
-        backbone = self._backbone(network)
+        backbone, batch = self._backbone(network), batch_size(self.device)
         parts = [
-            forward(backbone, dict(enumerate(views[start : start + BATCH])), network.kinds, self.device)
-            for start in range(0, len(views), BATCH)
+            forward(backbone, dict(enumerate(views[start : start + batch])), network.kinds, self.device)
+            for start in range(0, len(views), batch)
         ]
         return {kind: np.concatenate([part[kind] for part in parts]) for kind in network.kinds}

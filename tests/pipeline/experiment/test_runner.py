@@ -438,3 +438,15 @@ def test_every_saved_head_of_the_zoo_loads_from_its_run(world) -> None:
         ids = list(run.part("validation")["image_id"])
         features = inputs.blocks_of(run.config.features)[0].arrays(ids).views
         np.testing.assert_array_equal(run.load_head().predict_proba(features), run.probabilities("validation"))
+
+
+def test_a_run_whose_features_do_not_fit_into_memory_has_the_same_numbers(world, tmp_path, monkeypatch) -> None:
+    world.extract("net_a")
+    world.extract("net_b")
+    config = world.config(base={"features": "net_a+net_b"})
+    inside = run_experiment(config, world.workspace)
+    monkeypatch.setattr("hamcache.data.large_arrays.free_memory", lambda: 0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    outside = run_experiment(config, world.workspace, force=True)
+    for part in ("train", "validation"):
+        np.testing.assert_array_equal(outside.probabilities(part), inside.probabilities(part))
