@@ -142,9 +142,14 @@ class Catalogue:
             )
         return fitting[0]
 
+    def below(self, name: str) -> str:
+        """A folder's name below the root, where it is given so, absolute, or from the current folder."""
+        root, path = self.root.path.rstrip("/") + "/", str(Path(name).absolute())
+        return path.removeprefix(root) if path.startswith(root) else str(PurePosixPath(name)).removeprefix(root)
+
     def by_prefix(self, name: str) -> FeatureStore:
-        """A store by its folder (absolute or below the root), or by the first digits of its key."""
-        folder = str(PurePosixPath(name)).removeprefix(self.root.path.rstrip("/") + "/")
+        """A store by its folder (see `below`), or by the first digits of its key."""
+        folder = self.below(name)
         if folder in self.folders():
             return self._open(folder)
         fitting = [store for store in self.stores() if store.key.digest.startswith(name)]

@@ -23,6 +23,8 @@ TRAIN_IMAGES = ("one", "all")
 
 _COLUMNS = ["image_id", "group", "label", "part"]
 _TITLE = "# hamcache split, version 1"
+_LATER = ("train_share", "shots")
+"""Fields that splits did not have at first: where they are None they are not in a fingerprint, nor in a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,10 @@ class Split:
 
     frame: str columns image_id, group, label and part (one of `PARTS`), sorted by image_id. Images that the policy
         leaves out are not in it.
-    policy, seed, test_seed, test_fraction, validation_fraction, train_images: as given to `make_split`.
+    policy, seed, test_seed, test_fraction, validation_fraction, train_images: as given to `make_split`; policy "given"
+        for a split that somebody else has made (see `data.given_split`).
     fold: "2/5" for the second of five folds (see `make_folds`), else None.
+    train_share, shots: as given to `data.fewer_labels.fewer_labels`; None: train is whole.
 
     Raises LeakError where a group is in two parts, SplitError where an image is repeated or a part has no such name.
     """
@@ -45,6 +49,8 @@ class Split:
     validation_fraction: float = 0.2
     train_images: str = "one"
     fold: str | None = None
+    train_share: float | None = None
+    shots: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", self.frame[_COLUMNS].sort_values("image_id", ignore_index=True))
@@ -58,18 +64,23 @@ class Split:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that the split was made with: all fields but the frame."""
-        return {name: value for name, value in vars(self).items() if name != "frame"} | {"fold": self.fold or ""}
+        """Settings that the split was made with: all fields but the frame, and those added later if they are None."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name != "frame" and not (name in _LATER and value is None)
+        }
 
     @property
     def fingerprint(self) -> str:
         """sha256 over the settings and all rows: it changes with anything in the split."""
-        content = json.dumps([self.settings, self.frame.to_numpy().tolist()], sort_keys=True)
+        settings = self.settings | {"fold": self.fold or ""}
+        content = json.dumps([settings, self.frame.to_numpy().tolist()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write a CSV that begins with "#" lines: the settings and the fingerprint."""
-        header = {**self.settings, "fingerprint": self.fingerprint}
+        header = {**self.settings, "fold": self.fold or "", "fingerprint": self.fingerprint}
         lines = [_TITLE, *(f"# {name}: {json.dumps(value)}" for name, value in header.items())]
         write_text(Path(path), "\n".join(lines) + "\n" + csv_text(self.frame))
 
@@ -94,24 +105,40 @@ class Split:
                 f"Expected a split that hamcache saved, but {path} is none, or it was changed: {error}"
             ) from error
         if split.fingerprint != fingerprint:
-            raise SplitError(f"Expected {path} as it was saved, but it was changed or cut short. Make the split anew.")
+            raise SplitError(
+                f"Expected {path} as it was saved, but it was changed or cut short. Make the split anew, "
+                "or take out its lines that begin with # if you changed it on purpose."
+            )
         return split
 
-    def check_table(self, table: ImageTable) -> None:
-        """Raise SplitError where an image of the split is not in `table`, or has another label or group there."""
+    def check_table(self, table: ImageTable, curation: Curation = NOTHING) -> None:
+        """Raise SplitError where an image of the split is not in `table`, or has another label or group there.
+
+        Groups count as what the curation makes of them, so that it may merge more of them than the split's did.
+        """
         rows = table.frame.set_index("image_id").reindex(self.frame["image_id"])
         here = self.frame.set_index("image_id")
-        differ = (rows["label"] != here["label"]) | (rows["group"] != here["group"])
+        groups, ours = (frame["group"].map(lambda name: curation.merged.get(name, name)) for frame in (rows, here))
+        differ = (rows["label"] != here["label"]) | (groups != ours)
         if differ.any():
             names = list(here.index[differ])
             raise SplitError(
                 f"Expected a split of table {table.name!r}, but {len(names)} of its images are absent there or have "
-                f"another label or group: {some_of(names)}. Make the split anew."
+                f"another label or group: {some_of(names)}. Make the split anew, or give merge_groups as it was made."
             )
 
 
-def check_split(frame: pd.DataFrame) -> None:
-    """Raise LeakError where a group is in two parts, SplitError where an image is repeated or a part is unknown."""
+def is_saved_split(path: Path) -> bool:
+    """True for a file that begins as `Split.save` lets it begin."""
+    with path.open("rb") as file:
+        return file.read(len(_TITLE)) == _TITLE.encode()
+
+
+def check_split(frame: pd.DataFrame, source: str | None = None) -> None:
+    """Raise LeakError where a group is in two parts, SplitError where an image is repeated or a part is unknown.
+
+    source: where the parts come from, for the message.
+    """
     unknown = sorted(set(frame["part"].unique()) - set(PARTS))
     if unknown:
         raise SplitError(unknown_name("part", str(unknown[0]), PARTS))
@@ -121,7 +148,8 @@ def check_split(frame: pd.DataFrame) -> None:
     leaks = [f"{group} ({'+'.join(sorted(parts))})" for group, parts in sorted(parts_of.items()) if len(parts) > 1]
     if leaks:
         raise LeakError(
-            f"Expected each group in one part only, but {len(leaks)} group(s) are in several: {some_of(leaks)}."
+            f"{f'{source}: e' if source else 'E'}xpected each group in one part only, but {len(leaks)} group(s) are in "
+            f"several: {some_of(leaks)}. Scores would be too good. Leave their images out of one part."
         )
     repeated = frame["image_id"][frame["image_id"].duplicated()]
     if len(repeated):
@@ -291,6 +319,6 @@ def _read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     frame = frame.rename(columns={"split": "part"})  # the name that the column had at first
     names = sorted(name for name, _, _ in header)
     expected = sorted({field.name for field in fields(Split)} - {"frame"} | {"fingerprint"})
-    if names != expected:
+    if not set(expected) - set(_LATER) <= set(names) <= set(expected) or len(set(names)) < len(names):
         raise ValueError(f"expected the settings {', '.join(expected)}, but found {', '.join(names)}.")
     return {name: json.loads(value) for name, _, value in header}, frame[_COLUMNS]

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hamcache.configs.defaults import DATASET
 from hamcache.data import files
 from hamcache.data.errors import TableError
+from hamcache.data.ham10000 import NAME
 from hamcache.data.stratify import shuffled
-from hamcache.data.table import ImageTable
+from hamcache.data.table import ImageTable, safe_name
+from hamcache.data.workspace import Workspace
 
 
 def stratified_subset(table: ImageTable, images: int, seed: int = 0) -> ImageTable:
@@ -36,6 +39,20 @@ def stratified_subset(table: ImageTable, images: int, seed: int = 0) -> ImageTab
     chosen += _that_fit(groups.drop(index=chosen), images - int(groups["size"][chosen].sum()))
     chosen = _exchanged(groups, chosen, images - int(groups["size"][chosen].sum()))
     return table.subset(list(table.frame["image_id"][table.frame["group"].isin(chosen)]))
+
+
+def subset_path(out: str, workspace: Workspace) -> Path:
+    """The CSV for a subset: the file itself, or that of a name in the workspace, by which `--dataset` finds it.
+
+    Raises TableError where `out` is neither, or a data set of the workspace has that name.
+    """
+    if Path(out).suffix.lower() == ".csv":
+        return Path(out)
+    if Path(out).name != out or safe_name(out) != out:
+        raise TableError(f"Expected a CSV to write, or a name of letters, digits, '.', '_' and '-', but got {out!r}.")
+    if out in (DATASET, NAME) or (workspace.datasets / out).exists():
+        raise TableError(f"Expected a name that no data set of the workspace has, but {out!r} is one. Take another.")
+    return workspace.subset(out)
 
 
 def write_csv(table: ImageTable, path: Path) -> None:

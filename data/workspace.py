@@ -35,6 +35,10 @@ class Workspace:
         """Data sets that were downloaded, drawn or imported, a folder each."""
         return self.path / "datasets"
 
+    def subset(self, name: str) -> Path:
+        """The table of a subset that was given this name as a data set."""
+        return self.datasets / f"{name}.csv"
+
     @property
     def runs(self) -> Path:
         """Finished runs, a folder each."""
@@ -54,6 +58,11 @@ class Workspace:
     def leakage(self) -> Path:
         """Leakage demonstrations, a folder each."""
         return self.path / "leakage"
+
+    @property
+    def curves(self) -> Path:
+        """Tables and pictures of scores by the number of labels."""
+        return self.path / "curves"
 
     @property
     def decoded(self) -> Path:

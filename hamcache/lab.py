@@ -88,11 +88,26 @@ class Lab:
 
         return summarise(self.table, self._opened().digests)
 
-    def split(self, policy: str = "one_per_lesion", *, seed: int = 0, **settings: Any) -> Split:
-        """Train, validation and test, no lesion in two of them; takes what `data.splits.make_split` takes."""
+    def split(
+        self,
+        policy: str = "one_per_lesion",
+        *,
+        seed: int = 0,
+        file: str | Path | None = None,
+        column: str | None = None,
+        **settings: Any,
+    ) -> Split:
+        """Train, validation and test, no lesion in two of them; takes what `data.splits.make_split` takes.
+
+        Instead of a policy, a `file` or a `column` of the table may give the split (see `data.given_split`).
+        """
+        from hamcache.data.given_split import given_split
         from hamcache.data.splits import make_split
 
-        return make_split(self.table, policy, seed=seed, **settings)
+        given = given_split(self.table, file, column)
+        if given is None:
+            return make_split(self.table, policy, seed=seed, **settings)
+        return given.splits(self.table, seed=seed, **settings)[0]
 
     def views(self, image_id: str, augmentation: str = "none", views: int = 8, *, seed: int = 0) -> list[Image.Image]:
         """Views of one image, drawn as `extract` draws them: view 0, 1, ..., no more than the augmentation has."""

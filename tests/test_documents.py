@@ -22,7 +22,6 @@ AT_THE_TOP = (*FOLDERS, "tests", "docs", "notebooks", "benchmarks", ".ci", ".git
 FORBIDDEN = {"recipe", "learner", "monitor", "scorer", "embedding"}
 """Words that the table of words gives away: none may stand in its first column."""
 NOT_IMPORTED = {
-    "six": "kaggle imports it",
     "s3fs": "fsspec imports it for s3://",
     "ipykernel": "the notebooks' kernel",
     "nbclient": "runs the notebooks in tests",

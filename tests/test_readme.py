@@ -41,9 +41,11 @@ QUICKLY = {
     "zoo": ["--workers", "1"],
     "hybrids": ["--workers", "1"],
     "grid": ["--workers", "1"],
+    "curve": ["--workers", "1"],
     "sweep": ["--workers", "1"],
     "leakage-demo": ["--workers", "1", "--repeats", "1"],
     "export": ["--check", "2"],
+    "doctor": ["--offline"],
 }
 """What is added to a command that would take long."""
 
@@ -103,7 +105,7 @@ def stand_ins(line: str, home: Path, cluster: str) -> list[str]:
     """The words of a command, with what this test cannot have replaced."""
     runs = sorted(path.name for path in (home / "workspace" / "runs").glob("[a-z]*"))
     stores = sorted((home / "workspace" / "features" / "synthetic").glob("*/*.zarr"))
-    names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", "40": "2", **HUB}
+    names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", "40": "2", "200": "30", **HUB}
     if runs and stores:
         names |= {"RUN_A": runs[0], "RUN_B": runs[-1], "STORE_A": str(stores[0]), "STORE_B": stores[-1].stem[-10:]}
     names["SWEEP"] = next((path.name for path in (home / "workspace" / "sweeps").glob("[a-z]*")), "SWEEP")

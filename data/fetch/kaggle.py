@@ -1,22 +1,22 @@
-"""HAM10000 from Kaggle, through Kaggle's own client (the package `kaggle`): it signs in and names the file's link.
+"""HAM10000 from Kaggle, through Kaggle's own client (the package `kagglesdk`), which names the file's link.
 
-The bytes are then fetched by `data.fetch.http`, with the request that the client made: a link that Kaggle gives is
-valid for a while only, so the client is asked for one at each attempt.
+Public data needs no account: the client asks without credentials first, and signs in where Kaggle says so. The bytes
+are then fetched by `data.fetch.http`, with the request that the client made: a link that Kaggle gives is valid for a
+while only, so the client is asked for one at each attempt.
 """
 
-import io
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import requests
 
 from hamcache.data.errors import CredentialsError, DownloadError
 from hamcache.data.fetch.http import Http, RemoteFile
+from hamcache.data.fetch.retry import status_of
 
 SLUG = "kmader/skin-cancer-mnist-ham10000"
 PAGE = f"https://www.kaggle.com/datasets/{SLUG}"
@@ -31,7 +31,7 @@ class Kaggle:
     """The one archive of the data set at Kaggle: metadata, both folders of images, and much that is not wanted."""
 
     def __init__(self) -> None:
-        self._api: Any = None
+        self._login: Login | None = None  # until Kaggle asks for one
 
     def files(self, http: Http) -> list[RemoteFile]:
         """The archive; its size and digest are told when it is fetched."""
@@ -39,24 +39,21 @@ class Kaggle:
 
     def _locate(self) -> requests.PreparedRequest:
         """The request that brings the archive: what Kaggle's client was redirected to, signed as it was signed."""
-        self._api = self._api or sign_in()
         try:
-            from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
-
-            wanted = ApiDownloadDatasetRequest()
-            wanted.owner_slug, wanted.dataset_slug = SLUG.split("/")
-            with _undisturbed(), self._api.build_kaggle_client() as client:
-                answer = client.datasets.dataset_api_client.download_dataset(wanted)
-                answer.close()
-        except requests.RequestException:
+            try:
+                return _ask(self._login)
+            except requests.HTTPError as error:
+                if self._login is not None or status_of(error) not in (401, 403):
+                    raise
+            self._login = sign_in()
+            return _ask(self._login)
+        except (requests.RequestException, CredentialsError):
             raise
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             raise DownloadError(f"Kaggle's client failed ({type(error).__name__}: {error}). {OTHER_WAYS}") from None
-        request: requests.PreparedRequest = answer.request.copy()
-        return request
 
     def _advice(self, status: int) -> str:
-        source, problem = find_credentials()
+        source, problem = self._login.source if self._login else "", find_credentials().problem
         if status == 401:
             from_where = f" from {source}" if source else ""
             why = problem or "they are wrong, or no longer valid"
@@ -73,54 +70,66 @@ class Kaggle:
         return OTHER_WAYS
 
 
-def sign_in() -> Any:
-    """Kaggle's client, signed in.
+class Login(NamedTuple):
+    """Credentials for Kaggle as they stand on this machine.
+
+    source: where they come from; "" where there are none.
+    problem: what is wrong with them, in words; "" for nothing.
+    values: what Kaggle's client takes: username and password, or api_token.
+    """
+
+    source: str = ""
+    problem: str = ""
+    values: Mapping[str, str] = {}
+
+
+def sign_in() -> Login:
+    """The credentials to sign in with.
 
     Raises:
-        CredentialsError: there are no credentials, or only a part of them; says the steps to take.
-        requests.RequestException: Kaggle could not be asked whether a token is valid.
+        CredentialsError: there are none, or only a part of them; says the steps to take.
+        requests.RequestException: Kaggle could not be asked to renew a token.
     """
-    try:
-        with _undisturbed():
-            # Importing it signs in, too, but keeps to itself why it could not; without credentials it ends the process.
-            from kaggle.api.kaggle_api_extended import KaggleApi
+    login = find_credentials()
+    if login.values:
+        return login
+    if login.source and not login.problem:  # of a browser: a token that is renewed
+        from kagglesdk.kaggle_client import KaggleClient
+        from kagglesdk.kaggle_creds import KaggleCredentials
 
-            api = KaggleApi()
-            api.authenticate()
-    except requests.RequestException:
-        raise
-    except (Exception, SystemExit) as error:
-        source, problem = find_credentials()
-        if not problem and source:
-            problem = f"Kaggle does not accept the credentials from {source}: they are wrong, or no longer valid"
-        if not problem and not isinstance(error, SystemExit):
-            problem = f"Kaggle's client failed ({type(error).__name__}: {error})"
-        missing = (
-            "There are no Kaggle credentials: neither KAGGLE_API_TOKEN nor KAGGLE_USERNAME and KAGGLE_KEY are set, "
-            f"and there is no {_config()}"
-        )
-        raise CredentialsError(f"{problem or missing}.\n{_steps()}") from None
-    return api
+        stored = KaggleCredentials.load(KaggleClient())
+        if stored is not None and (token := stored.get_access_token()):
+            return login._replace(values={"api_token": token})
+        login = login._replace(problem=f"Kaggle does not accept the credentials from {login.source}")
+    missing = (
+        "Kaggle asks for an account, but there are no Kaggle credentials: neither KAGGLE_API_TOKEN nor KAGGLE_USERNAME "
+        f"and KAGGLE_KEY are set, and there is no {_config()}"
+    )
+    raise CredentialsError(f"{login.problem or missing}.\n{_steps()}")
 
 
-def find_credentials() -> tuple[str, str]:
-    """The source of the credentials of Kaggle's client ("": none), and what is wrong with them as they stand."""
+def find_credentials() -> Login:
+    """The credentials on this machine, in the order in which Kaggle's programs look for them."""
     if token := os.environ.get("KAGGLE_API_TOKEN", ""):
-        empty = Path(token).is_file() and not Path(token).read_text(encoding="utf-8", errors="replace").strip()
-        return "KAGGLE_API_TOKEN", f"KAGGLE_API_TOKEN names the file {token}, but that is empty" if empty else ""
+        if Path(token).is_file():
+            text = _stripped(Path(token))
+            problem = "" if text else f"KAGGLE_API_TOKEN names the file {token}, but that is empty"
+            return Login("KAGGLE_API_TOKEN", problem, {"api_token": text} if text else {})
+        return Login("KAGGLE_API_TOKEN", values={"api_token": token})
     home = Path("~/.kaggle").expanduser()
     for token_file in (home / "access_token", home / "access_token.txt"):
-        if token_file.is_file() and token_file.read_text(encoding="utf-8", errors="replace").strip():
-            return str(token_file), ""
+        if token_file.is_file() and (text := _stripped(token_file)):
+            return Login(str(token_file), values={"api_token": text})
 
     values, problem = _read_config()
     where = dict.fromkeys(values, str(_config()))
     for field, variable in _VARIABLES.items():
-        if variable in os.environ:  # the client takes it before the file, even where it is empty
+        if variable in os.environ:  # they are taken before the file, even where they are empty
             values[field], where[field] = os.environ[variable], variable
     there = [field for field in _VARIABLES if values.get(field)]
     if len(there) == len(_VARIABLES):
-        return " and ".join(dict.fromkeys(where[field] for field in there)), ""
+        source = " and ".join(dict.fromkeys(where[field] for field in there))
+        return Login(source, values={"username": values["username"], "password": values["key"]})
     if there and not problem:
         (lacking,) = set(_VARIABLES) - set(there)
         variable = _VARIABLES[lacking]
@@ -129,8 +138,29 @@ def find_credentials() -> tuple[str, str]:
             + (f"{variable} is empty" if variable in os.environ else f"it is neither in {variable} nor in {_config()}")
         )
     if not problem and (home / "credentials.json").is_file():
-        return str(home / "credentials.json"), ""
-    return "", problem
+        return Login(str(home / "credentials.json"))
+    return Login(problem=problem)
+
+
+def _ask(login: Login | None) -> requests.PreparedRequest:
+    """Ask Kaggle for the archive and hang up: the request that its answer came from."""
+    from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+    from kagglesdk.kaggle_client import KaggleClient
+
+    wanted = ApiDownloadDatasetRequest()
+    wanted.owner_slug, wanted.dataset_slug = SLUG.split("/")
+    client = KaggleClient(**(login.values if login else {}))
+    if login is None:
+        client.http_client()._signed_in = False  # else it looks for credentials by itself
+    with client:
+        answer = client.datasets.dataset_api_client.download_dataset(wanted)
+        answer.close()
+    request: requests.PreparedRequest = answer.request.copy()
+    return request
+
+
+def _stripped(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _read_config() -> tuple[dict[str, str], str]:
@@ -166,14 +196,3 @@ def _steps() -> str:
         f"     put it at {_config()} (chmod 600), or set KAGGLE_USERNAME and KAGGLE_KEY to what it says.\n"
         f"  3. Run this command again.\n{OTHER_WAYS}"
     )
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep the client's own hints off the screen, and standard input open: `exit()`, which it calls, closes it."""
-    stdin, sys.stdin = sys.stdin, io.StringIO()
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        sys.stdin = stdin

@@ -10,6 +10,7 @@ from hamcache.configs.defaults import DATASET
 from hamcache.data import ham10000
 from hamcache.data.errors import DatasetNotFoundError, TableError, some_of
 from hamcache.data.files import find_images
+from hamcache.data.given_split import PART_COLUMN, PART_WORDS
 from hamcache.data.nearest import nearest
 from hamcache.data.readers.csv_table import ids_from_paths, read_csv_table
 from hamcache.data.readers.imported import is_imported, read_imported
@@ -18,11 +19,11 @@ from hamcache.data.workspace import Workspace
 
 FORMS = (
     f"A data set is a folder in HAM10000's Kaggle layout (with {ham10000.METADATA}), a CSV file, a folder with one "
-    f"folder of images per class, the word '{ham10000.NAME}' for what `hamcache download` fetched, or the word "
+    "folder of images per class (or with the folders train, val and test of these), a name that was given to "
+    f"`hamcache data subset`, the word '{ham10000.NAME}' for what `hamcache download` fetched, or the word "
     f"'{DATASET}' for the one that hamcache draws itself."
 )
 _CSV_SUFFIXES = (".csv", ".tsv", ".tab")
-_PART_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
 
 def read_dataset(
@@ -47,12 +48,13 @@ def read_dataset(
         return ham10000.read_table(_synthetic(workspace), name or DATASET)
     path = Path(dataset).expanduser().absolute()
     of_workspace = workspace.datasets.absolute() / dataset
-    if not path.exists() and Path(dataset).name == dataset and of_workspace.is_dir():
-        path = of_workspace
+    if not path.exists() and Path(dataset).name == dataset:
+        subset = workspace.subset(dataset).absolute()
+        path = of_workspace if of_workspace.is_dir() else subset if subset.is_file() else path
     if path.is_file():
         return _read_file(path, columns, name)
     if not path.is_dir():
-        raise DatasetNotFoundError(f"there is no data set {dataset!r}{_nearest(dataset, path)} {FORMS}")
+        raise DatasetNotFoundError(f"there is no data set {dataset!r}{_nearest(dataset, path, workspace)} {FORMS}")
     if is_imported(path):
         _refuse_columns(columns, "a data set that came with imported features")
         return read_imported(path, name)
@@ -69,11 +71,12 @@ def must_be_drawn(dataset: str, workspace: Workspace) -> bool:
 
 
 def read_class_folders(folder: Path, name: str | None = None) -> ImageTable:
-    """Read a folder that has one folder of images per class.
+    """Read a folder that has one folder of images per class, or folders of parts (train, val, test) that have these.
 
     The label is the name of the first folder, below which images may lie at any depth; the image_id is the path
     inside `folder` without its suffix; each image is a group of its own. Where several images show one subject,
-    describe them by a CSV with a group column instead, or a split will leak.
+    describe them by a CSV with a group column instead, or a split will leak. Folders of parts become the column "part",
+    which splits by such a column read (see `data.given_split`).
 
     Raises DatasetNotFoundError where the folder is of another kind, and says what was found.
     """
@@ -86,11 +89,16 @@ def read_class_folders(folder: Path, name: str | None = None) -> ImageTable:
             f"{folder} holds images of HAM10000, but not {ham10000.METADATA}: put it there, or let `hamcache download` "
             "finish if it was broken off."
         )
-    if not in_classes or len(in_classes) < len(paths) or {label.lower() for label in labels} <= _PART_NAMES:
+    parts = [PART_WORDS.get(label.lower(), "") for label in labels]
+    deep = all(len(Path(path).parts) > 2 for path in in_classes)
+    if not in_classes or len(in_classes) < len(paths) or (all(parts) and not deep):
         raise DatasetNotFoundError(f"{folder} is not a data set: {_found(folder, paths, set(labels))} {FORMS}")
     ids = ids_from_paths(in_classes, folder)
     frame = pd.DataFrame({"image_id": ids, "label": labels, "group": ids}, dtype="str")
     frame["path"] = [str(folder / path) for path in in_classes]
+    if all(parts):
+        frame["label"] = pd.Series([Path(path).parts[1] for path in in_classes], dtype="str")
+        frame[PART_COLUMN] = pd.Series(parts, dtype="str")
     return build_table(name or safe_name(folder.name), frame, source=folder)
 
 
@@ -122,14 +130,18 @@ def _refuse_columns(columns: Mapping[str, str] | None, kind: str) -> None:
         raise TableError(f"`columns` ({', '.join(columns)}) are for a CSV file, but the data set is {kind}.")
 
 
-def _nearest(dataset: str, path: Path) -> str:
+def _nearest(dataset: str, path: Path, workspace: Workspace) -> str:
     """The end of a sentence on a data set that does not exist: the command that gets it, or a name like the one given.
 
-    Such a name is one of the two words, or that of a neighbour.
+    Such a name is one of the two words, that of a data set in the workspace, or that of a neighbour.
     """
     if dataset == ham10000.NAME:
         return ": `hamcache download` fetches it."
-    words = [DATASET, ham10000.NAME] if dataset == path.name else []
+    words = [DATASET, ham10000.NAME]
+    if workspace.datasets.is_dir():
+        there = [path for path in workspace.datasets.iterdir() if path.is_dir() or path.suffix == ".csv"]
+        words += [path.name if path.is_dir() else path.stem for path in there]
+    words = words if dataset == path.name else []
     names = words
     if path.parent.is_dir():
         names = [*words, *(neighbour.name for neighbour in path.parent.iterdir())]
@@ -150,8 +162,8 @@ def _found(folder: Path, images: list[str], labels: set[str]) -> str:
         return f"it holds {some_of(tables)}: give such a file itself, if it lists the images."
     if labels and not loose:
         return (
-            f"its folders {some_of(sorted(labels))} look like parts of a split, not like classes; hamcache splits by "
-            "itself: give one of these folders, or a CSV that lists the images of all."
+            f"its folders {some_of(sorted(labels))} look like parts of a split, but not all of their images lie in "
+            "folders of classes: put each into that of its class, or give a CSV that lists the images of all."
         )
     if labels:
         return f"it holds {len(loose)} images beside its folders ({some_of(loose)}), so these have no label: move them."

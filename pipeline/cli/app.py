@@ -17,8 +17,10 @@ from hamcache.pipeline.cli import (
     artefacts,
     audit,
     cache,
+    curve,
     data,
     demo,
+    doctor,
     export,
     extract,
     grid,
@@ -38,8 +40,8 @@ from hamcache.pipeline.cli.endings import end
 from hamcache.pipeline.cli.renamed_options import name_successor
 
 ORDER = (
-    *("demo", "download", "data", "backbones", "show-views", "extract", "cache"),
-    *("train", "runs", "compare", "zoo", "hybrids", "grid", "grids", "sweep", "sweeps"),
+    *("demo", "doctor", "download", "data", "backbones", "show-views", "extract", "cache"),
+    *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps"),
     *("report", "predict", "serve", "export", "leakage-demo"),
 )
 """Commands in the order in which a newcomer needs them."""
@@ -70,6 +72,7 @@ app = Commands(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -91,29 +94,31 @@ def _hamcache(
 
 
 app.command()(demo.demo)
+app.command(tables=True)(doctor.doctor)
 app.command()(data.download)
 app.add_typer(data.app, name="data")
-data.app.command("audit")(audit.audit)
-app.command()(extract.backbones)
+data.app.command("audit", tables=True)(audit.audit)
+app.command(tables=True)(extract.backbones)
 app.command("show-views")(extract.show_views)
 app.command()(extract.extract)
 app.add_typer(cache.app, name="cache")
 cache.app.command("export")(sharing.export)
-cache.app.command("import")(sharing.import_)
-app.command()(train.train)
+cache.app.command("import", tables=True)(sharing.import_)
+app.command(tables=True)(train.train)
 app.add_typer(runs.app, name="runs")
-app.command()(runs.compare)
-app.command()(zoo.zoo)
-app.command()(zoo.hybrids)
-app.command()(grid.grid)
+app.command(tables=True)(runs.compare)
+app.command(tables=True)(zoo.zoo)
+app.command(tables=True)(zoo.hybrids)
+app.command(tables=True)(curve.curve)
+app.command(tables=True)(grid.grid)
 app.add_typer(artefacts.grids, name="grids")
-app.command()(sweep.sweep)
+app.command(tables=True)(sweep.sweep)
 app.add_typer(artefacts.sweeps, name="sweeps")
 app.command()(report.report)
 app.command()(predict.predict)
 app.command()(serve.serve)
 app.command()(export.export)
-app.command("leakage-demo")(leakage.leakage_demo)
+app.command("leakage-demo", tables=True)(leakage.leakage_demo)
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def add_rm(app: Commands, noun: str, kind_of: KindOf) -> None:
 def add_verify(app: Commands, noun: str, kind_of: KindOf) -> None:
     """Give an app the command `verify`."""
 
-    @app.command(help=f"Read every file of {noun} and check it. Exits with 1 when anything is wrong.")
+    @app.command(tables=True, help=f"Read every file of {noun} and check it. Exits with 1 when anything is wrong.")
     def verify(
         workspace: bundles.PlainWorkspace,
         names: Annotated[
@@ -104,7 +104,7 @@ def listing(noun: str, kind_of: KindOf, columns: Sequence[str], row: Callable[[A
     """An app that lists one kind of artefact, latest first, and has `rm` and `verify`."""
     app = Commands(help=f"List {noun}; `{noun} rm` to remove some, `{noun} verify` to check their files.")
 
-    @app.callback(invoke_without_command=True)
+    @app.callback(invoke_without_command=True, tables=True)
     def show(workspace: bundles.PlainWorkspace, context: typer.Context) -> None:
         if context.invoked_subcommand:
             return

@@ -15,6 +15,7 @@ import typer
 from hamcache.configs.defaults import AUGMENTATION, COVERAGE, DATASET, VIEWS
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli import options
+from hamcache.pipeline.cli.manner import EVERYWHERE, OF_TABLES, manner
 
 if TYPE_CHECKING:
     from hamcache.cache.catalogue import Catalogue
@@ -48,8 +49,8 @@ def check_numbers(given: Mapping[str, Any]) -> None:
             )
 
 
-def unbundled(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command as typer understands it, with the options of its bundles in their place."""
+def unbundled(command: Callable[..., Any], common: Mapping[str, Any]) -> Callable[..., Any]:
+    """A command as typer understands it, with the options of its bundles in their place, and the common ones last."""
     parameters = inspect.signature(command, eval_str=True).parameters
     bundles = {
         name: mark
@@ -61,14 +62,24 @@ def unbundled(command: Callable[..., Any]) -> Callable[..., Any]:
     shown = dict(own)
     for bundle in bundles.values():
         shown |= {name: parameter for name, parameter in bundle.parameters.items() if name not in own}
+    spoken = {name: option for name, option in common.items() if name not in shown}
+    for name, option in spoken.items():
+        shown[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
 
     def call(**given: Any) -> Any:
+        manner.begin(**{name: given.pop(name) for name in spoken})
         check_numbers(given)
         made = {
             name: bundle.make(**{option: given[option] for option in bundle.parameters})
             for name, bundle in bundles.items()
         }
-        return command(**{name: given[name] for name in own}, **made)
+        try:
+            result = command(**{name: given[name] for name in own}, **made)
+        except typer.Exit:
+            manner.end()
+            raise
+        manner.end()
+        return result
 
     call.__name__, call.__doc__, call.__module__ = command.__name__, command.__doc__, command.__module__
     call.__annotations__ = {name: parameter.annotation for name, parameter in shown.items()}
@@ -78,17 +89,19 @@ def unbundled(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Commands(typer.Typer):
-    """A typer app whose commands may take bundles."""
+    """A typer app whose commands may take bundles, and all have the options of `manner`."""
 
-    def command(self, *names: Any, **about: Any) -> Callable[[Callable[..., Any]], Any]:
-        """Add a command."""
+    def command(self, *names: Any, tables: bool = False, **about: Any) -> Callable[[Callable[..., Any]], Any]:
+        """Add a command; with `tables` it can print its tables as JSON."""
         add = super().command(*names, **about)
-        return lambda function: add(unbundled(function))
+        common = EVERYWHERE | (OF_TABLES if tables else {})
+        return lambda function: add(unbundled(function, common))
 
-    def callback(self, *names: Any, **about: Any) -> Callable[[Callable[..., Any]], Any]:
-        """Set what runs before every command of the app."""
+    def callback(self, *names: Any, tables: bool = False, **about: Any) -> Callable[[Callable[..., Any]], Any]:
+        """Set what runs before every command of the app; with `tables` it is a command itself."""
         add = super().callback(*names, **about)
-        return lambda function: add(unbundled(function))
+        common = EVERYWHERE | OF_TABLES if tables else {}
+        return lambda function: add(unbundled(function, common))
 
 
 # -- where everything is
@@ -138,6 +151,8 @@ def settings(
     objective: options.Objective = None,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
+    split_file: options.SplitFile = None,
+    split_column: options.SplitColumn = None,
     column: options.Columns = None,
     dataset_name: options.DatasetName = None,
 ) -> dict[str, Any]:
@@ -154,6 +169,8 @@ def settings(
         "seed": seed,
         "split.exclude": None if exclude is None else str(exclude),
         "split.merge_groups": None if merge_groups is None else str(merge_groups),
+        "split.file": None if split_file is None else str(split_file),
+        "split.column": split_column,
         "features.blocks": None if features is None else blocks_from(features, augmentation, views),
         "head": head,
         "objective": objective,
@@ -180,7 +197,7 @@ Experiments = Annotated[dict[str, Any], Bundle(settings, without=_OF_MODELS)]
 SeededExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed"])]
 """For a study that draws its own seeds."""
 TornExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed", "exclude", "merge_groups"])]
-"""For a study that splits by itself."""
+"""For a study that splits by itself, beside the test set of the experiments' split."""
 Study = Annotated[Running, Bundle(Running)]
 ExtractingStudy = Annotated[Running, Bundle(Running, extract=True)]
 

@@ -15,7 +15,7 @@ app = Commands(help="List, inspect, verify, compare, share and clean feature sto
 Store = Annotated[str, typer.Argument(help="A store: its folder, or the first digits of its key.", metavar="STORE")]
 
 
-@app.command()
+@app.command(tables=True)
 def ls(
     catalogue: bundles.Stores,
     dataset: Annotated[str | None, typer.Option(help="Only stores of the data set of this name.")] = None,
@@ -83,7 +83,7 @@ def info(catalogue: bundles.Stores, store: Store) -> None:
     typer.echo(json.dumps(about, indent=2))
 
 
-@app.command()
+@app.command(tables=True)
 def verify(
     catalogue: bundles.Stores, stores: Annotated[list[str] | None, typer.Argument(help="Stores (default: all).")] = None
 ) -> None:
@@ -123,7 +123,7 @@ def migrate(catalogue: bundles.Stores) -> None:
     say(f"{len(folders)} stores of an older version.")
 
 
-@app.command()
+@app.command(tables=True)
 def explain(
     catalogue: bundles.Stores,
     ours: Annotated[str, typer.Argument(help="A store.")],
@@ -149,7 +149,8 @@ def rm(
 ) -> None:
     """Remove stores, after asking."""
 
-    folders = [name if name in catalogue.folders() else catalogue.by_prefix(name).folder for name in stores]
+    there = set(catalogue.folders())  # damaged ones, too
+    folders = [below if (below := catalogue.below(n)) in there else catalogue.by_prefix(n).folder for n in stores]
     for folder in folders:
         say(f"{folder}  {human_bytes(sum(catalogue.root.files(folder).values()))}")
     confirm(f"Remove {len(folders)} stores?", yes)

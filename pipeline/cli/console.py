@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 from hamcache.pipeline.cli.endings import INTERRUPTED
+from hamcache.pipeline.cli.manner import manner
+from hamcache.pipeline.cli.progress_lines import progress_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +31,15 @@ errors = Console(stderr=True, width=None if Console(stderr=True).is_terminal els
 
 
 def say(text: object) -> None:
-    """Print a line as it is: never folded, and brackets are no markup."""
-    console.print(str(text), highlight=False, markup=False, soft_wrap=True)
+    """Print a line as it is: never folded, and brackets are no markup. Nothing where the command is to be quiet."""
+    lines_console().print(str(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def lines_console() -> Console:
+    """The console that lines on work under way go to, as the command's manner wants it."""
+    if manner.quiet:
+        return Console(quiet=True)
+    return console if manner.tables is None else errors
 
 
 def warn(text: object) -> None:
@@ -55,20 +64,40 @@ def interruptible(advice: str) -> Iterator[None]:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str | None = None) -> None:
-    """Print a table; text left, numbers right. The first column, which names the row, is the last to be folded."""
+    """Print a table; text left, numbers right. The first column, which names the row, is the last to be folded.
+
+    Where the output is no terminal: a line a row, its cells between tabs, and `# ` before the title and the caption.
+    """
+    if manner.tables is not None:
+        manner.add(title, list(columns), [list(row) for row in rows], caption)
+        return
+    if not console.is_terminal and not console.is_jupyter:
+        _print_plainly(title, columns, rows, caption)
+        return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table()
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], (int, float)) for row in rows) if rows else False
         table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=number == 0)
     for row in rows:
-        table.add_row(*(_text(cell) for cell in row))
+        table.add_row(*(Text(_text(cell)) for cell in row))  # brackets in it are no markup
     # Not the table's own title and caption: those are folded to the table's width.
     console.print(title, style="bold", highlight=False)
     console.print(table)
     if caption:
         console.print(caption, style="italic", highlight=False)
+
+
+def _print_plainly(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str | None = None
+) -> None:
+    """Print a table for other programs."""
+    cells = [columns, *([str(cell) if isinstance(cell, int) else _text(cell) for cell in row] for row in rows)]
+    lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in cells]
+    for line in [f"# {title}", *lines, *([f"# {caption}"] if caption else [])]:
+        typer.echo(line)  # rich would make spaces of the tabs
 
 
 def show_frame(title: str, frame: pd.DataFrame, caption: str | None = None) -> None:
@@ -85,12 +114,24 @@ def _text(cell: Any) -> str:
 
 @contextmanager
 def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar with rate and time left on a terminal, a line in a notebook; yields `advance_to(done, total)`.
+    """A bar with rate and time left on a terminal, a line in a notebook, elsewhere a line now and then.
+
+    Yields `advance_to(done, total)`.
 
     The unit "B" counts bytes.
     """
     if console.is_jupyter:
         yield _notebook_line(what, total, unit)
+        return
+    if not console.is_terminal and not manner.quiet:
+
+        def counted(done: int, rate: float) -> tuple[str, str]:
+            if unit == "B":
+                return human_bytes(done), f"{human_bytes(round(rate))}/s"
+            return f"{done:,}", f"{rate:.1f} {unit}/s"
+
+        with progress_lines(what, total, counted, warn) as advance:
+            yield advance
         return
     from rich.progress import (
         BarColumn,
@@ -112,7 +153,7 @@ def progress_bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=manner.quiet or not console.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=total, rate="")
 

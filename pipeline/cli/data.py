@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,7 +51,7 @@ def summary(
         say(f"Identical files in different lesions: {len(found.twins):,}{_some(['='.join(t) for t in found.twins])}")
 
 
-@app.command()
+@app.command(tables=True)
 def split(
     words: bundles.Words,
     workspace: bundles.PlainWorkspace,
@@ -62,29 +62,35 @@ def split(
     train_images: Annotated[str, typer.Option(help="one, or all images of the train lesions.")] = "one",
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
+    split_file: options.SplitFile = None,
+    split_column: options.SplitColumn = None,
     out: Annotated[Path, options.out("The CSV to write.")] = Path("split.csv"),
 ) -> None:
-    """Make a split, check it for leaks, and save it as a CSV."""
+    """Make a split (or take one that is given), check it for leaks, and save it as a CSV that --split-file takes."""
     from hamcache.data.curation import read_curation
+    from hamcache.data.given_split import given_split
     from hamcache.data.splits import make_split
 
     table = open_dataset(words, workspace).table
-    made = make_split(
-        table,
-        policy,
-        seed=seed or 0,
-        test_fraction=test_fraction,
-        validation_fraction=validation_fraction,
-        train_images=train_images,
-        curation=read_curation(table, exclude, merge_groups),
-    )
+    curation = read_curation(table, exclude, merge_groups)
+    drawn: dict[str, Any] = {"seed": seed or 0, "validation_fraction": validation_fraction, "curation": curation}
+    given = given_split(table, split_file, split_column)
+    if given is None:
+        made = make_split(table, policy, test_fraction=test_fraction, train_images=train_images, **drawn)
+    elif (policy, test_fraction, train_images) != (POLICIES[0], 0.2, "one"):
+        raise typer.BadParameter("expected no policy beside a split that is given; leave it out", param_hint="--policy")
+    else:
+        (made,) = given.splits(table, **drawn)
     made.save(out)
     counts = (
         made.frame.groupby(["label", "part"]).size().unstack(fill_value=0).reindex(columns=list(PARTS), fill_value=0)
     )
     rows = [(label, *map(int, counts.loc[label])) for label in table.classes if label in counts.index]
     rows.append(("all", *(int(counts[part].sum()) for part in PARTS)))
-    show_table(f"{policy}, seed {seed or 0}", ("class", *PARTS), rows)
+    title = f"{policy}, seed {seed or 0}" if given is None else f"Split of {given.source}"
+    show_table(title, ("class", *PARTS), rows)
+    if given is not None and (count := given.without_part(table, curation)):
+        say(f"{count:,} images have no part there: they are left out.")
     say(f"No lesion is in two parts. Wrote {out}, fingerprint {made.fingerprint[:12]}.")
 
 
@@ -109,20 +115,23 @@ def synthesize(
     say(f"Wrote {folder}. Look at it with `hamcache data summary --dataset {folder}`.")
 
 
-@app.command()
+@app.command(tables=True)
 def subset(
     words: bundles.Words,
     workspace: bundles.PlainWorkspace,
     images: Annotated[int, typer.Option(min=1, help="How many images.")] = 2000,
     seed: options.Seed = None,
-    out: Annotated[Path, options.out("The CSV to write; its name becomes the data set's.")] = Path("subset.csv"),
+    out: Annotated[
+        str, options.out("A name, which every --dataset then takes, or a CSV to write (x.csv), which it takes as well.")
+    ] = "subset.csv",
 ) -> None:
-    """Take fewer images in the same mix of classes, whole lesions only, as a CSV that every --dataset takes."""
-    from hamcache.data.subset import stratified_subset, write_csv
+    """Take fewer images in the same mix of classes, whole lesions only, as a data set that every --dataset takes."""
+    from hamcache.data.subset import stratified_subset, subset_path, write_csv
 
+    path = subset_path(out, workspace)
     table = open_dataset(words, workspace).table
     smaller = stratified_subset(table, images, seed or 0)
-    write_csv(smaller, out)
+    write_csv(smaller, path)
     counts, of = (one.frame["label"].value_counts() for one in (smaller, table))
     rows = [
         (label, int(counts.get(label, 0)), f"{100 * counts.get(label, 0) / len(smaller):.1f}",
@@ -130,7 +139,7 @@ def subset(
         for label in table.classes
     ]  # fmt: skip
     show_table(f"{len(smaller):,} of {len(table):,} images", ("class", "images", "%", "of", "%"), rows)
-    say(f"{smaller.frame['group'].nunique():,} whole lesions. Wrote {out}: `hamcache data summary --dataset {out}`.")
+    say(f"{smaller.frame['group'].nunique():,} whole lesions. Wrote {path}: `hamcache data summary --dataset {out}`.")
 
 
 def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
@@ -146,8 +155,8 @@ def download(
         list[str] | None,
         typer.Option(
             metavar="kaggle|dataverse|FILE",
-            help="kaggle (default; free account), dataverse (no account), or archives on disk: the zip from Kaggle, or "
-            "both zips of images and the metadata's CSV. Files can be several.",
+            help="kaggle (default; an account where it asks for one), dataverse (none), or archives on disk: the zip "
+            "from Kaggle, or both zips of images and the metadata's CSV. Files can be several.",
         ),
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where to (default: WORKSPACE/datasets/ham10000).")] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from hamcache.pipeline.cli import bundles, pictures
-from hamcache.pipeline.cli.console import console, progress_bar, say, show_table
+from hamcache.pipeline.cli.console import lines_console, progress_bar, say, show_table
 from hamcache.pipeline.cli.extraction import extract_behind_bar, open_dataset, show_summary
 
 BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
@@ -26,18 +26,18 @@ def demo(workspace: bundles.PlainWorkspace) -> None:
 
     started = time.perf_counter()
     folder = workspace.datasets / f"demo-{LESIONS}"
-    console.rule("1. A data set of drawn lesions, shaped like HAM10000", align="left")
+    lines_console().rule("1. A data set of drawn lesions, shaped like HAM10000", align="left")
     if not (folder / "HAM10000_metadata.csv").exists():
         with progress_bar("drawing", None, "images") as advance_to:
             synthesize(folder, lesions=LESIONS, progress=advance_to)
     dataset = open_dataset(DatasetWords(str(folder)), workspace)
     say(f"{len(dataset.table):,} images of {dataset.table.frame['group'].nunique():,} lesions in {folder}")
 
-    console.rule("2. Every frozen backbone runs once", align="left")
+    lines_console().rule("2. Every frozen backbone runs once", align="left")
     wanted = FeatureWords(BACKBONES, [AUGMENTATION], VIEWS)
     show_summary(extract_behind_bar(dataset, workspace, wanted))
 
-    console.rule("3. Heads train on cached features", align="left")
+    lines_console().rule("3. Heads train on cached features", align="left")
     rows, runs = [], []
     for features in (*BACKBONES, "+".join(BACKBONES)):
         for head in ("logreg", "mlp"):
@@ -63,7 +63,7 @@ def demo(workspace: bundles.PlainWorkspace) -> None:
         caption=f"Expect an MCC of {EXPECTED}; guessing scores 0. Drawn images: no statement about medicine.",
     )
 
-    console.rule("4. The same extraction again", align="left")
+    lines_console().rule("4. The same extraction again", align="left")
     again = extract_behind_bar(dataset, workspace, wanted)
     show_summary(again)
     say(f"Decoded {again.n_decoded} images: everything was in the cache.")

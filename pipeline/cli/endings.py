@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hamcache.pipeline.cli.manner import manner
+
 DEBUG = "HAMCACHE_DEBUG"
 """Environment variable: any value lets errors end in their traceback."""
 FAILED, WRONG_USAGE, FAULT, INTERRUPTED = 1, 2, 70, 130
@@ -28,7 +30,7 @@ def end(run: Callable[[], Any]) -> None:
         print("Interrupted.", file=sys.stderr)
         code = INTERRUPTED
     except Exception as error:
-        if os.environ.get(DEBUG):
+        if os.environ.get(DEBUG) or manner.verbose:
             raise
         code = explain(error)
     sys.exit(code if isinstance(code, int) else 0)

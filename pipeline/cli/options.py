@@ -81,8 +81,9 @@ FeaturesUrl = Annotated[
 Dataset = Annotated[
     str | None,
     typer.Option(
+        envvar="HAMCACHE_DATASET",
         help="A folder in Kaggle's layout, a CSV, a folder of class folders, the name of a data set in the workspace, "
-        "or 'synthetic' (default: the configuration's, or synthetic)."
+        "or 'synthetic' (default: the configuration's, or synthetic).",
     ),
 ]
 DatasetName = Annotated[str | None, typer.Option(help="Name of the data set (default: from its folder or file).")]
@@ -96,6 +97,12 @@ Columns = Annotated[
 ]
 Exclude = Annotated[Path | None, file("CSV", "Images to leave out: image_id, reason (see `data audit`).")]
 MergeGroups = Annotated[Path | None, file("CSV", "Groups that are one: group, into, reason (see `data audit`).")]
+SplitFile = Annotated[
+    Path | None, file("CSV", "Split that is given: what `data split` wrote, or image_id and part (train, val, test).")
+]
+SplitColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of the table that holds a split: train, val, test.")
+]
 Policy = Annotated[
     str, word(POLICIES, "Images that take part in the split, and how: one_per_lesion, single_image_lesions or grouped.")
 ]

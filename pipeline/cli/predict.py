@@ -99,11 +99,9 @@ def _form(form: str | None, out: Path | None) -> str | None:
 
 
 def _show(run: str, predictions: Sequence[Prediction], total: int, promise: str) -> None:
-    from rich.markup import escape
-
     from hamcache.pipeline.use.predict import prediction_tables as tables
 
-    rows = [tuple(escape(cell) for cell in row) for row in tables.rows_for_people(predictions)]
+    rows = tables.rows_for_people(predictions)
     show_table(f"{tables.counted(total)} by {run}", tables.COLUMNS, rows, caption=promise)
     if total > len(predictions):
         say(f"... and {total - len(predictions):,} more: --limit shows them, --out keeps all.")

@@ -19,7 +19,7 @@ add_verify(app, "runs", runs_kind)
 SHOWN = tuple(name for name in SCORES if name != "macro_f1")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, tables=True)
 def runs(
     workspace: bundles.PlainWorkspace,
     context: typer.Context,
@@ -64,7 +64,7 @@ def runs(
         say(f"Wrote {out}")
 
 
-@app.command()
+@app.command(tables=True)
 def show(
     workspace: bundles.PlainWorkspace, run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")]
 ) -> None:

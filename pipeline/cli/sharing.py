@@ -32,7 +32,7 @@ def export(
             FORMATS, "archive (for `cache import`), or npz or parquet (one store, for other tools).", "--format"
         ),
     ] = "archive",
-    dataset: options.Dataset = None,
+    dataset: Annotated[str | None, typer.Option(help="The data set (default: that of the extraction).")] = None,
     column: options.Columns = None,
     force: options.Force = False,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from hamcache.configs.defaults import MOST_TRIALS, SEARCHES, STOPPINGS
 from hamcache.pipeline.cli import bundles, options, pictures
-from hamcache.pipeline.cli.console import console, interruptible, say, show_table, warn
+from hamcache.pipeline.cli.console import interruptible, lines_console, say, show_table, warn
 from hamcache.pipeline.cli.extraction import prepare
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def sweep(
     from hamcache.pipeline.studies.sweeps.tuning import run_sweep
 
     kept = "Trials that ended are kept; the same command goes on from there."
-    with LiveTable(settings, console) as live, interruptible(kept):
+    with LiveTable(settings, lines_console()) as live, interruptible(kept):
         done = run_sweep(settings, workspace, sweep=known, workers=workers, ray_address=ray_address, watcher=live)
     show_sweep(done)
     written = _drawn(done)
@@ -84,7 +84,7 @@ def sweep(
     if finalize:
         from hamcache.pipeline.cli.train import show_run
 
-        run = finalize_sweep(done, workspace, watcher=LiveTable(settings, console))
+        run = finalize_sweep(done, workspace, watcher=LiveTable(settings, lines_console()))
         pictures.draw_pictures([run])
         show_run(run)
 

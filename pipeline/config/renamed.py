@@ -1,4 +1,4 @@
-"""Configuration keys that had another name once: the tables of them, and the three things they are good for.
+"""Configuration keys that had another name once, or were not there: the tables of them, and what they are good for.
 
 What a finished run, sweep or grid holds is read through `renamed`; a former name in what a user writes is an error;
 digests and fingerprints are taken of `former` content, so that finished artefacts are found again.
@@ -18,6 +18,8 @@ RENAMED = {
 """Dotted key of an experiment as it was -> as it is; `*` is any index of a list. Only the last part may differ."""
 RENAMED_IN_SWEEPS = {"scheduler": "stopping"}
 """The same for a sweep's own keys."""
+ADDED = ("split.file", "split.column", "split.train_share", "split.shots")
+"""Keys that experiments did not have at first; None says what their absence said."""
 
 
 def renamed(content: Any, names: Mapping[str, str] = RENAMED) -> Any:
@@ -26,8 +28,14 @@ def renamed(content: Any, names: Mapping[str, str] = RENAMED) -> Any:
 
 
 def former(content: Any, names: Mapping[str, str] = RENAMED) -> Any:
-    """Plain values of an experiment under the keys they had first."""
-    return _with_names(content, {new: old for old, new in names.items()}, "", {})
+    """Plain values of an experiment under the keys they had first, without keys added since that say nothing."""
+    content = _with_names(content, {new: old for old, new in names.items()}, "", {})
+    for key in ADDED:
+        parent, _, last = key.rpartition(".")
+        part = content.get(parent) if isinstance(content, Mapping) else None
+        if isinstance(part, dict) and part.get(last, ...) is None:
+            del part[last]
+    return content
 
 
 def refuse_former(content: Any, source: str, names: Mapping[str, str] = RENAMED) -> None:

@@ -28,6 +28,7 @@ from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.messages import config_error, valid_keys
 from hamcache.pipeline.config.overrides import merged, read_yaml, set_value, value_at
 from hamcache.pipeline.config.renamed import former, refuse_former
+from hamcache.pipeline.config.split_config import ConfigPart, SplitConfig
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 
 if TYPE_CHECKING:
@@ -36,44 +37,7 @@ if TYPE_CHECKING:
 MOST_BLOCKS = 100
 
 
-class _Part(BaseModel):
-    """A part of the configuration: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SplitConfig(_Part):
-    """The split: how images are dealt to train, validation and test (see `data.splits`)."""
-
-    policy: Literal["one_per_lesion", "single_image_lesions", "grouped"] = Field(
-        default="one_per_lesion", description="which images take part and how they are dealt"
-    )
-    test_fraction: float = Field(
-        default=0.2, ge=0, lt=1, description="share of all images (lesions) held out for the test"
-    )
-    validation_fraction: float = Field(
-        default=0.2, gt=0, lt=1, description="share of all images (lesions) for validation"
-    )
-    train_images: Literal["one", "all"] = Field(
-        default="one", description="one_per_lesion only: 'all' adds the further images of the train lesions to train"
-    )
-    test_seed: int = Field(
-        default=0, ge=0, le=MOST_SEED, description="seed of the test set, which the experiment's seed never moves"
-    )
-    folds: int | None = Field(
-        default=None,
-        ge=2,
-        description="k-fold cross-validation with pooled predictions; validation_fraction then does not count",
-    )
-    exclude: str | None = Field(
-        default=None, description="CSV of images that no part takes in (image_id, reason), see `hamcache data audit`"
-    )
-    merge_groups: str | None = Field(
-        default=None, description="CSV of groups that are one and must stay together (group, into, reason)"
-    )
-
-
-class BlockConfig(_Part):
+class BlockConfig(ConfigPart):
     """One backbone's cached features inside a hybrid."""
 
     backbone: str = Field(min_length=1, description="name of the backbone, as `hamcache extract` was given it")
@@ -88,7 +52,7 @@ class BlockConfig(_Part):
     )
 
 
-class FeaturesConfig(_Part):
+class FeaturesConfig(ConfigPart):
     """The cached features that the head is trained on; more than one block makes a hybrid."""
 
     blocks: tuple[BlockConfig, ...] = Field(default=(), description="the hybrid's blocks, at least one for a head")
@@ -147,7 +111,7 @@ class NetConfig(_Named):
 Named = TypeVar("Named", HeadConfig, NetConfig)
 
 
-class ExperimentConfig(_Part):
+class ExperimentConfig(ConfigPart):
     """One experiment: with the image files, it decides everything a run contains."""
 
     dataset: str = Field(

@@ -6,6 +6,8 @@ from typing import Any
 
 from hamcache.data.curation import Curation, read_curation
 from hamcache.data.dataset import open_dataset
+from hamcache.data.fewer_labels import fewer_labels
+from hamcache.data.given_split import given_split
 from hamcache.data.nearest import unknown_name
 from hamcache.data.splits import Split, make_folds, make_split
 from hamcache.data.table import ImageTable
@@ -78,7 +80,7 @@ def prepare(
         inputs = open_images(config, inputs, workspace, on_progress=on_progress)
     names = ["train", "validation", "test"] if test else ["train", "validation"]
     folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in splits]
-    _check_parts(folds)
+    _check_parts(folds, config.split.is_given)
     positive = _positive_class(config, inputs.table.classes)
     return Prepared(config, inputs, folds, identify(config, inputs, splits), positive)
 
@@ -91,14 +93,19 @@ def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:
 
     Raises:
         TableError: All images are of one class.
-        SplitError, CurationError: See `data.splits.make_split`.
+        SplitError, CurationError: See `data.splits.make_split` and `data.given_split`.
     """
     table.require_classes("Training")
-    settings = config.split.model_dump(exclude={"folds", "validation_fraction", "exclude", "merge_groups"})
-    settings |= {"seed": config.seed, "curation": curation_of(config, table)}
-    if config.split.folds is not None:
-        return make_folds(table, config.split.folds, **settings)
-    return [make_split(table, validation_fraction=config.split.validation_fraction, **settings)]
+    asked, seed, curation = config.split, config.seed, curation_of(config, table)
+    validation: dict[str, Any] = {"validation_fraction": asked.validation_fraction}
+    policy = asked.model_dump(include={"policy", "test_fraction", "train_images", "test_seed"})
+    if (given := given_split(table, asked.file, asked.column)) is not None:
+        splits = given.splits(table, seed=seed, n_folds=asked.folds, curation=curation, **validation)
+    elif asked.folds is not None:
+        splits = make_folds(table, asked.folds, seed=seed, curation=curation, **policy)
+    else:
+        splits = [make_split(table, seed=seed, curation=curation, **policy, **validation)]
+    return [fewer_labels(split, train_share=asked.train_share, shots=asked.shots, seed=seed) for split in splits]
 
 
 def curation_of(config: ExperimentConfig, table: ImageTable) -> Curation:
@@ -128,15 +135,13 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
     return {"fingerprint": fingerprint(config, **identity), **identity, "keys": keys}
 
 
-def _check_parts(folds: Sequence[Mapping[str, Part]]) -> None:
+def _check_parts(folds: Sequence[Mapping[str, Part]], given: bool) -> None:
     for parts in folds:
         for name, part in parts.items():
             if len(part) == 0:
-                raise RunError(
-                    f"expected images in the part {name!r}, got none; set split.{name}_fraction above 0"
-                    if name != "train"
-                    else "expected images to train on, got none; lower the other parts' fractions"
-                )
+                advice = f"set split.{name}_fraction above 0" if name != "train" else "lower the other parts' fractions"
+                advice = "the split that was given has none" if given else advice
+                raise RunError(f"expected images in the part {name!r}, got none; {advice}")
 
 
 def _positive_class(config: ExperimentConfig, classes: Sequence[str]) -> str | None:

@@ -16,19 +16,21 @@ from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
 
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
 
+_NAMES_ONLY = ("exclude", "merge_groups", "file", "column")
+
 
 def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
     """sha256 over all that decides a run's numbers, so that the same experiment is recognised.
 
     Args:
         config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
-            Nor do the names of files of exclusions and merged groups: what they say counts.
+            Nor do the names of files of exclusions, merged groups and splits (or of a column): what they say counts.
         parts: Fingerprints and plain values of all else (table, files, splits, stores, images left out).
     """
     content = {
         key: v for key, v in former(config.content()).items() if key not in ("dataset", "dataset_name", "columns")
     }
-    content["split"] = {key: v for key, v in content["split"].items() if key not in ("exclude", "merge_groups")}
+    content["split"] = {key: v for key, v in content["split"].items() if key not in _NAMES_ONLY}
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
 
 
@@ -66,7 +68,7 @@ def summary(config: ExperimentConfig, dataset: str) -> dict[str, Any]:
         "head": config.model_name,
         "features": _features_words(config),
         "dataset": dataset,
-        "policy": config.split.policy + (f", {config.split.folds} folds" if config.split.folds else ""),
+        "policy": config.split.words,
         "seed": config.seed,
     }
 

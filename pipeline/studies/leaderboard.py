@@ -73,7 +73,7 @@ class Leaderboard:
         )
         heads = sorted({each.head for each in experiments})
         who = heads[0] if len(heads) == 1 else f"{len(heads)} heads"
-        return f"{who}, {self._dataset}, {config.split.policy}, seed {config.seed}, views {', '.join(kinds)}"
+        return f"{who}, {self._dataset}, {config.split.words}, seed {config.seed}, views {', '.join(kinds)}"
 
     def default_path(self, workspace: Workspace, folder: str) -> Path:
         """The CSV in a folder of the workspace; the same experiments always get the same one."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from hamcache.data.splits import Split
 from hamcache.data.workspace import Workspace
-from hamcache.pipeline.config.schema import ExperimentConfig, SplitConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
+from hamcache.pipeline.config.split_config import SplitConfig
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import Part, parts_of
 from hamcache.pipeline.experiment.preparation import identify, make_splits

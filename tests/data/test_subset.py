@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from hamcache.data.errors import TableError
+from hamcache.data.errors import DatasetNotFoundError, TableError
 from hamcache.data.readers.resolve import read_dataset
 from hamcache.data.subset import stratified_subset, write_csv
 from hamcache.data.table import ImageTable, build_table
@@ -100,3 +100,17 @@ def test_the_command_writes_a_data_set(tmp_path: Path) -> None:
     before = out.read_bytes()
     wrong = CliRunner().invoke(app, [*words, "--images", "60"])
     assert wrong.exit_code == 1 and isinstance(wrong.exception, TableError) and out.read_bytes() == before
+
+
+def test_a_name_for_a_subset_is_a_name_for_the_data_set(tmp_path: Path) -> None:
+    whole, workspace = tmp_path / "moles.csv", Workspace(tmp_path / "w")
+    write_csv(table_of({"a": [1, 2, 3] * 5, "b": [2, 2] * 5}), whole)
+    words = ["data", "subset", "--dataset", str(whole), "--workspace", str(workspace), "--images", "20", "--out"]
+    result = CliRunner().invoke(app, [*words, "few"])
+    assert result.exit_code == 0, result.output
+    table = read_dataset("few", workspace=workspace)
+    assert table.name == "few" and len(table) == 20
+    with pytest.raises(DatasetNotFoundError, match="did you mean 'few'"):
+        read_dataset("fwe", workspace=workspace)
+    for taken in ("synthetic", "sub/few", "few.txt.", "ham10000"):
+        assert isinstance(CliRunner().invoke(app, [*words, taken]).exception, TableError)

@@ -9,7 +9,8 @@ import numpy as np
 
 from hamcache.data.workspace import Workspace
 from hamcache.heads.views import BlockArrays
-from hamcache.pipeline.config.schema import ExperimentConfig, SplitConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
+from hamcache.pipeline.config.split_config import SplitConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
 from hamcache.pipeline.experiment.inputs import Inputs

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.data.readers.imported import Terms
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
+from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.decode import decode_file, picture_of
+from hamcache.extract.errors import AugmentationError
 from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.evaluate import DISCLAIMER
 from hamcache.pipeline.evaluate.conformal import PredictionSets
@@ -147,6 +150,29 @@ def export_run(
     write_bytes(model_path, model.SerializeToString(deterministic=True))
     write_text(card_path, card)
     return Exported(model_path, card_path, parity)
+
+
+def check_views(run: Run) -> None:
+    """Find out before networks are loaded that a run predicts from views that no file can draw.
+
+    Raises:
+        ExportError: Its views are drawn at random; names the command that trains a run whose views are not.
+    """
+    views = run.config.features.views
+    if run.config.net is not None:
+        names, change = [run.config.net.params["predict_augmentation"]], "net.predict_augmentation=none"
+    elif views.predict == "plain":
+        return
+    else:
+        names, change = [block.augmentation for block in run.config.features.blocks], "features.views.predict=plain"
+    for name in names:
+        with suppress(AugmentationError):  # one of the user's own: told when the networks are built
+            if get_augmentation(name).is_random:
+                raise ExportError(
+                    "Expected a run that predicts from whole images or their symmetries, but its views are drawn at "
+                    f"random ({name!r}), from a generator that no ONNX graph has. Train one that does: `hamcache train "
+                    f"--config {run.folder / 'config.yaml'} --set {change} --extract`."
+                )
 
 
 def targets(run: Run, workspace: Workspace, out: Path | None, *, force: bool = False) -> tuple[Path, Path]:

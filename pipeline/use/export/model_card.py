@@ -180,12 +180,13 @@ def _data(run: Run, terms: Terms) -> str:
             f" Cross-validated in {split.folds} folds: an image's validation score is that of the model that has not "
             "seen its lesion, and images are in train and in validation, by turns."
         )
+    dealt = _cell(split.words) if split.is_given else f"`{split.policy}` ({_POLICIES[split.policy]})"
     left_out = len(about.get("left_out", {}))
     cite = f"\n- Cite: {_cell(terms.citation)}" if terms.citation else ""
     return f"""## Evaluation data and training data
 
 - Data set `{_cell(about["summary"]["dataset"])}`; licence of the data: {_cell(terms.licence) or "not stated"}.{cite}
-- Split `{split.policy}` ({_POLICIES[split.policy]}), seed {run.config.seed}. No lesion is in two parts.{folds}
+- Split {dealt}, seed {run.config.seed}. No lesion is in two parts.{folds}
 - {left_out} images could not be read and were left out.
 - Fingerprints (sha256): table `{about["table"][:16]}`, files `{about["files"][:16]}`.
 

@@ -68,7 +68,7 @@ def chosen_stores(catalogue: Catalogue, names: Sequence[str]) -> list[FeatureSto
     """
     chosen: dict[str, FeatureStore] = {}
     for name in names:
-        inside = [folder for folder in catalogue.folders() if folder.startswith(name.rstrip("/") + "/")]
+        inside = [folder for folder in catalogue.folders() if folder.startswith(catalogue.below(name) + "/")]
         stores = [FeatureStore.open(catalogue.root, folder) for folder in inside] or [catalogue.by_prefix(name)]
         chosen |= {store.folder: store for store in stores}
     if not chosen:

@@ -40,9 +40,26 @@ def gets(server: Any) -> list[tuple[str, str | None]]:
 
 def test_the_data_set_comes_through_kaggles_client(kaggle: Any, download: Any, tiny: Any, server: Any) -> None:
     tiny.assert_is(download())
-    (first,) = server.of(kaggle.API)
-    assert first.headers["Authorization"].startswith("Basic ")
+    first, second = server.of(kaggle.API)
+    assert "Authorization" not in first.headers and second.headers["Authorization"].startswith("Basic ")
     assert gets(server) == [("1", None)]
+
+
+def test_public_data_comes_without_an_account_and_no_credentials_are_sent(
+    kaggle: Any, download: Any, tiny: Any, server: Any
+) -> None:
+    kaggle.anonymous = True
+    tiny.assert_is(download())
+    (asked,) = server.of(kaggle.API)
+    assert "Authorization" not in asked.headers
+
+
+def test_without_an_account_nothing_is_looked_for_on_this_machine(
+    kaggle_environment: Path, kaggle: Any, download: Any, tiny: Any, monkeypatch: Any
+) -> None:
+    kaggle.anonymous = True
+    monkeypatch.setattr("hamcache.data.fetch.kaggle.find_credentials", lambda: pytest.fail("looked for credentials"))
+    tiny.assert_is(download())
 
 
 def test_a_second_call_asks_nobody(kaggle: Any, download: Any, server: Any, notes: Any) -> None:
@@ -74,7 +91,6 @@ def test_the_archive_may_come_from_kaggle_itself_without_a_redirect(
     server.resources[kaggle.API] = type(kaggle.file)(body)
     tiny.assert_is(download())
     assert {asked.method for asked in server.of(kaggle.API)} == {"POST"}
-    assert all(asked.headers["Authorization"].startswith("Basic ") for asked in server.of(kaggle.API))
 
 
 def test_a_wrong_digest_is_an_error_and_nothing_is_unpacked(
@@ -120,7 +136,7 @@ def test_kaggles_json_is_used(
     monkeypatch.delenv("KAGGLE_USERNAME")
     monkeypatch.delenv("KAGGLE_KEY")
     (kaggle_environment / "kaggle.json").write_text(json.dumps({"username": "ada", "key": "secret"}))
-    assert find_credentials() == (str(kaggle_environment / "kaggle.json"), "")
+    assert find_credentials()[:2] == (str(kaggle_environment / "kaggle.json"), "")
     tiny.assert_is(download())
 
 
@@ -129,7 +145,7 @@ def test_half_in_the_file_and_half_in_the_environment_is_whole(
 ) -> None:
     monkeypatch.delenv("KAGGLE_USERNAME")
     (kaggle_environment / "kaggle.json").write_text(json.dumps({"username": "ada"}))
-    assert find_credentials() == (f"{kaggle_environment / 'kaggle.json'} and KAGGLE_KEY", "")
+    assert find_credentials()[:2] == (f"{kaggle_environment / 'kaggle.json'} and KAGGLE_KEY", "")
     tiny.assert_is(download())
 
 
@@ -143,8 +159,7 @@ def test_a_token_is_used(
         token = str(tmp_path / "token")
     monkeypatch.setenv("KAGGLE_API_TOKEN", token)
     tiny.assert_is(download())
-    assert server.of(kaggle.TOKENS)
-    assert server.of(kaggle.API)[0].headers["Authorization"] == "Bearer token-of-ada"
+    assert server.of(kaggle.API)[1].headers["Authorization"] == "Bearer token-of-ada"
 
 
 STEPS = (
@@ -156,7 +171,7 @@ STEPS = (
 @pytest.mark.parametrize(
     ("environment", "file", "message"),
     [
-        ({}, None, r"There are no Kaggle credentials: .* there is no {config}"),
+        ({}, None, r"there are no Kaggle credentials: .* there is no {config}"),
         (
             {"KAGGLE_USERNAME": "ada"},
             None,
@@ -168,7 +183,7 @@ STEPS = (
         ({}, "{not json", "{config} is not JSON"),
         ({}, "{}", r"{config}: expected .*username.* but it holds neither"),
         ({}, "[1]", r"{config}: expected .*username.* but it holds neither"),
-        ({"KAGGLE_API_TOKEN": "s3cr3t"}, None, "does not accept the credentials from KAGGLE_API_TOKEN"),
+        ({"KAGGLE_API_TOKEN": "s3cr3t"}, None, "401.*refused the credentials from KAGGLE_API_TOKEN"),
         ({"KAGGLE_USERNAME": "ada", "KAGGLE_KEY": "s3cr3t"}, None, "401.*refused the credentials from KAGGLE_USERNAME"),
         ({}, '{"username": "ada", "key": "s3cr3t"}', "401.*refused the credentials from {config}"),
     ],
@@ -204,8 +219,8 @@ def test_each_lack_of_credentials_says_what_it_is_and_the_steps_to_take(
 def test_a_client_that_cannot_be_imported_is_no_stack_trace(
     kaggle_environment: Path, download: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setitem(sys.modules, "kaggle", None)
-    with pytest.raises(CredentialsError, match=r"Kaggle's client failed \(ModuleNotFoundError"):
+    monkeypatch.setitem(sys.modules, "kagglesdk.kaggle_client", None)
+    with pytest.raises(DownloadError, match=r"Kaggle's client failed \(ModuleNotFoundError"):
         download()
 
 
@@ -218,14 +233,14 @@ def test_a_client_that_cannot_be_imported_is_no_stack_trace(
     ],
 )
 def test_a_refusal_says_what_to_do(kaggle: Any, download: Any, fault: Any, status: int, message: str) -> None:
-    kaggle.failures = [fault(status)]
+    kaggle.failures = [fault(status)] * 2  # without credentials, and with them
     with pytest.raises(DownloadError, match=rf"answered {status}(.|\n)*{message}"):
         download()
 
 
 def test_a_failure_inside_an_answer_of_success_is_seen(kaggle: Any, download: Any, fault: Any) -> None:
     body = b'{"code": 403, "message": "You must verify your phone number"}'
-    kaggle.failures = [fault(200, {"Content-Type": "application/json"}, body)]
+    kaggle.failures = [fault(200, {"Content-Type": "application/json"}, body)] * 2
     with pytest.raises(DownloadError, match=r"answered 403 \(You must verify your phone number\)"):
         download()
 

@@ -57,11 +57,14 @@ def test_images_without_a_class_folder_are_named(class_folders: Path, workspace:
         read_dataset(str(class_folders), workspace=workspace)
 
 
-def test_folders_that_are_parts_of_a_split_are_not_taken_for_classes(tmp_path: Path, workspace: Workspace) -> None:
-    for part in ("train", "Test"):
+def test_folders_of_parts_become_a_column_and_their_folders_the_classes(tmp_path: Path, workspace: Workspace) -> None:
+    for part in ("train", "Test", "valid"):
         (tmp_path / "set" / part / "nevus").mkdir(parents=True)
         (tmp_path / "set" / part / "nevus" / "1.jpg").touch()
-    with pytest.raises(DatasetNotFoundError, match="parts of a split"):
+    table = read_dataset(str(tmp_path / "set"), workspace=workspace)
+    assert table.classes == ("nevus",) and list(table.frame["part"]) == ["test", "train", "validation"]
+    (tmp_path / "set" / "train" / "loose.jpg").touch()
+    with pytest.raises(DatasetNotFoundError, match="parts of a split, but not all of their images"):
         read_dataset(str(tmp_path / "set"), workspace=workspace)
 
 

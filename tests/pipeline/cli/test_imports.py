@@ -11,8 +11,8 @@ from tests.pipeline.conftest import World
 
 HEAVY = {
     *("torch", "torchvision", "timm", "skorch", "safetensors", "huggingface_hub", "dask", "distributed", "zarr"),
-    *("ray", "optuna", "matplotlib", "PIL", "cv2", "onnx", "onnxruntime", "starlette", "uvicorn", "jinja2", "kaggle"),
-    *("pandas", "fsspec", "sklearn", "scipy", "skops", "joblib"),
+    *("ray", "optuna", "matplotlib", "PIL", "cv2", "onnx", "onnxruntime", "starlette", "uvicorn", "jinja2"),
+    *("kagglesdk", "pandas", "fsspec", "sklearn", "scipy", "skops", "joblib"),
 }
 TABLES = {"pandas"}
 STORES = TABLES | {"fsspec"}
@@ -39,6 +39,7 @@ COMMANDS: list[tuple[set[str], list[str]]] = [
     (STORES | {"joblib"}, ["!hybrids --dataset nope.csv --backbones a,b"]),
     (HEADS, [f"train {ON_ONE} --head logreg --no-plots", f"train {ON_ONE}+net_b --head ridge --no-plots"]),
     (PICTURES, [f"train {ON_ONE} --head lda", f"zoo {ON_ONE} --heads logreg,knn {STUDY}"]),
+    (PICTURES, [f"curve {ON_ONE} --heads knn --shares 0.5,1 --repeats 1 --workers 1 --no-extract --no-plots"]),
     (PICTURES, ["hybrids --dataset {csv} --backbones net_a,net_b --head logreg " + STUDY]),
     (PICTURES, [f"grid {ON_BOTH} --augmentations none --head logreg {STUDY}", "grids verify"]),
     (PICTURES | {"jinja2"}, ["runs plot {run}", "report"]),

@@ -74,7 +74,9 @@ def test_every_field_is_described() -> None:
         ("features.veiws.train=all", "unknown key features.veiws; did you mean features.views?"),
         ("head.clas_weight=none", "unknown key head.clas_weight; did you mean head.class_weight?"),
         ("head.sed=3", "unknown key head.sed; did you mean seed?"),
-        ("split.zzz=1", "unknown key split.zzz; split has exclude, folds, merge_groups, policy"),
+        ("split.colum=part", "did you mean split.column"),
+        ("split.shot=4", "did you mean split.shots"),
+        ("split.zzz=1", "unknown key split.zzz; split has column, exclude, file, folds"),
     ],
 )
 def test_misspelt_keys_name_the_nearest_valid_one(override: str, advice: str) -> None:

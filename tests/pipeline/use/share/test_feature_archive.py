@@ -162,6 +162,18 @@ def test_stores_are_chosen_by_key_backbone_or_data_set(world: World) -> None:
         chosen_stores(catalogue, ["mole"])
 
 
+def test_stores_are_chosen_by_paths_from_the_current_folder_as_a_shell_completes_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = world.extract("net_a"), world.extract("net_b")
+    monkeypatch.chdir(world.workspace.path.parent)
+    home = f"{world.workspace.path.name}/features"
+    catalogue = Catalogue(f"{world.workspace.path.name}/features")
+    assert [s.folder for s in chosen_stores(catalogue, [f"{home}/{a.folder}/"])] == [a.folder]
+    assert [s.folder for s in chosen_stores(catalogue, [f"./{home}/moles/net_b"])] == [b.folder]
+    assert catalogue.by_prefix(f"{home}/{b.folder}").folder == b.folder
+
+
 def test_a_data_set_that_is_gone_or_another_is_asked_for(world: World, tmp_path: Path, ham10000_folder: Path) -> None:
     store = world.extract()
     with pytest.raises(FeaturesError, match="--dataset"):
