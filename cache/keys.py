@@ -21,6 +21,9 @@ DEFAULT_KIND = "pre_logits"
 SHORT = 10
 """Hex digits of the short key that folder names carry."""
 
+MOST_LETTERS = 150
+"""Letters of a backbone's folder; of a longer name (a path, for example) the last ones are kept."""
+
 
 @dataclass(frozen=True)
 class FeatureKey:
@@ -36,6 +39,8 @@ class FeatureKey:
         precision: `fp32` or `bf16`, the arithmetic of the forward pass.
         kind: which features (`pre_logits`: the pooled vector before the classifier).
         schema: version of this layout.
+        code: digest of the code of one's own that decides the features; None where libraries alone do. None is left
+            out of the spec, so that the keys of such features are what they were before there was this field.
     """
 
     dataset: str
@@ -47,6 +52,7 @@ class FeatureKey:
     precision: str
     kind: str = DEFAULT_KIND
     schema: int = SCHEMA_VERSION
+    code: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain JSON values."""
@@ -59,7 +65,7 @@ class FeatureKey:
 
     def canonical_json(self) -> str:
         """One line of JSON, keys sorted, so that equal specs are equal strings."""
-        return canonical_json(asdict(self))
+        return canonical_json({name: v for name, v in asdict(self).items() if name != "code" or v is not None})
 
     @property
     def digest(self) -> str:
@@ -94,7 +100,18 @@ def canonical_json(value: Any) -> str:
 
 def safe_name(name: str) -> str:
     """A backbone's name as one folder name (`torchvision/resnet34` becomes `torchvision--resnet34`)."""
-    return name.replace("/", "--").replace(":", "-")
+    return name.replace("/", "--").replace(":", "-")[-MOST_LETTERS:]
+
+
+def split_digits(name: str) -> tuple[str, str]:
+    """`NAME@DIGITS` as the name of features and the first digits of their key, which may be missing.
+
+    >>> split_digits("resnet34.tv_in1k:stages@3f"), split_digits("open_clip/ViT-B-32@openai")
+    (('resnet34.tv_in1k:stages', '3f'), ('open_clip/ViT-B-32@openai', ''))
+    """
+    features, _, digits = name.rpartition("@")
+    is_key = features and digits and set(digits) <= set("0123456789abcdef")
+    return (features, digits) if is_key else (name, "")
 
 
 def explain(ours: FeatureKey, theirs: FeatureKey) -> list[tuple[str, Any, Any]]:

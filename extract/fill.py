@@ -167,6 +167,7 @@ class _Filling:
                 seed=request.seed if augmentation.is_random else 0,
                 precision=spec.precision,
                 kind=kind,
+                code=backbone.code,
             )
             views = min(request.views, augmentation.distinct_views)
             store_spec = StoreSpec(self.networks.index(spec), number, kind)

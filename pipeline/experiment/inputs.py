@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError, extract_command
+from hamcache.cache.keys import split_digits
 from hamcache.cache.quarantine import Quarantine
 from hamcache.cache.store import FeatureStore
 from hamcache.data.dataset import Dataset, open_dataset
@@ -175,8 +176,8 @@ class _Finder:
 
     def _store(self, backbone: str, augmentation: str, views: int) -> FeatureStore | None:
         features = self.config.features
-        name, at, digits = backbone.partition("@")
-        full = f"{full_name(name)}{at}{digits}"
+        name, digits = split_digits(backbone)
+        full = f"{full_name(name)}@{digits}" if digits else full_name(name)
         precision = None if features.precision == "auto" else features.precision
         fitting = self._fitting(full, augmentation, precision)
         if not fitting:
