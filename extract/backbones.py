@@ -110,11 +110,8 @@ def give_backbone(name: str, module: nn.Module, preprocessing: Any = None) -> No
 
     from hamcache.extract.sources import own_code, timm_models
 
-    if (
-        source_of(name) not in (own_code, timm_models)
-        or timm.is_model(name.partition(".")[0])
-        or set(name) & set(":,+@/")
-    ):
+    is_known = source_of(name) not in (own_code, timm_models) or timm.is_model(name.partition(".")[0])
+    if is_known or set(name) & set(":,+@/"):
         raise UnknownBackboneError(
             f"Expected a name of your own for a network, without any of : , + @ /, got {name!r}. Call it otherwise."
         )
@@ -158,7 +155,7 @@ def describe_backbone(spec: BackboneSpec) -> Description:
 
 
 def _described(spec: BackboneSpec, name: str) -> Built:
-    """The network without its weights: on PyTorch's meta device, where nothing is computed, if it can be built there."""
+    """The network without its weights; where it can be, on PyTorch's meta device, which computes nothing."""
     from hamcache.extract.sources import own_code
 
     source = source_of(name)

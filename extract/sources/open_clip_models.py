@@ -61,7 +61,7 @@ def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
 
 
 def origin(name: str) -> str:
-    """Where the weights come from; see `Source`."""
+    """Origin of the weights; see `Source`."""
     open_clip = _library(name)
     model_name, _, tag = name.removeprefix(OPEN_CLIP).partition("@")
     _require_known(open_clip, name, model_name)

@@ -104,7 +104,7 @@ def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
 
 
 def origin(name: str) -> str:
-    """Where the weights come from; see `Source`."""
+    """Origin of the weights; see `Source`."""
     if is_given(name):
         return "a network given in Python"
     point = None if is_code(name) else offered()[name]

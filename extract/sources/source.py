@@ -60,7 +60,7 @@ class Source(Protocol):
         """
 
     def origin(self, name: str) -> str:
-        """Where the weights come from, in words; found out without downloading them."""
+        """Origin of the weights in words, found out without downloading them."""
 
 
 def missing_extra(name: str, extra: str, error: ImportError) -> BackboneExtraError:

@@ -23,16 +23,16 @@ def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
     name = full_name(name)
     pretrained = pretrained and not spec.weights
     is_embedded = name in EMBEDDED
-    if not name.startswith((HF_HUB, LOCAL_DIR)):
-        _require_known(spec.name, name)
-        config = timm.get_pretrained_cfg(name)
-        if pretrained and not is_embedded and config and config.hf_hub_id:
-            require_hub_files(name, config.hf_hub_id, FILES)
-    elif name.startswith(HF_HUB):
-        require_hub_files(name, name.removeprefix(HF_HUB), ("config.json",))
     try:
+        if name.startswith(HF_HUB):
+            require_hub_files(name, name.removeprefix(HF_HUB), ("config.json",))
+        elif not name.startswith(LOCAL_DIR):
+            _require_known(spec.name, name)
+            config = timm.get_pretrained_cfg(name)
+            if pretrained and not is_embedded and config and config.hf_hub_id:
+                require_hub_files(name, config.hf_hub_id, FILES)
         module = timm.create_model(name, pretrained=pretrained and not is_embedded)
-    except HubUnreachableError:
+    except (HubUnreachableError, UnknownBackboneError):
         raise
     except Exception as error:  # an unknown tag, no weights to be had, a folder or repository of another kind
         raise UnknownBackboneError(
@@ -47,7 +47,7 @@ def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
 
 
 def origin(name: str) -> str:
-    """Where the weights come from; see `Source`."""
+    """Origin of the weights; see `Source`."""
     name = full_name(name)
     if name in EMBEDDED:
         return "installed with hamcache"

@@ -35,7 +35,7 @@ def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
 
 
 def origin(name: str) -> str:
-    """Where the weights come from; see `Source`."""
+    """Origin of the weights; see `Source`."""
     weights = _weights(name)
     return f"{weights.url}, {'on this machine already' if _file(weights).exists() else 'downloaded when first used'}"
 

@@ -61,7 +61,7 @@ def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
 
 
 def origin(name: str) -> str:
-    """Where the weights come from; see `Source`."""
+    """Origin of the weights; see `Source`."""
     place = name.removeprefix(TRANSFORMERS)
     if Path(place).is_dir():
         return f"the folder {place}"
