@@ -24,6 +24,7 @@ from enum import Enum
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ MAIN = "__main__"
 OWN_FILE = "hamcache_own_"
 """Beginning of the names under which files of one's own are imported (see `extract.sources.own_code`)."""
 INSTALLED = {"site-packages", "dist-packages"}
+_as_imported: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
+"""Digest of each module's file when it was first looked at: what runs is what was imported."""
 _STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 
 
@@ -146,11 +149,14 @@ class _Teller:
             name = waiting.pop()
             if name in told:
                 continue
-            file = getattr(sys.modules.get(name), "__file__", None)
-            if file is None or Path(file).suffix != ".py":
+            module = sys.modules.get(name)
+            file = getattr(module, "__file__", None)
+            if module is None or file is None or Path(file).suffix != ".py":
                 continue
             text = Path(file).read_text(encoding="utf-8")
             told[name] = hashlib.sha256(text.encode()).hexdigest()
+            if _as_imported.setdefault(module, told[name]) != told[name]:
+                raise _refused(f"{file} was changed after it was imported", "Start Python (or the notebook) anew.")
             waiting += [other for other in self._imported(name, text) if other not in told]
         # A file of one's own has no name of its own but the one that the backbone has.
         yield from sorted(f"{'' if name.startswith(OWN_FILE) else name} {digest}" for name, digest in told.items())
