@@ -34,7 +34,7 @@ lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff format --check .
 	@mkdir -p .types/hamcache
 	@ln -sfn $(addprefix ../../,$(wildcard hamcache/*.py) hamcache/py.typed cache configs data extract heads pipeline) .types/hamcache
-	MYPYPATH=.types $(BIN)/mypy -p hamcache
+	MYPYPATH=.types $(BIN)/mypy -p hamcache -p benchmarks
 
 format: $(STAMP)  ## let ruff put the code in form
 	$(BIN)/ruff check --fix .
@@ -43,8 +43,9 @@ format: $(STAMP)  ## let ruff put the code in form
 download-data: $(STAMP)  ## fetch HAM10000 into the workspace
 	$(BIN)/hamcache download
 
-bench: $(STAMP)  ## speed, as ratios to a floor measured in the same process
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+# BENCH='--quick' for two minutes, '--only train' for one, '--images FOLDER' for your own pictures.
+bench: $(STAMP)  ## speed beside floors and beside what people use: at most 15 minutes, ends in a table
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:  ## remove caches and build leftovers (keeps .venv and workspace)
 	rm -rf .types build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

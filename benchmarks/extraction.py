@@ -1,115 +1,135 @@
-"""Cost of extraction, as multiples of its floor: the forward passes alone on batches that are ready in memory.
+"""Extraction, over its own floor and over what people use.
 
-Compared, in turn, in one process: the floor; `extract` with threads (what hamcache does); `extract` on a cluster of as
-many processes, its start not counted; and what a plain script does (one backbone and view at a time, decoding each
-time, eager float32, NCHW). Medians of several rounds. Run: `python benchmarks/extraction.py [--images 128]`.
+The floor is what cannot be left out, in as many threads as there are cores: decode each image once, fit it to the
+network, run the forward passes of all views in batches. It has no plan, tasks, stores, checksums or draws.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
+import shutil
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import timm
 import torch
-from distributed import LocalCluster
 
+from benchmarks import pictures
+from benchmarks.harness import Costs, Round, Setting, cores, wall
 from hamcache.data.digests import file_digests
-from hamcache.data.ham10000 import read_table
-from hamcache.data.synthetic.collection import synthesize
 from hamcache.data.table import ImageTable
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec, shared_backbone
 from hamcache.extract.decode import decode_file
 from hamcache.extract.fill import ExtractionRequest, run_extraction
-from hamcache.extract.forward import BATCH
+from hamcache.extract.forward import BATCH, use_one_thread
 from hamcache.extract.precision import resolve_precision
-from hamcache.extract.scheduler import default_workers
-from hamcache.pipeline.cli.console import show_table
 
-BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
-VIEWS = 4
+TINY = "random/test_resnet.r160_in1k"
 
 
-def floor(specs: list[BackboneSpec], n_batches: int, workers: int) -> None:
-    batches = {
-        spec: torch.zeros((BATCH, 3, *shared_backbone(spec).preprocessing.size), dtype=torch.uint8) for spec in specs
+class Extraction:
+    """An extraction that begins with an empty cache each time it is run."""
+
+    def __init__(
+        self, setting: Setting, backbones: Sequence[str], table: ImageTable, augmentations: Sequence[str], views: int
+    ) -> None:
+        names = setting.of(backbones, backbones, [TINY])
+        self.specs = [BackboneSpec(name, precision=resolve_precision("auto")) for name in names]
+        self.root, self.table, self.views = setting.folder / "features", table, views
+        self.augmentations = [get_augmentation(name) for name in augmentations]
+        self.digests = file_digests(table)
+
+    @property
+    def paths(self) -> list[str]:
+        """The image files."""
+        return list(self.table.frame["path"])
+
+    def run(self) -> None:
+        """The whole extraction."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        pairs = [(spec, "pre_logits") for spec in self.specs]
+        run_extraction(ExtractionRequest(self.table, self.digests, pairs, self.augmentations, self.views), self.root)
+
+    def floor(self, share: float = 1.0) -> float:
+        """Seconds of the floor of the same; measured on a share of the images, since it grows with them."""
+        images = BATCH * max(1, round(share * len(self.table) / BATCH))
+        views = sum(min(self.views, augmentation.distinct_views) for augmentation in self.augmentations)
+        batches = [self.paths[start : start + BATCH] for start in range(0, images, BATCH)]
+        with ThreadPoolExecutor(cores()) as pool:
+            seconds = wall(lambda: list(pool.map(lambda paths: floor_batch(self.specs, paths, views), batches)))
+        return seconds * len(self.table) / images
+
+
+def floor_batch(specs: Sequence[BackboneSpec], paths: Sequence[str | Path], views: int) -> None:
+    """Decode a batch of images, fit each to each network, and run that many forward passes."""
+    use_one_thread()
+    images = [decode_file(path) for path in paths]
+    for spec in specs:
+        backbone = shared_backbone(spec)
+        batch = torch.stack([backbone.preprocessing.resize(image) for image in images])
+        for _ in range(views):
+            backbone.features(batch)
+
+
+def beside(
+    setting: Setting,
+    backbone: str,
+    augmentations: Sequence[str] = ("none",),
+    views: int = 1,
+    images: int = 128,
+    loop: int = 0,
+    floor_share: float = 1.0,
+) -> Iterator[Round]:
+    """Whole extractions beside their floor, and beside the usual loop over the first `loop` images."""
+    table = pictures.table_of(setting.images, setting.of(images, images // 2, 16))
+    ours = Extraction(setting, [backbone], table, augmentations, views)
+    theirs = None
+    if loop:
+        from benchmarks.competitors import TimmLoop
+
+        theirs = TimmLoop(
+            ours.specs[0].name, ours.paths[: setting.of(loop, loop, 4)], augment=augmentations != ("none",)
+        )
+        theirs.run()
+    ours.floor()
+    ours.run()
+    while True:
+        floor, own = ours.floor(floor_share), wall(ours.run)
+        costs = {"floor": Costs(own, floor)}
+        if theirs is not None:
+            seconds = wall(theirs.run, views)
+            costs["loop"] = Costs(own / len(table), seconds / theirs.images)
+        yield costs
+
+
+def beside_visbench(setting: Setting, images: int = 128, theirs: int = 48) -> Iterator[Round]:
+    """Whole extractions beside VisBench's, each into an empty cache."""
+    from benchmarks.competitors import VisBench, require_visbench
+
+    require_visbench()
+    table = pictures.table_of(setting.images, setting.of(images, images // 2, 16))
+    backbones = {"lite0": "tf_efficientnet_lite0", "resnet34": "random/resnet34"}
+    ours = {key: Extraction(setting, [name], table, ["none"], 1) for key, name in backbones.items()}
+    peers = {
+        key: VisBench(own.specs[0].name, setting.images, setting.of(theirs, theirs, 4)) for key, own in ours.items()
     }
-
-    def one(spec: BackboneSpec) -> None:
-        torch.set_num_threads(1)
-        shared_backbone(spec).features(batches[spec])
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(one, [spec for spec in specs for _ in range(n_batches)]))
-
-
-def plain_script(table: ImageTable, workers: int) -> None:
-    torch.set_num_threads(workers)
-    for name in BACKBONES:
-        network = timm.create_model(name, pretrained=False).eval()
-        transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
-        from torchvision.transforms.v2.functional import to_pil_image
-
-        for _ in range(VIEWS):
-            paths = list(table.frame["path"])
-            for start in range(0, len(paths), 32):
-                images = [decode_file(p) for p in paths[start : start + 32]]
-                with torch.inference_mode():
-                    batch = torch.stack([transform(to_pil_image(image)) for image in images])
-                    network.forward_head(network.forward_features(batch), pre_logits=True)
+    for own in ours.values():
+        own.run()
+    while True:
+        costs = {}
+        for key, peer in peers.items():
+            cache = setting.folder / "visbench"
+            seconds = wall(peer.run, cache)
+            shutil.rmtree(cache)
+            costs[key] = Costs(wall(ours[key].run) / len(table), seconds / peer.images)
+        yield costs
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    workers = default_workers()
-    precision = resolve_precision("auto")
-    specs = [BackboneSpec(name, precision=precision) for name in BACKBONES]
-    with tempfile.TemporaryDirectory() as folder:
-        table = read_table(synthesize(Path(folder) / "data", lesions=arguments.images))
-        table = table.subset(list(table.frame["image_id"])[: arguments.images])
-        digests = file_digests(table)
-        rounds = iter(range(10_000))
-
-        def extract(**where: object) -> None:
-            root = Path(folder) / f"features{next(rounds)}"
-            pairs = [(spec, "pre_logits") for spec in specs]
-            request = ExtractionRequest(table, digests, pairs, [get_augmentation("flip")], VIEWS)
-            run_extraction(request, root, **where)  # type: ignore[arg-type]
-
-        with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-            ways: dict[str, Callable[[], None]] = {
-                "forward passes alone (floor)": lambda: floor(specs, VIEWS * len(table) // BATCH, workers),
-                "extract, threads": lambda: extract(workers=workers),
-                "extract, processes": lambda: extract(scheduler=cluster.scheduler_address),
-                "plain script": lambda: plain_script(table, workers),
-            }
-            seconds: dict[str, list[float]] = {name: [] for name in ways}
-            for way in list(ways.values())[:3]:
-                way()  # networks are loaded and kernels chosen
-            for _ in range(arguments.rounds):
-                for name, way in ways.items():
-                    started = time.perf_counter()
-                    way()
-                    seconds[name].append(time.perf_counter() - started)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    least = next(iter(medians.values()))
-    vectors = len(table) * VIEWS * len(BACKBONES)
-    show_table(
-        f"{len(table)} images of 600x450, {VIEWS} flip views, {'+'.join(BACKBONES)}, {precision}, {workers} workers",
-        ("way", "seconds", "vectors/s", "times the floor"),
-        [(name, value, vectors / value, value / least) for name, value in medians.items()],
-        caption=f"Medians of {arguments.rounds} rounds.",
-    )
-
-
-if __name__ == "__main__":
-    main()
+def ceiling(setting: Setting) -> Iterator[Round]:
+    """A tiny network on tiny pictures: what is left is the pipeline's own cost, which a GPU would meet."""
+    folder = pictures.scatter(setting.folder / "scattered", 64)
+    ours = Extraction(setting, [TINY], pictures.table_of(folder, setting.of(1024, 512, 16)), ["none"], 1)
+    ours.floor()
+    ours.run()
+    while True:
+        yield {"ceiling": Costs(ours=wall(ours.run), base=ours.floor())}

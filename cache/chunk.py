@@ -76,6 +76,10 @@ class Place:
         place = f"{self.key_digest}\0{self.chunk}\0{self.view}\0{self.dim}\0{n_images}\0"
         return hashlib.sha256((place + "\0".join(self.image_ids[:n_images])).encode()).digest()
 
+    def fingerprint(self, digests: np.ndarray) -> str:
+        """sha256 of the place and of the file digests uint8 `[n, 32]` of its images: of all that a label says."""
+        return hashlib.sha256(self.seal(len(self.image_ids)) + digests.tobytes()).hexdigest()
+
 
 def encode(place: Place, features: np.ndarray, digests: np.ndarray) -> bytes:
     """The bytes of a chunk file.

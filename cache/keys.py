@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -67,7 +68,7 @@ class FeatureKey:
         """One line of JSON, keys sorted, so that equal specs are equal strings."""
         return canonical_json({name: v for name, v in asdict(self).items() if name != "code" or v is not None})
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the canonical JSON, as hex."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()

@@ -265,11 +265,12 @@ def _scan(top: str, *, hidden: bool = False) -> Iterator[tuple[str, os.stat_resu
 
     Hidden and partial files only if they are asked for; a link that leads nowhere is no file.
     """
-    waiting, walked = [""], set()
+    walked: set[tuple[int, int]] = set()
+    waiting: list[tuple[str, os.stat_result | None]] = [("", None)]
     while waiting:
-        prefix = waiting.pop()
+        prefix, folder = waiting.pop()
         with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile
-            folder = Path(f"{top}/{prefix}").stat()
+            folder = folder or Path(top).stat()
             if (folder.st_dev, folder.st_ino) in walked:
                 continue
             walked.add((folder.st_dev, folder.st_ino))
@@ -284,6 +285,6 @@ def _scan(top: str, *, hidden: bool = False) -> Iterator[tuple[str, os.stat_resu
                             continue
                         raise
                     if stat.S_ISDIR(status.st_mode):
-                        waiting.append(f"{prefix}{entry.name}/")
+                        waiting.append((f"{prefix}{entry.name}/", status))
                     elif stat.S_ISREG(status.st_mode):
                         yield prefix + entry.name, status

@@ -1,8 +1,9 @@
 """A survey of a store: the vectors that are there and intact, at a cost that does not grow with their width.
 
 A chunk is read whole once. From then on its label is enough, as long as the file is the one that was read: its stamp
-(size and times, or the entity tag of an object store) is remembered in `checked.json` beside the chunks. Whoever finds
-a damaged chunk while reading features forgets the stamps, and the next survey reads everything again.
+(size and times, or the entity tag of an object store) is remembered in `checked.json` beside the chunks. So is a
+fingerprint of what the label said: whether a chunk is all that is wanted of it is known without opening it. Whoever
+finds a damaged chunk while reading features forgets all this, and the next survey reads everything again.
 """
 
 from __future__ import annotations
@@ -57,6 +58,12 @@ class Survey:
         """Chunk files that were there and intact once."""
         return sorted(self._checked.keys() - self.stamps.keys())
 
+    def holds(self, chunk: int, view: int, digests: np.ndarray) -> bool:
+        """True if a chunk is known to be what was made from files of these digests, uint8 `[n, 32]`; reads nothing."""
+        name = chunk_name(chunk, view)
+        stamp, fingerprint = self._checked.get(name, ("", ""))
+        return self.stamps.get(name) == stamp and self.store.place(chunk, view).fingerprint(digests) == fingerprint
+
     def digests(self, chunk: int, view: int) -> np.ndarray | None:
         """File digests uint8 `[n, 32]` behind the rows of a chunk, zeros for none; None: nothing intact is there."""
         name = chunk_name(chunk, view)
@@ -65,13 +72,16 @@ class Survey:
             return None
         store, place = self.store, self.store.place(chunk, view)
         try:
-            if self._checked.get(name) == stamp:
-                return read_label(place, store.root.read_end(place.label_bytes, store.folder, name))
-            digests = check(place, store.root.read(store.folder, name))
+            if self._checked.get(name, ("",))[0] == stamp:
+                digests = read_label(place, store.root.read_end(place.label_bytes, store.folder, name))
+            else:
+                digests = check(place, store.root.read(store.folder, name))
         except (DamagedChunkError, FileNotFoundError, IsADirectoryError):
             self._changed |= self._checked.pop(name, None) is not None
             return None
-        self._checked[name], self._changed = stamp, True
+        found = (stamp, place.fingerprint(digests))
+        self._changed |= self._checked.get(name) != found
+        self._checked[name] = found
         return digests
 
     def all_digests(self, places: Sequence[tuple[int, int]]) -> Iterator[np.ndarray | None]:
@@ -99,9 +109,11 @@ class Survey:
         there = sum(int(d.any(axis=1).sum()) for d in self.all_digests(self.chunks) if d is not None)
         return there / room if room else 0.0
 
-    def _remembered(self) -> dict[str, str]:
+    def _remembered(self) -> dict[str, tuple[str, str]]:
+        """Stamp and fingerprint of each chunk that was checked; a former version remembered stamps alone."""
         try:
             remembered = json.loads(self.store.root.read(self.store.folder, CHECKED))
-            return {name: stamp for name, stamp in remembered.items() if chunk_of(name) and isinstance(stamp, str)}
+            pairs = {name: [at, ""] if isinstance(at, str) else at for name, at in remembered.items()}
+            return {name: (str(stamp), str(said)) for name, (stamp, said) in pairs.items() if chunk_of(name)}
         except (OSError, ValueError, AttributeError, TypeError, RecursionError):
             return {}

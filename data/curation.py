@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from hamcache.data.among import among
 from hamcache.data.errors import CurationError, some_of
 from hamcache.data.files import read_csv
 from hamcache.data.nearest import nearest
@@ -38,7 +39,9 @@ class Curation:
 
     def apply(self, images: pd.DataFrame) -> pd.DataFrame:
         """The rows that are left, with the groups' new names; `images` has the columns image_id and group."""
-        left = images[~images["image_id"].isin(self.excluded.keys())]
+        if not self:
+            return images
+        left = images[~among(images["image_id"], self.excluded)]
         return left.assign(group=[self.merged.get(group, group) for group in left["group"]]).astype({"group": "str"})
 
 
@@ -90,10 +93,12 @@ def curate(table: ImageTable, curation: Curation) -> ImageTable:
 
 def check_curation(table: ImageTable, curation: Curation) -> None:
     """Raise CurationError where a curation names what is not in the table, or leaves no image."""
+    if not curation:
+        return
     images, groups = table.frame["image_id"], table.frame["group"]
     _check_known("image", list(curation.excluded), set(images), table.name)
     _check_known("group", sorted({*curation.merged, *curation.merged.values()}), set(groups), table.name)
-    if images.isin(curation.excluded.keys()).all():
+    if among(images, curation.excluded).all():
         raise CurationError(f"Expected images of table {table.name!r} to be left, but all are to be left out.")
 
 

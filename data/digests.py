@@ -1,29 +1,35 @@
 """The digest of each image's bytes, computed once and remembered."""
 
-import csv
 import hashlib
-import io
 import os
-import re
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.csv
+
 from hamcache.data.errors import UnreadImageError
-from hamcache.data.files import write_text
+from hamcache.data.files import write_csv
 from hamcache.data.image_files import image_bytes
 from hamcache.data.table import ImageTable
 from hamcache.data.threaded import in_threads
 
 MISSING = "missing"
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_HEADER = ["path", "size", "mtime_ns", "digest"]
+_SHA256 = r"[0-9a-f]{64}"
+_STAMP = ["size", "mtime_ns"]
+_COLUMNS = {
+    "path": pyarrow.large_string(),
+    "size": pyarrow.int64(),
+    "mtime_ns": pyarrow.int64(),
+    "digest": pyarrow.large_string(),
+}
 # Two writes within one tick of the file system's clock leave the same time stamp (git calls such a file "racily
 # clean"), so what was written just before it was hashed is not remembered.
 _SETTLED_NS = 2_000_000_000
-
-Stamp = tuple[int, int]  # size in bytes, time of the last change in ns
 
 
 def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = False) -> dict[str, str]:
@@ -34,36 +40,40 @@ def file_digests(table: ImageTable, memory: Path | None = None, rehash: bool = F
     that cannot be read is made anew. Of a table that came without its images, those that are not here have the digests
     that came with it.
     """
-    remembered = _read_memory(memory) if memory is not None else {}
-    paths = list(table.frame["path"])
-    stamps = [_stamp(path) for path in paths]
-
-    known = {
-        path: remembered[path][1]
-        for path, stamp in zip(paths, stamps, strict=True)
-        if not rehash and stamp is not None and path in remembered and remembered[path][0] == stamp
-    }
-    to_hash = {path: stamp for path, stamp in zip(paths, stamps, strict=True) if path not in known and stamp}
-    computed = dict(zip(to_hash, in_threads(_digest, list(to_hash), min(4, os.cpu_count() or 1)), strict=True))
+    codes, files = pd.factorize(table.frame["path"])
+    paths = files.tolist()
+    stamps = np.array([_stamp(path) for path in paths], dtype=np.int64).reshape(-1, len(_STAMP))
+    remembered = _read_memory(memory)
+    place = pd.Index(remembered["path"]).get_indexer(pd.Index(files))
+    known = (
+        (place >= 0) & (remembered[_STAMP].to_numpy()[place] == stamps).all(axis=1) if len(remembered) else place >= 0
+    )
+    known &= not rehash
+    digests = np.full(len(paths), MISSING, dtype=object)
+    digests[known] = remembered["digest"].to_numpy(dtype=object)[place[known]]
+    absent = stamps[:, 0] < 0
+    to_hash = np.flatnonzero(~known & ~absent)
+    computed = list(in_threads(_digest, [paths[n] for n in to_hash], min(4, os.cpu_count() or 1)))
+    digests[to_hash] = computed
 
     if memory is not None and (computed or not memory.exists()):
-        settled_before = time.time_ns() - _SETTLED_NS
-        for path, digest in computed.items():
-            remembered.pop(path, None)
-            if digest != MISSING and to_hash[path][1] < settled_before:
-                remembered[path] = (to_hash[path], digest)
+        settled = to_hash[(digests[to_hash] != MISSING) & (stamps[to_hash, 1] < time.time_ns() - _SETTLED_NS)]
+        new = pd.DataFrame(stamps[settled], columns=_STAMP).assign(path=files[settled], digest=digests[settled])
+        kept = remembered[~remembered["path"].isin(files[to_hash])]
         with suppress(OSError):  # it only saves time: a disk that takes no file is no reason to fail
-            _write_memory(memory, remembered)
-    digests = {**known, **computed}
-    found = {i: digests.get(path, MISSING) for i, path in zip(table.frame["image_id"], paths, strict=True)}
-    return {i: table.digests.get(i, MISSING) if digest == MISSING else digest for i, digest in found.items()}
+            write_csv(memory, pd.concat([kept, new])[list(_COLUMNS)].sort_values("path"))
+    found = dict(zip(table.frame["image_id"].tolist(), digests[codes].tolist(), strict=True))
+    if table.digests:
+        found = {i: table.digests.get(i, MISSING) if digest == MISSING else digest for i, digest in found.items()}
+    return found
 
 
-def _stamp(path: str) -> Stamp | None:
+def _stamp(path: str) -> tuple[int, int]:
+    """Size in bytes and time of the last change in ns; negative sizes are of files that are not there."""
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116 (a Path costs twice as much as the system call)
     except (OSError, ValueError):  # a name with a zero byte is a ValueError
-        return None
+        return -1, 0
     return status.st_size, status.st_mtime_ns
 
 
@@ -74,24 +84,17 @@ def _digest(path: str) -> str:
         return MISSING
 
 
-def _read_memory(memory: Path) -> dict[str, tuple[Stamp, str]]:
-    """The remembered digests, by path; none at all where the file is absent or anything in it is wrong."""
+def _read_memory(memory: Path | None) -> pd.DataFrame:
+    """The remembered digests, a row a path; none at all where the file is absent or anything in it is wrong."""
     try:
-        header, *rows = csv.reader(io.StringIO(memory.read_text(encoding="utf-8"), newline=""), strict=True)
-        entries = {path: ((int(size), int(mtime_ns)), digest) for path, size, mtime_ns, digest in rows}
-        intact = header == _HEADER and all(_is_sha256(digest) for _, digest in entries.values())
-    except (OSError, ValueError, csv.Error):
-        return {}
-    return entries if intact else {}
-
-
-def _is_sha256(digest: str) -> bool:
-    return _SHA256.fullmatch(digest) is not None
-
-
-def _write_memory(memory: Path, entries: dict[str, tuple[Stamp, str]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows((path, *stamp, digest) for path, (stamp, digest) in sorted(entries.items()))
-    write_text(memory, text.getvalue())
+        table = pyarrow.csv.read_csv(
+            "" if memory is None else str(memory),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=_COLUMNS, null_values=[]),
+        )
+        frame = table.to_pandas()
+        if list(frame) == list(_COLUMNS) and frame["digest"].str.fullmatch(_SHA256).all() and frame["path"].is_unique:
+            return frame
+    except (OSError, ValueError):
+        pass
+    return pd.DataFrame({name: pd.Series(dtype=kind.to_pandas_dtype()) for name, kind in _COLUMNS.items()})

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.compute
+import pyarrow.csv
 
 from hamcache.data.documents import read_file
 from hamcache.data.errors import (
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 30
 """Size of a CSV: a hundred bytes for each of ten million images."""
 MOST_COLUMNS = 10_000
+_NOT_PLAIN = re.compile('["\x00-\x08\x0b-\x1f]')
+_BLOCK = 1 << 24
+"""Bytes that are parsed at a time; the longest line that is."""
 
 
 def is_image_name(name: str) -> bool:
@@ -69,11 +77,13 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
     has only a header (unless it may be `empty`), is not UTF-8, repeats a column name, has rows of another length than
     the header, or a quote that never closes.
     """
-    text = "".join(_read_utf8(path).splitlines(keepends=True)[skip:])
+    text = "".join(_read_utf8(path).splitlines(keepends=True)[skip:]) if skip else _read_utf8(path)
     header_line = next((line for line in text.splitlines() if line.strip()), "")
     if not header_line:
         raise TableError(f"{path}: expected a CSV with a header and one row per image, but the file is empty.")
     separator = max(",;\t", key=header_line.count)
+    if (plain := _plain_csv(text, separator)) is not None:
+        return plain
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     records: list[list[str]] = []
     lines: list[int] = []
@@ -104,6 +114,29 @@ def read_csv(path: Path, skip: int = 0, *, empty: bool = False) -> tuple[pd.Data
             f"row(s) have another number: {some_of(ragged)}."
         )
     return pd.DataFrame(rows, columns=header, dtype="str"), lines
+
+
+def _plain_csv(text: str, separator: str) -> tuple[pd.DataFrame, list[int]] | None:
+    """The columns and line numbers of a CSV without quotes, in a quarter of the time; None for any other text."""
+    text = text.replace("\r\n", "\n")
+    header = [field.strip() for field in text.partition("\n")[0].split(separator)]
+    if _NOT_PLAIN.search(text) or not all(header) or len(set(header)) < len(header) or len(header) > MOST_COLUMNS:
+        return None
+    try:
+        table = pyarrow.csv.read_csv(
+            io.BytesIO(text.encode()),
+            read_options=pyarrow.csv.ReadOptions(column_names=header, skip_rows=1, block_size=_BLOCK),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False, ignore_empty_lines=False),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pyarrow.large_string())),
+        )
+    except pyarrow.ArrowInvalid:  # no rows, or some of another length
+        return None
+    columns = [pyarrow.compute.utf8_trim_whitespace(column) for column in table.columns]
+    frame = pd.DataFrame({name: pd.Series(column, dtype="str") for name, column in zip(header, columns, strict=True)})
+    rows = np.flatnonzero((frame != "").any(axis=1))
+    if not len(rows):
+        return None
+    return frame if len(rows) == len(frame) else frame.iloc[rows].reset_index(drop=True), (rows + 2).tolist()
 
 
 @contextmanager

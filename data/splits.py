@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from hamcache.configs.defaults import PARTS, POLICIES
+from hamcache.data.among import among
 from hamcache.data.curation import NOTHING, Curation, check_curation
 from hamcache.data.errors import LeakError, SplitError, SplitNotFoundError, some_of
 from hamcache.data.files import csv_text, read_csv, write_text
@@ -53,7 +54,7 @@ class Split:
         """The image_ids of a part, sorted."""
         if part not in PARTS:
             raise SplitError(unknown_name("part", part, PARTS))
-        return list(self.frame["image_id"][self.frame["part"] == part])
+        return self.frame["image_id"][self.frame["part"] == part].tolist()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -111,11 +112,11 @@ class Split:
 
 def check_split(frame: pd.DataFrame) -> None:
     """Raise LeakError where a group is in two parts, SplitError where an image is repeated or a part is unknown."""
-    unknown = sorted(set(frame["part"]) - set(PARTS))
+    unknown = sorted(set(frame["part"].unique()) - set(PARTS))
     if unknown:
         raise SplitError(unknown_name("part", str(unknown[0]), PARTS))
     parts_of: dict[str, set[str]] = {}
-    for group, part in zip(frame["group"], frame["part"], strict=True):
+    for group, part in zip(frame["group"].tolist(), frame["part"].tolist(), strict=True):
         parts_of.setdefault(group, set()).add(part)
     leaks = [f"{group} ({'+'.join(sorted(parts))})" for group, parts in sorted(parts_of.items()) if len(parts) > 1]
     if leaks:
@@ -160,9 +161,9 @@ def make_split(
     """
     settings = _settings(policy, seed, test_seed, test_fraction, validation_fraction, train_images)
     eligible, test = _hold_out_test(table, settings, curation)
-    rest = eligible[~eligible["group"].isin(test)]
+    rest = eligible[~among(eligible["group"], test)]
     validation = hold_out(rest, validation_fraction, f"validation:{seed}", whole=eligible)
-    return _assemble(table, {"test": test, "validation": validation}, curation, settings)
+    return _assemble(table, eligible, {"test": test, "validation": validation}, curation, settings)
 
 
 def make_folds(
@@ -190,11 +191,11 @@ def make_folds(
     if policy == "single_image_lesions":
         raise SplitError("Expected policy 'grouped' or 'one_per_lesion' for folds, but got 'single_image_lesions'.")
     eligible, test = _hold_out_test(table, settings, curation)
-    fold_of = deal_folds(eligible[~eligible["group"].isin(test)], n_folds, f"fold:{seed}")
+    fold_of = deal_folds(eligible[~among(eligible["group"], test)], n_folds, f"fold:{seed}")
     splits = []
     for number in range(n_folds):
         held_out = {"test": test, "validation": {group for group, fold in fold_of.items() if fold == number}}
-        splits.append(_assemble(table, held_out, curation, settings | {"fold": f"{number + 1}/{n_folds}"}))
+        splits.append(_assemble(table, eligible, held_out, curation, settings | {"fold": f"{number + 1}/{n_folds}"}))
     return splits
 
 
@@ -237,14 +238,23 @@ def _hold_out_test(table: ImageTable, settings: Mapping[str, Any], curation: Cur
 
 
 def _assemble(
-    table: ImageTable, held_out: Mapping[str, set[str]], curation: Curation, settings: Mapping[str, Any]
+    table: ImageTable,
+    eligible: pd.DataFrame,
+    held_out: Mapping[str, set[str]],
+    curation: Curation,
+    settings: Mapping[str, Any],
 ) -> Split:
-    """Put the held-out groups into their parts and, as the policy says, the other images into train."""
+    """Put the held-out groups into their parts and, as the policy says, the other images into train.
+
+    `eligible`: the images that could be drawn before the curation.
+    """
     part_of = {group: part for part, groups in held_out.items() for group in groups}
     images = curation.apply(table.frame[_COLUMNS[:3]])
-    eligible = _eligible(images, settings["policy"], settings["test_seed"])
-    kept = images["image_id"].isin(eligible["image_id"])
-    parts = images["group"].map(part_of).fillna("train").astype("str")
+    if curation:
+        eligible = _eligible(images, settings["policy"], settings["test_seed"])
+    kept = pd.Series(images.index.isin(eligible.index), index=images.index)
+    named = [part_of.get(group, "train") for group in images["group"].tolist()]
+    parts = pd.Series(named, index=images.index, dtype="str")
     if settings["policy"] == "single_image_lesions":
         parts = parts.where(kept, "train")  # merging may have made a group of several images of the one held out
     if settings["policy"] == "single_image_lesions" or settings["train_images"] == "all":
@@ -257,8 +267,8 @@ def _assemble(
 def _check_classes(split: Split, images: pd.DataFrame, eligible: pd.DataFrame) -> None:
     """Raise SplitError where a class of the table is missing in a part."""
     parts = PARTS if split.test_fraction > 0 else PARTS[:2]
-    present = set(zip(split.frame["label"], split.frame["part"], strict=True))
-    for label in sorted(set(images["label"])):
+    present = set(zip(split.frame["label"].tolist(), split.frame["part"].tolist(), strict=True))
+    for label in sorted(images["label"].unique()):
         absent = [part for part in parts if (label, part) not in present]
         if absent:
             groups, drawable = (frame["group"][frame["label"] == label].nunique() for frame in (images, eligible))

@@ -10,6 +10,8 @@ from hashlib import sha256
 import numpy as np
 import pandas as pd
 
+from hamcache.data.among import among
+
 
 def shuffled(names: Iterable[str], key: str) -> list[str]:
     """The names in a random order that depends on `key` and the names alone."""
@@ -18,9 +20,11 @@ def shuffled(names: Iterable[str], key: str) -> list[str]:
 
 def one_image_per_group(images: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """The rows of one random image of each group, in the order they have in `images`."""
-    turn = {image_id: n for n, image_id in enumerate(shuffled(images["image_id"], f"image:{seed}"))}
-    first = images["image_id"].map(turn).groupby(images["group"]).transform("min")
-    return images[images["image_id"].map(turn) == first]
+    group_of = dict(zip(images["image_id"].tolist(), images["group"].tolist(), strict=True))
+    kept: dict[str, str] = {}
+    for image_id in shuffled(group_of, f"image:{seed}"):
+        kept.setdefault(group_of[image_id], image_id)
+    return images[among(images["image_id"], set(kept.values()))]
 
 
 def hold_out(images: pd.DataFrame, fraction: float, key: str, whole: pd.DataFrame | None = None) -> set[str]:
@@ -64,7 +68,7 @@ def _deal(counts: pd.DataFrame, targets: np.ndarray, key: str) -> dict[str, int]
     rows = counts.to_numpy(dtype=float)
     totals = rows.sum(axis=0)
     shares = np.divide(targets, totals, out=np.zeros(np.shape(targets)), where=totals > 0)
-    row_of = {group: row for row, group in enumerate(counts.index)}
+    row_of = {group: row for row, group in enumerate(counts.index.tolist())}
     sizes = rows.sum(axis=1).tolist()
     of_size: dict[float, list[str]] = {}
     for group in shuffled(row_of, key):

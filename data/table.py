@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -147,19 +147,19 @@ def build_table(
 
     frame = frame.reset_index(drop=True)
     for column in COLUMNS:
-        frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype("str")
-    known = tuple(classes) if classes is not None else tuple(sorted(set(frame["label"]) - {""}))
+        if frame[column].dtype != "str" or frame[column].hasnans:
+            frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype("str")
+    known = tuple(classes) if classes is not None else tuple(sorted(set(frame["label"].unique()) - {""}))
     if len(set(known)) < len(known):
         raise TableError(f"{where}: expected classes that differ, but got {', '.join(known)}.")
 
-    rows = [f"line {n}" for n in lines] if lines is not None else [f"row {n + 1}" for n in range(len(frame))]
-    problems = _problems(frame, known, rows)
+    problems = _problems(frame, known, lambda n: f"row {n + 1}" if lines is None else f"line {lines[n]}")
     if len(problems) == 1:
         raise TableError(f"{where}: {problems[0]}.")
     if problems:
         raise TableError(f"{where}: {len(problems)} things are wrong:\n" + "\n".join(f"- {p}." for p in problems))
 
-    frame["path"] = pd.Series(_absolute(frame["path"]), dtype="str")
+    frame["path"] = pd.Series(absolute(frame["path"].tolist()), dtype="str")
     further = [column for column in frame.columns if column not in COLUMNS]
     frame = frame[[*COLUMNS, *further]].sort_values("image_id", ignore_index=True)
     return ImageTable(name=name, frame=frame, classes=known)
@@ -174,27 +174,31 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "images"
 
 
-def _absolute(paths: Iterable[str]) -> list[str]:
-    """Each path as `Path.absolute` gives it; a folder is looked at once, however many images are in it."""
+def absolute(paths: Iterable[str], home: Path | None = None) -> list[str]:
+    """Each path below `home` (None: where we are) as `Path.absolute` gives it; an empty one stays empty.
+
+    A folder is looked at once, however many images are in it.
+    """
+    home = home or Path()
     folders: dict[str, str] = {}
-    absolute = []
+    found = []
     for path in paths:
         folder, slash, name = path.rpartition("/")
         if not slash or name in ("", "."):
-            absolute.append(str(Path(path).absolute()))
+            found.append(str((home / path).absolute()) if path else "")
             continue
         if folder not in folders:
-            folders[folder] = str(Path(f"{folder}/_").absolute())[:-1]
-        absolute.append(folders[folder] + name)
-    return absolute
+            folders[folder] = str((home / f"{folder}/_").absolute())[:-1]
+        found.append(folders[folder] + name)
+    return found
 
 
-def _problems(frame: pd.DataFrame, classes: tuple[str, ...], rows: list[str]) -> list[str]:
+def _problems(frame: pd.DataFrame, classes: tuple[str, ...], row: Callable[[int], str]) -> list[str]:
     """Everything that is wrong with the values of a table, each as one sentence naming rows."""
 
     def at(mask: pd.Series, show: str | None = None) -> str:
         places = np.flatnonzero(mask)
-        first = [rows[i] + (f" ({frame[show].iloc[i]!r:.100})" if show else "") for i in places[:_SHOWN]]
+        first = [row(i) + (f" ({frame[show].iloc[i]!r:.100})" if show else "") for i in places[:_SHOWN]]
         return f"{len(places)} row(s): {some_of([*first, *map(str, places[_SHOWN:])], _SHOWN)}"
 
     problems = []

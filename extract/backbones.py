@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hamcache.extract.allocator import keep_memory
 from hamcache.extract.errors import UnknownBackboneError, WeightsError
 from hamcache.extract.feature_kinds import PRE_LOGITS, FeatureForward
 from hamcache.extract.folding import fold_batch_norm
@@ -73,6 +74,7 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
         BackboneCodeError: code of one's own fails, or can't be named exactly.
         BackboneExtraError: the library that it comes from is not installed.
     """
+    keep_memory()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         built = _build(spec)

@@ -43,7 +43,7 @@ class UnknownNetError(UnknownNameError):
 
 
 class UnknownLossError(UnknownNameError):
-    """A loss that is not in `heads.losses.LOSSES`."""
+    """A loss that is not in `heads.loss_params.LOSSES`."""
 
     kind = "loss"
 

@@ -5,18 +5,16 @@ other targets: a [C, C] matrix holds the weighted, smoothed target of each class
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hamcache.heads.class_weights import ClassWeight, class_weights
-from hamcache.heads.errors import UnknownLossError
+from hamcache.heads.loss_params import ClassBalancedParams, loss_spec
 from hamcache.heads.validation import validated
 
 # Keeps the slope of x^gamma finite at 0 where gamma is below 1.
@@ -98,47 +96,6 @@ class SigmoidFocalLoss(Loss):
         return F.logsigmoid(logits).softmax(dim=1)
 
 
-class LossParams(BaseModel):
-    """Parameters of a loss without any."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class FocalParams(LossParams):
-    """Parameters of `focal`."""
-
-    gamma: float = Field(2.0, ge=0, description="how much rows that are already right are discounted")
-
-
-class SigmoidFocalParams(FocalParams):
-    """Parameters of `focal_sigmoid`."""
-
-    alpha: float = Field(0.25, gt=0, lt=1, description="weight of the target class against all others")
-
-
-class ClassBalancedParams(LossParams):
-    """Parameters of `class_balanced`."""
-
-    beta: float = Field(0.999, ge=0, lt=1, description="0: no weights; towards 1: balanced weights")
-    gamma: float = Field(0.0, ge=0, description="above 0: focal")
-
-
-class LogitAdjustedParams(LossParams):
-    """Parameters of `logit_adjusted`."""
-
-    tau: float = Field(1.0, ge=0, description="0: cross-entropy; 1: balanced softmax")
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """An entry of `LOSSES`. `corrects_imbalance`: the loss does it itself, so class weights default to none."""
-
-    params: type[LossParams]
-    build: Callable[..., Loss]
-    corrects_imbalance: bool
-    description: str
-
-
 def effective_number_weights(counts: NDArray[np.int64], beta: float) -> NDArray[np.float64]:
     """Weights `(1 - beta) / (1 - beta^count)` (Cui et al., CVPR 2019), scaled to mean 1 over the training rows."""
     weights = (1 - beta) / -np.expm1(counts * np.log(beta)) if beta > 0 else np.ones(len(counts))
@@ -154,46 +111,15 @@ def _class_balanced(targets: Tensor, counts: NDArray[np.int64], params: ClassBal
     return SoftmaxLoss(targets * weights[:, None], params.gamma)
 
 
-LOSSES: dict[str, LossSpec] = {
-    "cross_entropy": LossSpec(LossParams, lambda targets, counts, params: SoftmaxLoss(targets), False, "cross-entropy"),
-    "focal": LossSpec(
-        FocalParams,
-        lambda targets, counts, params: SoftmaxLoss(targets, params.gamma),
-        False,
-        "focal loss on a softmax (Lin et al. 2017)",
-    ),
-    "focal_sigmoid": LossSpec(
-        SigmoidFocalParams,
-        lambda targets, counts, params: SigmoidFocalLoss(targets, params.alpha, params.gamma),
-        False,
-        "focal loss on one-against-all sigmoids (Lin et al. 2017)",
-    ),
-    "class_balanced": LossSpec(
-        ClassBalancedParams,
-        _class_balanced,
-        True,
-        "cross-entropy weighted by the effective number of images (Cui et al. 2019)",
-    ),
-    "balanced_softmax": LossSpec(
-        LossParams,
-        lambda targets, counts, params: SoftmaxLoss(targets, offsets=_log_prior(counts)),
-        True,
-        "cross-entropy of logits plus log prior (Ren et al. 2020)",
-    ),
-    "logit_adjusted": LossSpec(
-        LogitAdjustedParams,
-        lambda targets, counts, params: SoftmaxLoss(targets, offsets=params.tau * _log_prior(counts)),
-        True,
-        "cross-entropy of logits plus tau times log prior (Menon et al. 2021)",
-    ),
+_BUILDERS: dict[str, Callable[[Tensor, NDArray[np.int64], Any], Loss]] = {
+    "cross_entropy": lambda targets, counts, params: SoftmaxLoss(targets),
+    "focal": lambda targets, counts, params: SoftmaxLoss(targets, params.gamma),
+    "focal_sigmoid": lambda targets, counts, params: SigmoidFocalLoss(targets, params.alpha, params.gamma),
+    "class_balanced": _class_balanced,
+    "balanced_softmax": lambda targets, counts, params: SoftmaxLoss(targets, offsets=_log_prior(counts)),
+    "logit_adjusted": lambda targets, counts, params: SoftmaxLoss(targets, offsets=params.tau * _log_prior(counts)),
 }
-
-
-def loss_spec(name: str) -> LossSpec:
-    """The entry of `LOSSES`; UnknownLossError offers the nearest name."""
-    if name not in LOSSES:
-        raise UnknownLossError(name, LOSSES)
-    return LOSSES[name]
+"""How each of `heads.loss_params.LOSSES` is built of targets [C, C], counts [C] and its parameters."""
 
 
 def build_loss(
@@ -220,4 +146,4 @@ def build_loss(
         class_weight = "none" if spec.corrects_imbalance else "balanced"
     weights = torch.from_numpy(class_weights(class_weight, counts, classes)).float()
     smoothed = (1 - label_smoothing) * torch.eye(len(counts)) + label_smoothing / len(counts)
-    return spec.build(smoothed * weights[:, None], counts, checked)
+    return _BUILDERS[name](smoothed * weights[:, None], counts, checked)

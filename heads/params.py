@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hamcache.heads.class_weights import ClassWeight
+from hamcache.heads.loss_params import loss_spec
 from hamcache.heads.validation import validated
 
 Weighting = Annotated[
@@ -128,7 +129,7 @@ class GradientParams(HeadParams):
     schedule: Literal["none", "cosine", "onecycle", "plateau"] = "none"
     batch_size: int = Field(128, ge=2, description="rows a step")
     patience: int = Field(10, ge=1, description="epochs without a better validation score before stopping")
-    loss: str = Field("cross_entropy", description="a name in hamcache.heads.losses.LOSSES")
+    loss: str = Field("cross_entropy", description="a name in hamcache.heads.loss_params.LOSSES")
     loss_params: dict[str, float] = Field({}, description="parameters of that loss: gamma, alpha, beta, tau")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weight: Annotated[
@@ -138,8 +139,6 @@ class GradientParams(HeadParams):
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:
-        from hamcache.heads.losses import loss_spec  # imports torch: only for heads that need it
-
         validated(loss_spec(self.loss).params, self.loss_params, f"loss {self.loss}")
         return self
 

@@ -7,12 +7,13 @@ from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZipFile
 
-from hamcache.data.files import replacing, write_text
+from hamcache.data.files import write_bytes, write_text
 from hamcache.heads.base import BaseHead
 from hamcache.heads.errors import HeadFileError
 from hamcache.heads.logit_adjustment import LogitAdjusted
+from hamcache.heads.skops_format import COMPRESSION, skops_bytes
 
 # Types beyond skops' own list that a head may hold. A file that holds any other is refused.
 TRUSTED_TYPES = [
@@ -47,9 +48,8 @@ def save_head(head: BaseHead, folder: Path) -> None:
     if hasattr(net, "save_net"):
         net.save_net(folder, tau=head.tau if isinstance(head, LogitAdjusted) else None)
         return
-    skops = _skops()
-    with replacing(folder / "head.skops") as partial:
-        skops.dump(head, partial, compression=ZIP_DEFLATED, compresslevel=1)
+    content = skops_bytes(head)
+    write_bytes(folder / "head.skops", _skops().dumps(head, **COMPRESSION) if content is None else content)
     description = {
         "head": type(head).__name__,
         "classes": list(head.classes),

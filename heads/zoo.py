@@ -1,38 +1,33 @@
-"""The zoo: every head by name, with its parameters and how it is built."""
+"""The zoo: every head by name, with its parameters and how it is built.
+
+A configuration is checked against the parameters, so what builds a head is imported by its builder alone.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import NearestCentroid
-from sklearn.svm import LinearSVC
+from typing import TYPE_CHECKING, Any
 
 from hamcache.heads import params as p
-from hamcache.heads.base import BaseHead
-from hamcache.heads.blocks import Block, BlockTransformer
-from hamcache.heads.ensemble import AverageHead, StackHead
 from hamcache.heads.errors import UnknownHeadError, UnknownNameError
-from hamcache.heads.estimator import EstimatorHead
-from hamcache.heads.knn import CosineKNN
-from hamcache.heads.svm import OneVsRestSVC
 from hamcache.heads.validation import validated
+
+if TYPE_CHECKING:
+    from hamcache.heads.base import BaseHead
+    from hamcache.heads.blocks import Block, BlockTransformer
 
 
 @dataclass(frozen=True)
 class Setting:
     """Circumstances of a head: the blocks it will see, the class names in code order, and its seed."""
 
-    blocks: tuple[Block, ...]
+    blocks: "tuple[Block, ...]"
     classes: tuple[str, ...]
     seed: int
 
-    def transformer(self) -> BlockTransformer:
+    def transformer(self) -> "BlockTransformer":
         """The blocks' transformer, not fitted."""
+        from hamcache.heads.blocks import BlockTransformer
+
         return BlockTransformer(
             tuple(block.dim for block in self.blocks),
             tuple(block.transform for block in self.blocks),
@@ -40,7 +35,7 @@ class Setting:
         )
 
 
-Builder = Callable[[Any, Setting], BaseHead]
+Builder = Callable[[Any, Setting], "BaseHead"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,9 @@ class HeadSpec:
     has_epochs: bool = False
 
 
-def _estimator_head(classifier: Any, params: Any, setting: Setting, calibrate: bool = False) -> BaseHead:
+def _estimator_head(classifier: Any, params: Any, setting: Setting, calibrate: bool = False) -> "BaseHead":
+    from hamcache.heads.estimator import EstimatorHead
+
     return EstimatorHead(
         setting.classes,
         setting.transformer(),
@@ -66,15 +63,21 @@ def _estimator_head(classifier: Any, params: Any, setting: Setting, calibrate: b
     )
 
 
-def _logreg(params: p.LogregParams, setting: Setting) -> BaseHead:
+def _logreg(params: p.LogregParams, setting: Setting) -> "BaseHead":
+    from sklearn.linear_model import LogisticRegression
+
     return _estimator_head(LogisticRegression(C=params.C, max_iter=params.max_iter), params, setting)
 
 
-def _ridge(params: p.RidgeParams, setting: Setting) -> BaseHead:
+def _ridge(params: p.RidgeParams, setting: Setting) -> "BaseHead":
+    from sklearn.linear_model import RidgeClassifier
+
     return _estimator_head(RidgeClassifier(alpha=params.alpha), params, setting, calibrate=True)
 
 
-def _linear_svm(params: p.LinearSVMParams, setting: Setting) -> BaseHead:
+def _linear_svm(params: p.LinearSVMParams, setting: Setting) -> "BaseHead":
+    from sklearn.svm import LinearSVC
+
     # The dual solver is the fastest at these sizes; the intercept is penalised, so it gets a large column of its own.
     classifier = LinearSVC(
         C=params.C, dual=True, intercept_scaling=10, max_iter=params.max_iter, random_state=setting.seed
@@ -82,45 +85,66 @@ def _linear_svm(params: p.LinearSVMParams, setting: Setting) -> BaseHead:
     return _estimator_head(classifier, params, setting, calibrate=True)
 
 
-def _rbf_svm(params: p.RBFSVMParams, setting: Setting) -> BaseHead:
+def _rbf_svm(params: p.RBFSVMParams, setting: Setting) -> "BaseHead":
+    from hamcache.heads.svm import OneVsRestSVC
+
     classifier = OneVsRestSVC(params.C, params.gamma, setting.seed)
     return _estimator_head(classifier, params, setting, calibrate=True)
 
 
-def _knn(params: p.KNNParams, setting: Setting) -> BaseHead:
+def _knn(params: p.KNNParams, setting: Setting) -> "BaseHead":
+    from hamcache.heads.knn import CosineKNN
+
     return _estimator_head(CosineKNN(params.n_neighbors, params.temperature), params, setting)
 
 
-def _nearest_centroid(params: p.NearestCentroidParams, setting: Setting) -> BaseHead:
+def _nearest_centroid(params: p.NearestCentroidParams, setting: Setting) -> "BaseHead":
+    from sklearn.neighbors import NearestCentroid
+
     priors = "uniform" if params.class_weight == "balanced" else "empirical"
     return _estimator_head(NearestCentroid(priors=priors), params, setting, calibrate=True)
 
 
-def _lda(params: p.LDAParams, setting: Setting) -> BaseHead:
+def _lda(params: p.LDAParams, setting: Setting) -> "BaseHead":
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     count = len(setting.classes)
-    priors = np.full(count, 1 / count) if params.class_weight == "balanced" else None
+    priors = [1 / count] * count if params.class_weight == "balanced" else None
     classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
     return _estimator_head(classifier, params, setting, calibrate=True)
 
 
-def _gaussian_nb(params: p.GaussianNBParams, setting: Setting) -> BaseHead:
+def _gaussian_nb(params: p.GaussianNBParams, setting: Setting) -> "BaseHead":
+    from sklearn.naive_bayes import GaussianNB
+
     return _estimator_head(GaussianNB(), params, setting, calibrate=True)
 
 
-def _forest(kind: type) -> Builder:
-    def build(params: p.ForestParams, setting: Setting) -> BaseHead:
-        classifier = kind(
-            params.n_estimators,
-            min_samples_leaf=params.min_samples_leaf,
-            max_features=params.max_features,
-            random_state=setting.seed,
-        )
-        return _estimator_head(classifier, params, setting)
+def _random_forest(params: p.ForestParams, setting: Setting) -> "BaseHead":
+    from sklearn.ensemble import RandomForestClassifier
 
-    return build
+    return _forest(RandomForestClassifier, params, setting)
 
 
-def _hist_gbdt(params: p.HistGBDTParams, setting: Setting) -> BaseHead:
+def _extra_trees(params: p.ForestParams, setting: Setting) -> "BaseHead":
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return _forest(ExtraTreesClassifier, params, setting)
+
+
+def _forest(kind: type, params: p.ForestParams, setting: Setting) -> "BaseHead":
+    classifier = kind(
+        params.n_estimators,
+        min_samples_leaf=params.min_samples_leaf,
+        max_features=params.max_features,
+        random_state=setting.seed,
+    )
+    return _estimator_head(classifier, params, setting)
+
+
+def _hist_gbdt(params: p.HistGBDTParams, setting: Setting) -> "BaseHead":
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     classifier = HistGradientBoostingClassifier(
         learning_rate=params.learning_rate,
         max_iter=params.max_iter,
@@ -133,27 +157,31 @@ def _hist_gbdt(params: p.HistGBDTParams, setting: Setting) -> BaseHead:
     return _estimator_head(classifier, params, setting)
 
 
-def _mlp(params: p.MLPParams, setting: Setting) -> BaseHead:
-    from hamcache.heads.mlp import MLPHead  # imports torch and skorch: only for heads that need them
+def _mlp(params: p.MLPParams, setting: Setting) -> "BaseHead":
+    from hamcache.heads.mlp import MLPHead
 
     return MLPHead(setting.classes, setting.transformer(), **p.as_arguments(params), seed=setting.seed)
 
 
-def _hybrid_mlp(params: p.HybridMLPParams, setting: Setting) -> BaseHead:
-    from hamcache.heads.mlp import MLPHead  # see `_mlp`
+def _hybrid_mlp(params: p.HybridMLPParams, setting: Setting) -> "BaseHead":
+    from hamcache.heads.mlp import MLPHead
 
     arguments = p.as_arguments(params)
     hidden = arguments.pop("hidden_layers")
     return MLPHead(setting.classes, setting.transformer(), hidden=hidden, **arguments, seed=setting.seed)
 
 
-def _average(params: p.AverageParams, setting: Setting) -> BaseHead:
+def _average(params: p.AverageParams, setting: Setting) -> "BaseHead":
+    from hamcache.heads.ensemble import AverageHead
+
     one_per_block = [params.each.model_copy(update={"blocks": [block.name]}) for block in setting.blocks]
     members = [_member(member, setting) for member in params.heads or one_per_block]
     return AverageHead(setting.classes, members)
 
 
-def _stack(params: p.StackParams, setting: Setting) -> BaseHead:
+def _stack(params: p.StackParams, setting: Setting) -> "BaseHead":
+    from hamcache.heads.ensemble import StackHead
+
     return StackHead(
         setting.classes,
         [_member(member, setting) for member in params.heads],
@@ -164,7 +192,7 @@ def _stack(params: p.StackParams, setting: Setting) -> BaseHead:
     )
 
 
-def _member(member: p.MemberParams, setting: Setting) -> BaseHead:
+def _member(member: p.MemberParams, setting: Setting) -> "BaseHead":
     """A member on its own blocks; it drops the columns of the others."""
     names = [block.name for block in setting.blocks]
     for name in member.blocks or ():
@@ -184,8 +212,8 @@ HEADS: dict[str, HeadSpec] = {
     "nearest_centroid": HeadSpec(p.NearestCentroidParams, _nearest_centroid, "nearest class mean"),
     "lda": HeadSpec(p.LDAParams, _lda, "linear discriminant analysis with shrinkage"),
     "gaussian_nb": HeadSpec(p.GaussianNBParams, _gaussian_nb, "Gaussian naive Bayes"),
-    "random_forest": HeadSpec(p.ForestParams, _forest(RandomForestClassifier), "random forest"),
-    "extra_trees": HeadSpec(p.ForestParams, _forest(ExtraTreesClassifier), "extremely randomised trees"),
+    "random_forest": HeadSpec(p.ForestParams, _random_forest, "random forest"),
+    "extra_trees": HeadSpec(p.ForestParams, _extra_trees, "extremely randomised trees"),
     "hist_gbdt": HeadSpec(p.HistGBDTParams, _hist_gbdt, "gradient-boosted trees on histograms"),
     "mlp": HeadSpec(p.MLPParams, _mlp, "multilayer perceptron on the concatenated blocks", True),
     "hybrid_mlp": HeadSpec(p.HybridMLPParams, _hybrid_mlp, "the founding project's hybrid network", True),
@@ -205,10 +233,10 @@ def build_head(
     name: str,
     params: Mapping[str, Any],
     *,
-    blocks: Sequence[Block],
+    blocks: "Sequence[Block]",
     classes: Sequence[str],
     seed: int = 0,
-) -> BaseHead:
+) -> "BaseHead":
     """The head `name`, not fitted.
 
     Args:

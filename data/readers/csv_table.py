@@ -12,7 +12,7 @@ import pandas as pd
 from hamcache.data.errors import TableError
 from hamcache.data.files import find_images, read_csv
 from hamcache.data.nearest import unknown_name
-from hamcache.data.table import COLUMNS, ImageTable, build_table
+from hamcache.data.table import COLUMNS, ImageTable, absolute, build_table
 
 _INDEX_DEPTH = 3  # levels of folders searched for images that are named by their image_id only
 
@@ -48,11 +48,11 @@ def read_csv_table(
             f"Say which column it is with `columns`, for example {{'{needed.split()[0]}': '{content.columns[0]}'}}."
         )
     if "image_id" not in frame:
-        frame["image_id"] = pd.Series(ids_from_paths(frame["path"], path.parent), dtype="str")
+        frame["image_id"] = pd.Series(ids_from_paths(frame["path"].tolist(), path.parent), dtype="str")
     if "path" not in frame:
-        frame["path"] = pd.Series(_paths_from_ids(frame["image_id"], images_in), dtype="str")
+        frame["path"] = pd.Series(_paths_from_ids(frame["image_id"].tolist(), images_in), dtype="str")
     else:
-        frame["path"] = pd.Series([_resolve(value, path.parent) for value in frame["path"]], dtype="str")
+        frame["path"] = pd.Series(absolute(frame["path"].str.replace("\\", "/").tolist(), path.parent), dtype="str")
     if "group" not in frame:
         frame["group"] = frame["image_id"]
     for column in [column for column in frame.columns if column not in COLUMNS]:
@@ -86,10 +86,6 @@ def _inside(path: str, folder: Path) -> PurePosixPath:
     if posix.is_relative_to(folder.absolute().as_posix()):
         posix = posix.relative_to(folder.absolute().as_posix())
     return PurePosixPath(*(part for part in posix.parts if part not in ("/", "..")))
-
-
-def _resolve(path: str, folder: Path) -> str:
-    return str(folder / path.replace("\\", "/")) if path else ""
 
 
 def _paths_from_ids(image_ids: Iterable[str], folder: Path) -> list[str]:

@@ -47,11 +47,13 @@ def audit(
     merge_groups.csv, for you to edit.
     """
     from hamcache.data.curation import read_curation
+
+    opened = open_dataset(words, workspace)
+    curation = read_curation(opened.table, exclude, merge_groups)
     from hamcache.pipeline.inspect.audit.audit import AuditSettings
     from hamcache.pipeline.inspect.audit.audit import audit as make_audit
     from hamcache.pipeline.inspect.audit.audit_files import write_audit
 
-    opened = open_dataset(words, workspace)
     settings = AuditSettings(
         backbones=tuple(name for name in options.listed(backbones) if name),
         top=top,
@@ -61,7 +63,6 @@ def audit(
         seed=seed or 0,
         workers=workers,
     )
-    curation = read_curation(opened.table, exclude, merge_groups)
     found = make_audit(opened, workspace, settings, curation=curation, bar=progress_bar)
     folder = workspace / "audit" / opened.name
     kept = write_audit(found, folder)

@@ -33,18 +33,19 @@ def export(
     """
     from hamcache.pipeline.errors import ExportError
     from hamcache.pipeline.evaluate import DISCLAIMER
-    from hamcache.pipeline.use.predict.predictor import load_predictor
+    from hamcache.pipeline.runs.records import load_run
 
+    asked = load_run(run, workspace)  # a wrong name is told before anything heavy is loaded
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ExportError(f"Exporting needs further packages ({error}): pip install 'hamcache[export]'.") from error
-    from hamcache.pipeline.runs.records import load_run
     from hamcache.pipeline.use.export.export import ExportSettings, export_run, targets
+    from hamcache.pipeline.use.predict.predictor import load_predictor
 
-    targets(load_run(run, workspace), workspace, out, force=force)  # told before networks are loaded
+    targets(asked, workspace, out, force=force)  # told before networks are loaded
     predictor = load_predictor(run, workspace, **networks | {"device": "cpu"})
     done = export_run(
         predictor, workspace, out, ExportSettings(*promise, terms, checked), force=force, say=lambda line: say(line)

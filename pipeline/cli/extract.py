@@ -35,9 +35,11 @@ def extract(
     retry_quarantined: Annotated[bool, typer.Option(help="Try the quarantined images again.")] = False,
 ) -> None:
     """Run frozen backbones over a data set, once: features of every augmentation view go into the cache."""
+    from hamcache.extract.allocator import keep_memory
     from hamcache.extract.augmentations import get_augmentation
     from hamcache.extract.names import split_list
 
+    keep_memory()  # before the threads that read files
     files = options.pairs(weights)
     names = split_list(backbones or "")
     augmentation_names = [name for name in options.listed(augmentations) if name]

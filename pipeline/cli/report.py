@@ -35,10 +35,14 @@ def report(
     Scores are those of validation without --part (on test: runs that have opened it), and runs are ordered by their
     objective without --metric.
     """
-    from hamcache.pipeline.show.report.build import ReportSettings, build_report
-
     if part == "train":
         raise typer.BadParameter("expected validation or test, got 'train'", param_hint="--part")
+    if names:
+        from hamcache.pipeline.show.report.choose import choose
+
+        choose(names, workspace)  # a wrong name is told before anything heavy is loaded
+    from hamcache.pipeline.show.report.build import ReportSettings, build_report
+
     with progress_bar("reading", None, "runs") as advance_to:
         made = build_report(
             names or (),

@@ -93,9 +93,10 @@ def plot(
 ) -> None:
     """Draw the pictures of runs: curves, confusion, ROC, precision and recall, reliability, scores of each class."""
     from hamcache.pipeline.runs.records import all_runs, load_run, plots_folder
-    from hamcache.pipeline.show.plots.runs import lacks_plots, plot_run
 
     chosen = [load_run(run, workspace) for run in runs or []]
+    from hamcache.pipeline.show.plots.runs import lacks_plots, plot_run
+
     if not runs:
         chosen = [run for run in all_runs(workspace) if lacks_plots(run)]
     failed = 0

@@ -31,6 +31,7 @@ def serve(
     from hamcache.pipeline.errors import MissingExtraError, ServingError
     from hamcache.pipeline.runs.records import load_run
 
+    first = load_run(run, workspace) if run is not None else None  # a wrong name is told before anything is loaded
     try:
         import python_multipart  # noqa: F401
 
@@ -47,7 +48,6 @@ def serve(
             "use this machine. If that is meant, add --allow-network",
             param_hint="--host",
         )
-    first = load_run(run, workspace) if run is not None else None
     if first is not None and first.folder.parent.resolve() != workspace.runs.resolve():
         raise ServingError(f"Expected a run of the workspace {workspace}, but {first.folder} lies elsewhere.")
     made = listen(host, port)

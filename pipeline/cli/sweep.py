@@ -68,10 +68,10 @@ def sweep(
 
         known = load_sweep(str(resume), workspace).checked()
         settings = known.settings.model_copy(update={"samples": max(samples or 0, known.settings.samples)})
-    from hamcache.pipeline.cli.live_table import LiveTable
     from hamcache.pipeline.studies.sweeps.sweep_config import structures
 
     prepare(list(structures(settings)), workspace, extract=extract)
+    from hamcache.pipeline.cli.live_table import LiveTable
     from hamcache.pipeline.studies.sweeps.tuning import finalize as finalize_sweep  # imports Ray
     from hamcache.pipeline.studies.sweeps.tuning import run_sweep
 

@@ -11,7 +11,6 @@ import pandas as pd
 
 from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.heads.metrics import SPECIFICITIES, compute_metrics, specificity_threshold
-from hamcache.heads.persist import save_head
 from hamcache.pipeline.experiment.learning import Fitted, Log, Part
 from hamcache.pipeline.experiment.preparation import Prepared
 from hamcache.pipeline.runs.provenance import summary, versions
@@ -31,6 +30,8 @@ def write(
         log: Takes one line at a time.
         began: `perf_counter` at the start of the experiment.
     """
+    from hamcache.heads.persist import save_head  # imports scikit-learn: once everything is checked
+
     config, classes, names = prepared.config, prepared.inputs.table.classes, prepared.parts
     predictions = pooled_predictions(prepared.folds, fitted, classes, names)
     metrics, thresholds = score(predictions, classes, prepared.positive)

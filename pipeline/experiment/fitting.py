@@ -10,7 +10,6 @@ import numpy as np
 from hamcache.cache.errors import CacheError
 from hamcache.data.errors import DataError
 from hamcache.heads.errors import HeadError, ModelFailedError
-from hamcache.heads.logit_adjustment import TAUS, LogitAdjusted, adjusted
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import PipelineError
@@ -105,6 +104,8 @@ def adjust_heads(
     """
     if config.tau is None:
         return None
+    from hamcache.heads.logit_adjustment import LogitAdjusted, adjusted  # imports scikit-learn
+
     tau = best_tau(config.objective, fitted, y_validation) if config.tau == "auto" else float(config.tau)
     reason = f", best {config.objective} on validation" if config.tau == "auto" else ""
     log(f"logit adjustment: tau {tau:g}{reason}")
@@ -116,6 +117,8 @@ def adjust_heads(
 
 def best_tau(objective: str, fitted: Sequence[Fitted], y_validation: Sequence[np.ndarray]) -> float:
     """The tau of `TAUS` with the best pooled validation score."""
+    from hamcache.heads.logit_adjustment import TAUS, adjusted  # see `adjust_heads`
+
     metric, y = get_metric(objective), np.concatenate(list(y_validation))
     gains = {}
     for tau in TAUS:

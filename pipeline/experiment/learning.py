@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hamcache.data.among import among
 from hamcache.data.splits import Split
 from hamcache.data.table import ImageTable
-from hamcache.heads.blocks import Block
 from hamcache.heads.views import prediction_views, training_views
 from hamcache.heads.zoo import build_head
 from hamcache.pipeline.config.schema import ExperimentConfig
@@ -40,7 +40,7 @@ class Part:
     @property
     def ids(self) -> list[str]:
         """Image ids."""
-        return list(self.frame["image_id"])
+        return self.frame["image_id"].tolist()
 
     @property
     def groups(self) -> np.ndarray:
@@ -92,9 +92,8 @@ def parts_of(split: Split, table: ImageTable, names: Sequence[str], left_out: Ma
     codes = pd.Index(table.classes)
     parts = {}
     for name in names:
-        wanted = set(split.ids(name)) - left_out.keys()
-        frame = split.frame[split.frame["image_id"].isin(wanted)].reset_index(drop=True)
-        frame = frame[["image_id", "group", "label"]]
+        frame = split.frame.loc[split.frame["part"] == name, ["image_id", "group", "label"]]
+        frame = frame[~among(frame["image_id"], left_out)].reset_index(drop=True)
         parts[name] = Part(frame, codes.get_indexer(pd.Index(frame["label"])).astype(np.int64))
     return parts
 
@@ -118,6 +117,8 @@ def fit_head(
         callbacks: skorch callbacks, for heads with epochs (Ray Tune reports through them).
         predict: The parts to predict; None: all that are given.
     """
+    from hamcache.heads.blocks import Block  # imports scikit-learn: once everything is checked
+
     clock = Laps()
     opened = inputs.load(config.features, [image_id for part in parts.values() for image_id in part.ids])
     policy = config.features.views

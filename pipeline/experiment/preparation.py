@@ -112,7 +112,7 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
     The whole keys of the stores are recorded beside their digests, which alone are in the fingerprint.
     """
     stores = [store for block in inputs.blocks_of(config.features) for store in block.stores]
-    in_splits = sorted(set().union(*(split.frame["image_id"] for split in splits)))
+    in_splits = sorted(set().union(*(split.frame["image_id"].tolist() for split in splits)))
     prints = [split.fingerprint for split in splits]
     curation = curation_of(config, inputs.table)
     identity = {

@@ -1,8 +1,13 @@
+import shutil
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hamcache.cache.plan import make_plan
+from hamcache.cache.store import FeatureStore
 from tests.cache.conftest import DIM, digest_of, fill, vectors_of
+from tests.cache.test_store import chunk_file
 
 
 def run(plan, stores, digests):
@@ -64,6 +69,37 @@ def test_images_not_asked_for_are_left_alone(make_store, ids):
     assert plan.n_vectors == 1 and plan.tasks[0].rows == [3]
 
 
+def opened_by_a_plan(store, digests, monkeypatch) -> int:
+    """Chunk files that a plan opens; the plan lacks nothing."""
+    opened = []
+    for name in ("read", "read_end"):
+        read = getattr(type(store.root), name)
+        monkeypatch.setattr(type(store.root), name, lambda *a, read=read: opened.append(a[-1]) or read(*a))
+    assert make_plan([(FeatureStore.open(store.root, store.folder), 2)], digests).tasks == ()
+    monkeypatch.undo()
+    return sum(str(name).startswith("features/c/") for name in opened)
+
+
+def test_a_plan_of_an_untouched_store_opens_no_chunk(make_store, ids, monkeypatch):
+    digests = {i: digest_of(i) for i in ids}
+    store = make_store(views=2)
+    fill(store, views=(0, 1))
+    assert [opened_by_a_plan(store, digests, monkeypatch) for _ in range(2)] == [6, 0]
+    fill(store, chunks=[1])  # the same features, but the files are others
+    assert [opened_by_a_plan(store, digests, monkeypatch) for _ in range(2)] == [1, 0]
+
+
+def test_of_what_a_former_version_remembered_only_labels_are_read(make_store, ids, monkeypatch):
+    digests = {i: digest_of(i) for i in ids}
+    store = make_store(views=2)
+    fill(store, views=(0, 1))
+    store.root.write_json(store.root.stamps(store.folder), store.folder, "checked.json")
+    with monkeypatch.context() as patch:
+        patch.setattr("hamcache.cache.survey.check", lambda *_: pytest.fail("features were read"))
+        make_plan([(store, 2)], digests)
+    assert opened_by_a_plan(store, digests, monkeypatch) == 0
+
+
 actions = st.lists(
     st.tuples(st.sampled_from(["views", "add", "change", "corrupt", "lose"]), st.integers(0, 149), st.integers(0, 1)),
     max_size=5,
@@ -73,10 +109,6 @@ actions = st.lists(
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(actions=actions)
 def test_whatever_happens_the_plan_after_a_run_is_empty(make_store, ids, root, tmp_path, actions):
-    import shutil
-
-    from tests.cache.test_store import chunk_file
-
     shutil.rmtree(root.path, ignore_errors=True)
     digests, views = {i: digest_of(i) for i in ids}, 2
     store = make_store(views=views)

@@ -3,11 +3,12 @@ import os
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import hamcache.data.digests
 from hamcache.data.digests import MISSING, file_digests
-from hamcache.data.table import ImageTable
+from hamcache.data.table import ImageTable, build_table
 
 
 @pytest.fixture
@@ -121,6 +122,25 @@ def test_a_memory_cut_short_never_gives_a_wrong_digest(table: ImageTable, tmp_pa
     for length in range(0, len(intact), 397):
         memory.write_bytes(intact[:length])
         assert file_digests(table, memory) == expected
+
+
+def test_any_name_of_a_file_is_remembered(tmp_path: Path, hashed: list[str]) -> None:
+    paths = [tmp_path / name for name in ("a,b.png", 'a"b.png', "a\nb.png", "NA", " \u00e4 .png")]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+        os.utime(path, ns=(10**18, 10**18))
+    rows = {"image_id": list("abcde"), "path": list(map(str, paths)), "label": "mole", "group": list("abcde")}
+    table = build_table("odd", pd.DataFrame(rows))
+    expected = file_digests(table, tmp_path / "memory.csv")
+    assert len(set(expected.values())) == len(hashed) == 5
+    assert file_digests(table, tmp_path / "memory.csv") == expected and len(hashed) == 5
+
+
+def test_a_file_of_several_images_is_hashed_once(tmp_path: Path, hashed: list[str]) -> None:
+    (tmp_path / "one.png").write_bytes(b"one")
+    rows = {"image_id": list("abc"), "path": str(tmp_path / "one.png"), "label": "mole", "group": list("abc")}
+    digests = file_digests(build_table("repeated", pd.DataFrame(rows)))
+    assert set(digests.values()) == {hashlib.sha256(b"one").hexdigest()} and len(hashed) == 1
 
 
 def test_tables_share_a_memory(table: ImageTable, tmp_path: Path, hashed: list[str]) -> None:

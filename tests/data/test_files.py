@@ -4,9 +4,12 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import hamcache.data.files
 from hamcache.data.errors import TableError
-from hamcache.data.files import find_images, write_text
+from hamcache.data.files import find_images, read_csv, write_text
 
 
 def test_images_are_found_by_their_suffix_in_any_case(tmp_path: Path) -> None:
@@ -45,3 +48,24 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name_and_the_folder_after(tmp
     with mock.patch("os.fsync", lambda descriptor: seen.append((tmp_path / "a.txt").exists())):
         write_text(tmp_path / "a.txt", "whole")
     assert seen == [False, True] and (tmp_path / "a.txt").read_text() == "whole"
+
+
+FIELDS = st.text(alphabet="ab \u00e9\u00a0\u2003\t1.-", max_size=4)
+LINES = st.lists(FIELDS, min_size=1, max_size=3).map(",".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines=st.lists(LINES, max_size=6), header=st.sampled_from(["a,b", "a", " a , b ", "a;b", "a,a", ""]),
+       ending=st.sampled_from(["\n", "\r\n", "\n\n", "\r"]))  # fmt: skip
+def test_a_plain_csv_is_read_as_the_careful_reader_reads_it(tmp_path_factory, lines, header, ending) -> None:
+    path = tmp_path_factory.mktemp("csv") / "table.csv"
+    path.write_bytes("".join(line + ending for line in [header, *lines]).encode())
+    outcomes = []
+    for plain in (hamcache.data.files._plain_csv, lambda *_: None):
+        with mock.patch.object(hamcache.data.files, "_plain_csv", plain):
+            try:
+                frame, numbers = read_csv(path)
+                outcomes.append((frame.to_dict("list"), numbers, list(map(str, frame.dtypes))))
+            except TableError as error:
+                outcomes.append((str(error),))
+    assert outcomes[0] == outcomes[1]

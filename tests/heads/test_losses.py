@@ -5,7 +5,8 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from hamcache.heads.errors import HeadParamsError, UnknownLossError
-from hamcache.heads.losses import LOSSES, build_loss, effective_number_weights
+from hamcache.heads.loss_params import LOSSES
+from hamcache.heads.losses import build_loss, effective_number_weights
 from hamcache.heads.zoo import build_head
 
 CLASSES = ("akiec", "bcc", "bkl", "df")

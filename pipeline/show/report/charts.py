@@ -45,7 +45,8 @@ def linear(values: Iterable[float], ticks: int = 5, margin: float = 0.06) -> Sca
     room = (high - low) * margin if high > low else abs(high) * 0.1 or 0.5
     low, high = low - room, high + room
     places = MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return Scale(low, high, tuple(float(f"{t:.10g}") for t in places if low <= t <= high))
+    shown = (float(f"{place:.10g}") for place in places)
+    return Scale(low, high, tuple(place for place in shown if low <= place <= high))
 
 
 def logarithmic(values: Iterable[float], ticks: int = 6) -> Scale:
@@ -54,7 +55,8 @@ def logarithmic(values: Iterable[float], ticks: int = 6) -> Scale:
     low, high = min(positive) / 1.25, max(positive) * 1.25
     places: list[float] = []
     for subs in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
-        places = [float(f"{t:.6g}") for t in LogLocator(base=10, subs=subs).tick_values(low, high) if low <= t <= high]
+        rounded = (float(f"{place:.6g}") for place in LogLocator(base=10, subs=subs).tick_values(low, high))
+        places = [place for place in rounded if low <= place <= high]
         if len(places) <= ticks:
             break
     return Scale(low, high, tuple(places[:: max(1, -(-len(places) // ticks))]), log=True)

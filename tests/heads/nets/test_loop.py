@@ -17,7 +17,7 @@ from hamcache.heads.errors import (
     HeadParamsError,
     TrainingDivergedError,
 )
-from hamcache.heads.losses import LOSSES
+from hamcache.heads.loss_params import LOSSES
 from hamcache.heads.metrics import Metric
 from hamcache.heads.nets.checkpoint import FILE, load_checkpoint
 from hamcache.heads.nets.classifier import NetClassifier, load_net

@@ -16,15 +16,27 @@ HEAVY = {
 }
 TABLES = {"pandas"}
 STORES = TABLES | {"fsspec"}
-HEADS = STORES | {"sklearn", "scipy", "joblib", "skops"}
+HEADS = STORES | {"sklearn", "scipy", "joblib"}
 PICTURES = HEADS | {"matplotlib", "PIL"}
 ON_ONE, ON_BOTH = "--dataset {csv} --features net_a", "--dataset {csv} --features net_a,net_b"
 STUDY = "--workers 1 --no-extract --no-plots"
+WRONG = "!"
+"""Begins a command that ends with an error: mistakes are told before what the command would use is imported."""
 COMMANDS: list[tuple[set[str], list[str]]] = [
     (set(), ["--version", "--help", *(f"{name} --help" for name in ("train", "sweep", "extract", "predict", "serve"))]),
+    (set(), ["!train --head logrog --features a", "!train --set head.Q=1", "!train --head mlp --set head.loss=focall"]),
+    (set(), ["!train --config nope", "!train --features a --set head.C=-1"]),
+    (TABLES, [f"!{name} nope" for name in ("serve", "export", "report", "runs show", "runs plot", "sweep --resume")]),
+    (TABLES, ["!predict nope image.jpg", "!sweep --config nope"]),
+    (TABLES, ["!extract --dataset nope.csv"]),
     (TABLES, ["data summary --dataset {csv}", "data split --dataset {csv} --out {split}"]),
     (TABLES, ["runs", "runs show {run}", "runs verify", "compare {run} {other}", "grids", "sweeps"]),
     (STORES, ["cache ls", "cache info {store}", "cache explain {store} {key}", "cache verify", "cache gc"]),
+    (STORES, [f"!{name} --dataset nope.csv" for name in ("sweep --config mlp", "data audit", "train --features a")]),
+    (STORES, ["!train --dataset {csv} --features net_z"]),
+    (STORES | {"joblib"}, ["!zoo --heads logrog --features a", "!grid --features a --augmentations nope"]),
+    (STORES | {"joblib"}, ["!zoo --dataset nope.csv --features a", "!leakage-demo --dataset nope.csv"]),
+    (STORES | {"joblib"}, ["!hybrids --dataset nope.csv --backbones a,b"]),
     (HEADS, [f"train {ON_ONE} --head logreg --no-plots", f"train {ON_ONE}+net_b --head ridge --no-plots"]),
     (PICTURES, [f"train {ON_ONE} --head lda", f"zoo {ON_ONE} --heads logreg,knn {STUDY}"]),
     (PICTURES, ["hybrids --dataset {csv} --backbones net_a,net_b --head logreg " + STUDY]),
@@ -38,14 +50,14 @@ from hamcache.pipeline.cli.app import app
 heavy, steps = json.load(sys.stdin)
 for allowed, lines in steps:
     for line in lines:
-        said = io.StringIO()
+        said, wrong = io.StringIO(), line.startswith("!")
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
-                code = app(line.split(), prog_name="hamcache", standalone_mode=False)
+                code = app(line.removeprefix("!").split(), prog_name="hamcache", standalone_mode=False)
             except Exception as error:
                 code = repr(error)
         found = sorted(name for name in heavy if sys.modules.get(name) and name not in allowed)
-        if found or code:
+        if found or bool(code) != wrong:
             print(line, "imports", *found, "and ends with", code, file=sys.__stdout__)
 """
 

@@ -409,9 +409,7 @@ def test_wrong_requests_are_refused_before_anything_is_written(world) -> None:
 
 def test_a_failed_run_leaves_nothing_behind(world, monkeypatch) -> None:
     world.extract()
-    monkeypatch.setattr(
-        "hamcache.pipeline.experiment.finishing.save_head", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
-    )
+    monkeypatch.setattr("hamcache.heads.persist.save_head", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         run_experiment(world.config(), world.workspace)
     assert list((world.workspace / "runs").iterdir()) == []

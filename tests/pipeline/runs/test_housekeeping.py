@@ -1,5 +1,6 @@
 """What killed processes leave behind is found, and nothing that is in use."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,15 @@ def test_what_only_saves_time_goes_when_asked(tmp_path: Path) -> None:
     assert workspace_leftovers(Workspace(tmp_path)) == []
     found = workspace_leftovers(Workspace(tmp_path), everything=True)
     assert [(one.path, one.bytes) for one in found] == [("checkpoints/0123456789abcdef", 5), ("images/moles", 5)]
+
+
+def test_files_that_a_killed_writer_left_are_swept_up_once_they_are_old(tmp_path: Path) -> None:
+    (tmp_path / "exports").mkdir()
+    old, new = (tmp_path / "exports" / f".{name}.csv.0.partial" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    (leftover,) = workspace_leftovers(Workspace(tmp_path))
+    assert leftover.path == "exports/.old.csv.0.partial" and leftover.bytes == 4
+    remove_leftover(Workspace(tmp_path), leftover)
+    assert not old.exists() and new.exists()

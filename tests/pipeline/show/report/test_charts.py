@@ -1,7 +1,7 @@
 """Charts: points stay where they belong, ticks lie on the axis, nothing of the data becomes markup."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hamcache.pipeline.show.report.charts import Chart, linear, logarithmic
@@ -10,6 +10,7 @@ numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 3))
 
 
 @given(st.lists(numbers, min_size=1, max_size=30))
+@example([0.02])
 def test_a_linear_axis_holds_its_values_and_its_ticks(values: list[float]) -> None:
     scale = linear(values)
     assert all(0 <= scale(value) <= 1 for value in values)

@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -131,7 +132,21 @@ def client(served: Served) -> TestClient:
 
 @pytest.fixture(scope="session")
 def address(served: Served) -> Iterator[str]:
-    """The address of a running server, without a slash at its end."""
+    """The address of a server that tests share, without a slash at its end."""
+    with serving(served) as made:
+        yield made
+
+
+@pytest.fixture
+def own_address(served: Served) -> Iterator[str]:
+    """The address of a server that has loaded no run yet."""
+    with serving(served) as made:
+        yield made
+
+
+@contextmanager
+def serving(served: Served) -> Iterator[str]:
+    """A running server; yields its address."""
     made, worker = listen("127.0.0.1", 0), Worker()
     server = make_server(served.workspace, served.runs["first"], "127.0.0.1", worker)
     thread = Thread(target=server.run, kwargs={"sockets": [made]}, daemon=True)
@@ -142,7 +157,8 @@ def address(served: Served) -> Iterator[str]:
         assert thread.is_alive()
     yield address_of(made).rstrip("/")
     server.should_exit = True
-    thread.join()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def png(width: int = 40, height: int = 30, seed: int = 0) -> bytes:

@@ -382,7 +382,7 @@ def test_only_the_last_runs_stay_in_memory(served: Served, monkeypatch: pytest.M
 
 
 def test_pages_answer_while_a_run_loads_and_too_many_are_sent_away(
-    address: str, served: Served, monkeypatch: pytest.MonkeyPatch
+    own_address: str, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on, started = Event(), Event()
 
@@ -392,7 +392,7 @@ def test_pages_answer_while_a_run_loads_and_too_many_are_sent_away(
         return load_predictor(run, workspace, **options)
 
     monkeypatch.setattr(predictor_module, "load_predictor", load)
-    url = f"{address}/api/runs/{quote(HOSTILE_RUN)}/load"
+    url = f"{own_address}/api/runs/{quote(HOSTILE_RUN)}/load"
     answers: list[int] = []
 
     def ask() -> None:
@@ -402,15 +402,15 @@ def test_pages_answer_while_a_run_loads_and_too_many_are_sent_away(
     try:
         threads[0].start()
         assert started.wait(60)
-        assert httpx.get(f"{address}/api/runs", timeout=60).status_code == 200
+        assert httpx.get(f"{own_address}/api/runs", timeout=60).status_code == 200
         for thread in threads[1:]:
             thread.start()
         until = monotonic() + 60
         while answers.count(503) < 3 and monotonic() < until:
             sleep(0.01)
-        assert httpx.get(f"{address}/", timeout=60).status_code == 200
+        assert httpx.get(f"{own_address}/", timeout=60).status_code == 200
     finally:
         go_on.set()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert sorted(answers) == [200] * MOST_WAITING + [503] * 3

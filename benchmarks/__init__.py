@@ -1,0 +1,1 @@
+"""Speed beside floors, and beside what people use: `python -m benchmarks --help`."""
