@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -16,7 +16,7 @@ from hamcache.extract.allocator import keep_memory
 from hamcache.extract.errors import UnknownBackboneError, WeightsError
 from hamcache.extract.feature_kinds import PRE_LOGITS, FeatureForward
 from hamcache.extract.folding import fold_batch_norm
-from hamcache.extract.names import KINDS
+from hamcache.extract.names import KINDS, split_kind
 from hamcache.extract.preprocess import Preprocessing
 from hamcache.extract.sources.choose import bare_name, source_of
 from hamcache.extract.sources.source import BackboneSpec, Built
@@ -113,13 +113,30 @@ def give_backbone(name: str, module: nn.Module, preprocessing: Any = None) -> No
     from hamcache.extract.sources import own_code, timm_models
 
     is_known = source_of(name) not in (own_code, timm_models) or timm.is_model(name.partition(".")[0])
-    if is_known or set(name) & set(":,+@/"):
+    if is_known or not name or set(name) & set(":,+@/"):
         raise UnknownBackboneError(
             f"Expected a name of your own for a network, without any of : , + @ /, got {name!r}. Call it otherwise."
         )
     if own_code.give(name, module, preprocessing):
         with _loading:
             _loaded.cache_clear()
+
+
+def require_buildable_elsewhere(names: Iterable[str]) -> None:
+    """Refuse networks that only this process has: a worker of a Dask cluster builds its own from their names.
+
+    Raises:
+        UnknownBackboneError: names one that was given from Python.
+    """
+    from hamcache.extract.sources import own_code
+
+    for name in names:
+        if own_code.is_given(split_kind(name)[0]):
+            raise UnknownBackboneError(
+                f"Expected backbones that the workers of a cluster can build from their names, got {name!r}, a network "
+                "given from Python. Give a function that builds it (package.module:function), or leave out the "
+                "scheduler."
+            )
 
 
 @dataclass(frozen=True)

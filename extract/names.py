@@ -49,13 +49,13 @@ def split_kind(name: str) -> tuple[str, str]:
     Raises:
         UnknownKindError: what stands behind the last colon is neither a kind nor a part of the backbone's name.
     """
-    name = name.removeprefix("./").rstrip("/")
+    name = name.removeprefix("./")
     backbone, colon, kind = name.rpartition(":")
     if not colon or kind not in KINDS or f"{backbone.removeprefix(RANDOM)}:" in _WITH_COLON:
         backbone, kind = name, PRE_LOGITS
     if ":" in backbone and not backbone.removeprefix(RANDOM).startswith(_WITH_COLON) and not is_code(backbone):
         raise UnknownKindError(f"Expected NAME or NAME:KIND with a kind out of {', '.join(KINDS)}, got {name!r}.")
-    return ALIASES.get(backbone, backbone), kind
+    return ALIASES.get(backbone, backbone.rstrip("/")), kind
 
 
 def is_code(backbone: str) -> bool:

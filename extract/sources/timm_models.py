@@ -56,14 +56,14 @@ def origin(name: str) -> str:
     config = None if name.startswith(HF_HUB) else timm.get_pretrained_cfg(name)
     repository = name.removeprefix(HF_HUB) if name.startswith(HF_HUB) else config and config.hf_hub_id
     if not repository:
-        return config.url if config and config.url else "none are published: give a file with --weights"
+        return str(config.url) if config and config.url else "none are published: give a file with --weights"
     here = "on this machine already" if is_in_hub_cache(repository, FILES) else "downloaded when first used"
     return f"{repository} on the Hugging Face hub, {here}"
 
 
 def classifier_of(module: Any) -> str:
     """Name of the last layer of a network of timm."""
-    classifiers = getattr(module, "pretrained_cfg", {}).get("classifier") or "classifier"
+    classifiers: Any = getattr(module, "pretrained_cfg", {}).get("classifier") or "classifier"
     return classifiers if isinstance(classifiers, str) else classifiers[0]
 
 

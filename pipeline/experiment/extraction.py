@@ -60,9 +60,11 @@ def extract_features(
         device: `auto` takes a GPU where there is one.
         on_progress: called after each task.
     """
-    from hamcache.extract.backbones import BackboneSpec
+    from hamcache.extract.backbones import BackboneSpec, require_buildable_elsewhere
     from hamcache.extract.precision import resolve_device, resolve_precision
 
+    if scheduler is not None:
+        require_buildable_elsewhere(features.backbones)
     augmentations = [get_augmentation(name, features.recipes_file) for name in features.augmentations]
     device = resolve_device(device)
     precision = resolve_precision(features.precision, device)
