@@ -80,7 +80,7 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
         built = _build(spec)
     module, forward = built.module, built.forward
     module.eval().requires_grad_(False)
-    preprocessing = Preprocessing.from_config(built.config, spec.fit)
+    preprocessing = _preprocessing(built, spec)
     digest = digest_state(module.state_dict())
     if fold and built.code is None:
         with torch.no_grad():
@@ -165,7 +165,7 @@ def describe_backbone(spec: BackboneSpec) -> Description:
     origin = source.origin(name) if has_weights else "random: for checks"
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         built = _described(BackboneSpec(spec.name, fit=spec.fit), name)
-    preprocessing = Preprocessing.from_config(built.config, spec.fit)
+    preprocessing = _preprocessing(built, spec)
     device = next((parameter.device for parameter in built.module.parameters()), torch.device("cpu"))
     with torch.no_grad():
         features = built.forward(torch.zeros(1, 3, *preprocessing.size, device=device), built.forward.kinds)
@@ -190,6 +190,11 @@ def _described(spec: BackboneSpec, name: str) -> Built:
         built = source.build(spec, name, False)
         built.module.eval()
         return built
+
+
+def _preprocessing(built: Built, spec: BackboneSpec) -> Preprocessing:
+    """The preparation of images: fitted as was asked for, or as the images were that the network was tuned on."""
+    return Preprocessing.from_config(built.config, str(built.config.get("fit", spec.fit)))
 
 
 def _build(spec: BackboneSpec) -> Built:

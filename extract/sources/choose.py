@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hamcache.extract.names import OPEN_CLIP, RANDOM, TORCHVISION, TRANSFORMERS
+from hamcache.extract.names import OPEN_CLIP, RANDOM, RUN, TORCHVISION, TRANSFORMERS
 from hamcache.extract.sources.source import Source
 
 
@@ -24,6 +24,10 @@ def source_of(name: str) -> Source:
         from hamcache.extract.sources import transformers_models
 
         return transformers_models
+    if name.startswith(RUN):
+        from hamcache.extract.sources import tuned_run
+
+        return tuned_run
     from hamcache.extract.sources import own_code, timm_models
 
     return own_code if own_code.is_own(name) else timm_models

@@ -11,6 +11,7 @@ from hamcache.extract.fill import ExtractionRequest, ExtractionSummary, Progress
 from hamcache.extract.names import full_name, split_kind
 from hamcache.pipeline.config.schema import ExperimentConfig, FeaturesConfig
 from hamcache.pipeline.experiment.inputs import stores_needed
+from hamcache.pipeline.runs.tuned import tuned_weights
 
 OnProgress = Callable[[Progress], None]
 
@@ -68,7 +69,8 @@ def extract_features(
     augmentations = [get_augmentation(name, features.recipes_file) for name in features.augmentations]
     device = resolve_device(device)
     precision = resolve_precision(features.precision, device)
-    files = {full_name(name): path for name, path in features.weights.items()}
+    files = tuned_weights(features.backbones, workspace)
+    files |= {full_name(name): path for name, path in features.weights.items()}
     named = dict.fromkeys(split_kind(name) for name in features.backbones)
     specs = [(BackboneSpec(n, weights=files.get(n), fit=features.fit, precision=precision), k) for n, k in named]
     request = ExtractionRequest(
