@@ -16,6 +16,9 @@ from typing import Any
 SCHEMA_VERSION = 1
 """Raise it when code changes what is stored for the same spec (batch size, layout, arithmetic)."""
 
+DEFAULT_STORAGE = "float32"
+"""Numbers that features are kept as, unless a key says otherwise."""
+
 DEFAULT_KIND = "pre_logits"
 """Kind of features that a backbone's bare name means."""
 
@@ -42,6 +45,7 @@ class FeatureKey:
         schema: version of this layout.
         code: digest of the code of one's own that decides the features; None where libraries alone do. None is left
             out of the spec, so that the keys of such features are what they were before there was this field.
+        storage: `float32` or `float16`, the numbers that features are kept as; the first is not written out.
     """
 
     dataset: str
@@ -54,6 +58,7 @@ class FeatureKey:
     kind: str = DEFAULT_KIND
     schema: int = SCHEMA_VERSION
     code: str | None = None
+    storage: str = DEFAULT_STORAGE
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain JSON values."""
@@ -66,7 +71,12 @@ class FeatureKey:
 
     def canonical_json(self) -> str:
         """One line of JSON, keys sorted, so that equal specs are equal strings."""
-        return canonical_json({name: v for name, v in asdict(self).items() if name != "code" or v is not None})
+        spec = asdict(self)
+        if self.storage == DEFAULT_STORAGE:  # as it was before there was another
+            del spec["storage"]
+        if self.code is None:
+            del spec["code"]
+        return canonical_json(spec)
 
     @cached_property
     def digest(self) -> str:

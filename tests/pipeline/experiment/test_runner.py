@@ -341,6 +341,17 @@ def test_both_precisions_in_the_cache_take_the_exact_one(world) -> None:
     assert exact.provenance["stores"] != auto.provenance["stores"] == rough.provenance["stores"]
 
 
+def test_both_storages_in_the_cache_take_the_exact_one_and_no_digest_knows_of_a_choice_not_made(world) -> None:
+    world.extract(storage="float16")
+    auto = run_experiment(world.config(), world.workspace)
+    world.extract()
+    exact = run_experiment(world.config(), world.workspace)
+    short = run_experiment(world.config("features.storage=float16"), world.workspace)
+    assert exact.provenance["stores"] != auto.provenance["stores"] == short.provenance["stores"]
+    assert "storage" not in world.config().content()["features"]
+    assert short.config.features.storage == "float16" and exact.config.features.storage == "auto"
+
+
 def test_inputs_are_shared_between_runs_and_travel_to_other_processes(world) -> None:
     world.extract("net_a")
     world.extract("net_b")
