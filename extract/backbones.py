@@ -164,7 +164,7 @@ def describe_backbone(spec: BackboneSpec) -> Description:
     source = source_of(name)
     origin = source.origin(name) if has_weights else "random: for checks"
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        built = _described(BackboneSpec(spec.name, fit=spec.fit), name)
+        built = _described(spec, name)
     preprocessing = _preprocessing(built, spec)
     device = next((parameter.device for parameter in built.module.parameters()), torch.device("cpu"))
     with torch.no_grad():
@@ -178,7 +178,7 @@ def _described(spec: BackboneSpec, name: str) -> Built:
     from hamcache.extract.sources import own_code
 
     source = source_of(name)
-    if source is own_code:
+    if source is own_code or spec.weights:
         return source.build(spec, name, True)
     try:
         with torch.device("meta"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from hamcache.configs.defaults import AUGMENTATION, BACKBONE, FITS, PRECISIONS, 
 from hamcache.pipeline.cli import bundles, options
 from hamcache.pipeline.cli.console import interruptible, say, show_table
 from hamcache.pipeline.cli.extraction import extract_behind_bar, open_dataset, show_summary
+
+if TYPE_CHECKING:
+    from hamcache.data.workspace import Workspace
 
 
 def extract(
@@ -105,6 +108,7 @@ def show_views(
 
 
 def backbones(
+    workspace: bundles.PlainWorkspace,
     match: Annotated[
         str | None, typer.Argument(help="A backbone, or part of a name, e.g. 'resnet' or 'dinov2'.", metavar="NAME")
     ] = None,
@@ -121,7 +125,7 @@ def backbones(
     from hamcache.extract.names import ALIASES, EMBEDDED, TORCHVISION
     from hamcache.extract.sources import own_code
 
-    if match is not None and _describe(match):
+    if match is not None and _describe(match, workspace):
         return
     short = {alias: full for alias, full in ALIASES.items() if full not in EMBEDDED}
     rows = [(n, "weights are installed with hamcache") for n in EMBEDDED]
@@ -136,20 +140,21 @@ def backbones(
         say(f"... and {len(fitting) - limit:,} more; narrow it down: `hamcache backbones resnet`")
 
 
-def _describe(name: str) -> bool:
+def _describe(name: str, workspace: Workspace) -> bool:
     """Print the description of a backbone; False where no backbone is called exactly so."""
     import timm
 
     from hamcache.extract.backbones import BackboneSpec, describe_backbone
     from hamcache.extract.names import split_kind
     from hamcache.extract.sources.choose import bare_name, source_of
+    from hamcache.pipeline.runs.tuned import tuned_weights
 
     full = split_kind(name)[0]
     bare = bare_name(full)[0]
     is_elsewhere = set(bare) & set(":/") or source_of(bare).__name__.endswith("own_code")
     if not is_elsewhere and not timm.is_model(bare):
         return False
-    found = describe_backbone(BackboneSpec(full))
+    found = describe_backbone(BackboneSpec(full, tuned_weights([full], workspace).get(full)))
     images = found.preprocessing
     rows = [
         *((f"kind {kind}", f"{length:,} numbers an image") for kind, length in found.kinds.items()),
