@@ -8,6 +8,7 @@ from hamcache.data.documents import parse_json
 from hamcache.extract.errors import UnknownBackboneError, WeightsError
 from hamcache.extract.feature_kinds import is_timm
 from hamcache.extract.names import RANDOM, full_name
+from hamcache.extract.sources.libraries import library_of
 from hamcache.extract.sources.source import BackboneSpec, Built
 from hamcache.extract.sources.timm_models import classifier_of
 from hamcache.extract.weights import file_state, load_every_key
@@ -21,8 +22,6 @@ INSIDE = "backbone."
 
 def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
     """Build the network that a run fine-tuned; see `Source`. `spec.weights` is the run's folder."""
-    from hamcache.extract.sources.choose import source_of
-
     if not pretrained or spec.weights is None:
         raise UnknownBackboneError(f"Expected a run of this workspace for {spec.name!r}, got none. Name it run:RUN_ID.")
     folder = Path(spec.weights)
@@ -40,7 +39,7 @@ def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
             f"Expected a run that fine-tuned a backbone for {name!r}, got a run of {net}. Name another."
         )
     base = full_name(str(base)).removeprefix(RANDOM)
-    built = source_of(base).build(BackboneSpec(base), base, False)
+    built = library_of(base).build(BackboneSpec(base), base, False)
     state = {
         key.removeprefix(INSIDE): tensor
         for key, tensor in file_state(folder / WEIGHTS).items()
