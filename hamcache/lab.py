@@ -108,20 +108,13 @@ class Lab:
     # -- the cache
 
     def give(self, module: Module, name: str, preprocessing: Any = None) -> str:
-        """Make a network of your own known to this process by a name, for `extract` and `predictor`.
-
-        The name of its features is `name`, and in their key are digests of its weights and of its code. Training on
-        them needs the network no more.
+        """Make a network of your own known to this process by a name, for `predictor`; `extract` does so, too.
 
         Args:
-            module: Takes float32 `[n, 3, height, width]` and returns features `[n, dim]`, or maps
-                `[n, channels, h, w]`, or a dict of them by kind of features. A copy of it is kept.
-            name: A name of your own.
+            module: Returns features `[n, dim]`, maps `[n, channels, h, w]`, or a dict of them by kind. It is copied.
+            name: The name of its features.
             preprocessing: Plain data: any of `size`, `crop_pct`, `interpolation`, `mean` and `std`; or torchvision's
                 preset of some weights (default: as for ImageNet).
-
-        Raises:
-            BackboneCodeError: Its code can't be named exactly, or its features depend on more than the image.
         """
         from hamcache.extract.backbones import give_backbone
 
@@ -144,8 +137,7 @@ class Lab:
             backbones: Names, as a list or separated by commas; or a network of your own.
             augmentation: What views are drawn of.
             views: How many of each image.
-            name: For a network of your own, what its features are called.
-            preprocessing: For a network of your own, see `give`.
+            name, preprocessing: Of a network of your own, see `give`.
             options: Further fields of `experiment.extraction.FeatureWords` (precision, seed, ...), and options of
                 `extract_features` (workers, scheduler, device).
         """
@@ -153,12 +145,9 @@ class Lab:
         from hamcache.pipeline.cli.extraction import extract_behind_bar
         from hamcache.pipeline.experiment.extraction import FeatureWords
 
-        if isinstance(backbones, str):
-            names = split_list(backbones)
-        elif isinstance(backbones, Sequence):
-            names = list(backbones)
-        else:
-            names = [self.give(backbones, name or "", preprocessing)]
+        if not isinstance(backbones, Sequence):
+            backbones = self.give(backbones, name or "", preprocessing)
+        names = split_list(backbones) if isinstance(backbones, str) else list(backbones)
         running = {name: options.pop(name) for name in ("workers", "scheduler", "device") if name in options}
         words = FeatureWords(names, [augmentation], views, **options)
         return extract_behind_bar(self._opened(), self.workspace, words, **running)
