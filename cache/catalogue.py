@@ -16,7 +16,7 @@ from hamcache.cache.errors import (
     OldStoreError,
     extract_command,
 )
-from hamcache.cache.keys import DEFAULT_KIND, FeatureKey, explain
+from hamcache.cache.keys import FeatureKey, explain, split_digits
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 
@@ -82,12 +82,11 @@ class Catalogue:
         `backbone` is `NAME`, `NAME:KIND` for features of another kind than the default, or either with `@` and the
         first digits of a key behind it. Raises OldStoreError where none fits and there are stores of another layout.
         """
-        named, _, digits = (backbone or "").partition("@")
-        name, _, kind = named.partition(":")
+        name, digits = split_digits(backbone or "")
         fitting = [
             store
             for store in self.stores(dataset)
-            if (not name or (store.key.backbone == name and store.key.kind == (kind or DEFAULT_KIND)))
+            if (not name or store.key.features_name == name)
             and store.key.digest.startswith(digits)
             and (augmentation is None or store.key.augmentation_name == augmentation)
             and (precision is None or store.key.precision == precision)
@@ -130,7 +129,7 @@ class Catalogue:
             raise MissingFeaturesError(
                 f"Expected features of {backbone} under augmentation {augmentation!r} for data set {dataset!r} in "
                 f"{self.root.url}, got {', '.join(here) or 'nothing of this data set'}. Make them with "
-                f"`{extract_command(source or dataset, backbone.partition('@')[0], augmentation, views)}`."
+                f"`{extract_command(source or dataset, split_digits(backbone)[0], augmentation, views)}`."
             )
         if len(fitting) > 1:
             fields = [field for field, _, _ in explain(fitting[0].key, fitting[1].key)]

@@ -25,6 +25,9 @@ DEFAULT_KIND = "pre_logits"
 SHORT = 10
 """Hex digits of the short key that folder names carry."""
 
+MOST_LETTERS = 150
+"""Letters of a backbone's folder; of a longer name (a path, for example) the last ones are kept."""
+
 
 @dataclass(frozen=True)
 class FeatureKey:
@@ -40,6 +43,8 @@ class FeatureKey:
         precision: `fp32` or `bf16`, the arithmetic of the forward pass.
         kind: which features (`pre_logits`: the pooled vector before the classifier).
         schema: version of this layout.
+        code: digest of the code of one's own that decides the features; None where libraries alone do. None is left
+            out of the spec, so that the keys of such features are what they were before there was this field.
         storage: `float32` or `float16`, the numbers that features are kept as; the first is not written out.
     """
 
@@ -52,6 +57,7 @@ class FeatureKey:
     precision: str
     kind: str = DEFAULT_KIND
     schema: int = SCHEMA_VERSION
+    code: str | None = None
     storage: str = DEFAULT_STORAGE
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +74,8 @@ class FeatureKey:
         spec = asdict(self)
         if self.storage == DEFAULT_STORAGE:  # as it was before there was another
             del spec["storage"]
+        if self.code is None:
+            del spec["code"]
         return canonical_json(spec)
 
     @cached_property
@@ -103,7 +111,18 @@ def canonical_json(value: Any) -> str:
 
 def safe_name(name: str) -> str:
     """A backbone's name as one folder name (`torchvision/resnet34` becomes `torchvision--resnet34`)."""
-    return name.replace("/", "--").replace(":", "-")
+    return name.replace("/", "--").replace(":", "-")[-MOST_LETTERS:]
+
+
+def split_digits(name: str) -> tuple[str, str]:
+    """`NAME@DIGITS` as the name of features and the first digits of their key, which may be missing.
+
+    >>> split_digits("resnet34.tv_in1k:stages@3f"), split_digits("open_clip/ViT-B-32@openai")
+    (('resnet34.tv_in1k:stages', '3f'), ('open_clip/ViT-B-32@openai', ''))
+    """
+    features, _, digits = name.rpartition("@")
+    is_key = features and digits and set(digits) <= set("0123456789abcdef")
+    return (features, digits) if is_key else (name, "")
 
 
 def explain(ours: FeatureKey, theirs: FeatureKey) -> list[tuple[str, Any, Any]]:

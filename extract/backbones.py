@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
 from hamcache.extract.allocator import keep_memory
 from hamcache.extract.errors import UnknownBackboneError, WeightsError
-from hamcache.extract.feature_kinds import PRE_LOGITS, FeatureForward, feature_forward
+from hamcache.extract.feature_kinds import PRE_LOGITS, FeatureForward
 from hamcache.extract.folding import fold_batch_norm
-from hamcache.extract.names import EMBEDDED, RANDOM, TORCHVISION, full_name
+from hamcache.extract.names import KINDS, split_kind
 from hamcache.extract.preprocess import Preprocessing
-from hamcache.extract.weights import digest_state, file_state, load_every_key, packaged_state, require_hub
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """All that is needed to build a backbone anywhere: plain data, so that it can travel to a Dask worker.
-
-    Attributes:
-        name: full name (see `extract.names`).
-        weights: path of a file of weights; None for the backbone's own.
-        fit: fitting of images to the input (see `Preprocessing`).
-        precision: `fp32` or `bf16`.
-    """
-
-    name: str
-    weights: str | None = None
-    fit: str = "crop"
-    precision: str = "fp32"
+from hamcache.extract.sources.choose import bare_name, source_of
+from hamcache.extract.sources.source import BackboneSpec, Built
+from hamcache.extract.weights import digest_state
 
 
 @dataclass(frozen=True)
@@ -50,6 +33,7 @@ class Backbone:
         preprocessing: preparation of its images.
         digest: sha256 of its state dict as loaded (before batch norms are folded).
         forward: way to its features of each kind.
+        code: digest of the code that decides its features; None where libraries alone do.
     """
 
     spec: BackboneSpec
@@ -57,6 +41,7 @@ class Backbone:
     preprocessing: Preprocessing
     digest: str
     forward: FeatureForward
+    code: str | None = None
 
     @torch.inference_mode()
     def features(self, images: torch.Tensor, kinds: Sequence[str] = (PRE_LOGITS,)) -> dict[str, torch.Tensor]:
@@ -65,7 +50,8 @@ class Backbone:
 
     def dims(self, kinds: Sequence[str] = (PRE_LOGITS,)) -> dict[str, int]:
         """Length of a feature vector of each kind."""
-        device = next(self.module.parameters()).device
+        tensors = chain(self.module.parameters(), self.module.buffers())
+        device = next((tensor.device for tensor in tensors), torch.device("cpu"))
         image = torch.zeros((1, 3, *self.preprocessing.size), dtype=torch.uint8, device=device)
         return {kind: features.shape[1] for kind, features in self.features(image, kinds).items()}
 
@@ -79,27 +65,30 @@ def load_backbone(spec: BackboneSpec, device: str = "cpu", fold: bool = True) ->
         spec: which network.
         device: `cpu` or `cuda`.
         fold: fold batch norms into convolutions (see `extract.folding`); not for a network that shall be trained.
+            Code of one's own is run as it is written.
 
     Raises:
         UnknownBackboneError: no such network; offers the nearest names.
         HubUnreachableError: its weights would have to be downloaded and can't be.
         WeightsError: a file of weights does not fit.
+        BackboneCodeError: code of one's own fails, or can't be named exactly.
+        BackboneExtraError: the library that it comes from is not installed.
     """
     keep_memory()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        module, config, classifier = _build(spec)
+        built = _build(spec)
+    module, forward = built.module, built.forward
     module.eval().requires_grad_(False)
-    forward = feature_forward(module, classifier)
-    preprocessing = Preprocessing.from_config(config, spec.fit)
+    preprocessing = _preprocessing(built, spec)
     digest = digest_state(module.state_dict())
-    if fold:
+    if fold and built.code is None:
         with torch.no_grad():
             example = torch.zeros(1, 3, *preprocessing.size)
             example[..., ::3, ::2] = 1.0  # not constant, so that a wrong fold can't hide
             fold_batch_norm(module, example, lambda batch: forward(batch)[PRE_LOGITS])
     module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Backbone(spec, module, preprocessing, digest, forward)
+    return Backbone(spec, module, preprocessing, digest, forward, built.code)
 
 
 _loading = threading.Lock()
@@ -112,83 +101,106 @@ def shared_backbone(spec: BackboneSpec, device: str = "cpu") -> Backbone:
         return _loaded(spec, device)
 
 
-def _build(spec: BackboneSpec) -> tuple[nn.Module, dict[str, Any], str]:
-    """The network with its weights, its data configuration, and the name of its classifier layer."""
-    name, is_random = spec.name.removeprefix(RANDOM), spec.name.startswith(RANDOM)
-    if is_random and spec.weights:
+def give_backbone(name: str, module: nn.Module, preprocessing: Any = None) -> None:
+    """Make a network known to this process by a name of one's own (see `extract.sources.own_code.give`).
+
+    Raises:
+        UnknownBackboneError: the name is a source's already.
+        BackboneCodeError: its code can't be named exactly.
+    """
+    import timm
+
+    from hamcache.extract.sources import own_code, timm_models
+
+    is_known = source_of(name) not in (own_code, timm_models) or timm.is_model(name.partition(".")[0])
+    if is_known or not name or set(name) & set(":,+@/"):
+        raise UnknownBackboneError(
+            f"Expected a name of your own for a network, without any of : , + @ /, got {name!r}. Call it otherwise."
+        )
+    if own_code.give(name, module, preprocessing):
+        with _loading:
+            _loaded.cache_clear()
+
+
+def require_buildable_elsewhere(names: Iterable[str]) -> None:
+    """Refuse networks that only this process has: a worker of a Dask cluster builds its own from their names.
+
+    Raises:
+        UnknownBackboneError: names one that was given from Python.
+    """
+    from hamcache.extract.sources import own_code
+
+    for name in names:
+        if own_code.is_given(split_kind(name)[0]):
+            raise UnknownBackboneError(
+                f"Expected backbones that the workers of a cluster can build from their names, got {name!r}, a network "
+                "given from Python. Give a function that builds it (package.module:function), or leave out the "
+                "scheduler."
+            )
+
+
+@dataclass(frozen=True)
+class Description:
+    """A backbone in words, found out without its weights.
+
+    Attributes:
+        name: full name.
+        kinds: length of a feature vector of each kind that it gives, the default one first.
+        preprocessing: preparation of its images.
+        origin: where its weights come from.
+        parameters: number of them.
+    """
+
+    name: str
+    kinds: Mapping[str, int] = field(hash=False)
+    preprocessing: Preprocessing
+    origin: str
+    parameters: int
+
+
+def describe_backbone(spec: BackboneSpec) -> Description:
+    """Kinds, input and origin of a backbone; nothing is downloaded but the description that a model hub may have."""
+    name, has_weights = bare_name(spec.name)
+    source = source_of(name)
+    origin = source.origin(name) if has_weights else "random: for checks"
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        built = _described(spec, name)
+    preprocessing = _preprocessing(built, spec)
+    device = next((parameter.device for parameter in built.module.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        features = built.forward(torch.zeros(1, 3, *preprocessing.size, device=device), built.forward.kinds)
+    kinds = {kind: features[kind].shape[1] for kind in KINDS if kind in features}
+    return Description(spec.name, kinds, preprocessing, origin, sum(p.numel() for p in built.module.parameters()))
+
+
+def _described(spec: BackboneSpec, name: str) -> Built:
+    """The network without its weights; where it can be, on PyTorch's meta device, which computes nothing."""
+    from hamcache.extract.sources import own_code
+
+    source = source_of(name)
+    if source is own_code or spec.weights:
+        return source.build(spec, name, True)
+    try:
+        with torch.device("meta"):
+            built = source.build(spec, name, False)
+            built.module.eval()
+            built.forward(torch.zeros(1, *built.config["input_size"]), built.forward.kinds)
+            return built
+    except (RuntimeError, NotImplementedError, ValueError, TypeError):
+        built = source.build(spec, name, False)
+        built.module.eval()
+        return built
+
+
+def _preprocessing(built: Built, spec: BackboneSpec) -> Preprocessing:
+    """The preparation of images: fitted as was asked for, or as the images were that the network was tuned on."""
+    return Preprocessing.from_config(built.config, str(built.config.get("fit", spec.fit)))
+
+
+def _build(spec: BackboneSpec) -> Built:
+    name, has_weights = bare_name(spec.name)
+    if spec.weights and not has_weights:
         raise WeightsError(
             f"Expected random weights or a file of weights for {spec.name}, got both. Drop one of the two."
         )
-    if name.startswith(TORCHVISION):
-        return _build_torchvision(spec, name.removeprefix(TORCHVISION), is_random)
-    return _build_timm(spec, name, is_random)
-
-
-def _build_timm(spec: BackboneSpec, name: str, is_random: bool) -> tuple[nn.Module, dict[str, Any], str]:
-    name = full_name(name)
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise UnknownBackboneError(
-            f"Expected a timm model, torchvision/NAME or random/NAME, got {spec.name!r}.{hint} "
-            "`hamcache backbones` lists what is installed."
-        )
-    pretrained = not is_random and not spec.weights
-    try:
-        if pretrained and name not in EMBEDDED:
-            _require_timm_weights(name)
-        module = timm.create_model(name, pretrained=pretrained and name not in EMBEDDED)
-    except RuntimeError as error:  # an unknown tag, or no weights to be had
-        raise UnknownBackboneError(
-            f"Expected weights of {name} from timm, got an error: {error}. Give a file: --weights {name}=FILE."
-        ) from error
-    config = timm.data.resolve_data_config({}, model=module)
-    classifiers = timm.get_pretrained_cfg_value(name, "classifier") or "classifier"
-    classifier = classifiers if isinstance(classifiers, str) else classifiers[0]
-    if pretrained and name in EMBEDDED:
-        module.load_state_dict(packaged_state(name, module.state_dict()))
-    if spec.weights:
-        load_every_key(module, file_state(Path(spec.weights)), classifier, spec.weights)
-    return module, config, classifier
-
-
-def _require_timm_weights(name: str) -> None:
-    """Return if timm's weights are in the local model cache or the hub answers."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    config = timm.get_pretrained_cfg(name)
-    repository = config.hf_hub_id if config else None
-    files = ("model.safetensors", "pytorch_model.bin")
-    if repository and not any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
-        require_hub(name, constants.ENDPOINT)
-
-
-def _build_torchvision(spec: BackboneSpec, name: str, is_random: bool) -> tuple[nn.Module, dict[str, Any], str]:
-    import torchvision
-
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        near = get_close_matches(name, known, n=3)
-        hint = f" Did you mean {' or '.join('torchvision/' + n for n in near)}?" if near else ""
-        raise UnknownBackboneError(f"Expected a torchvision classifier, got {spec.name!r}.{hint}")
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    pretrained = not is_random and not spec.weights
-    if pretrained and not (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name).exists():
-        require_hub(spec.name, "/".join(weights.url.split("/")[:3]))
-    module = torchvision.models.get_model(name, weights=weights if pretrained else None)
-    linear = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)]
-    if not linear:
-        raise UnknownBackboneError(
-            f"Expected a linear classifier, whose input are the features, in {spec.name}, got none. Take another one."
-        )
-    if spec.weights:
-        load_every_key(module, file_state(Path(spec.weights)), linear[-1], spec.weights)
-    preset = weights.transforms()
-    config = {
-        "input_size": (3, preset.crop_size[0], preset.crop_size[0]),
-        "crop_pct": preset.crop_size[0] / preset.resize_size[0],
-        "interpolation": preset.interpolation.value,
-        "mean": preset.mean,
-        "std": preset.std,
-    }
-    return module, config, linear[-1]
+    return source_of(name).build(spec, name, has_weights)

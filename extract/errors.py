@@ -15,6 +15,14 @@ class UnknownKindError(ExtractError, ValueError):
     """No features of this kind, or not from this network."""
 
 
+class BackboneCodeError(ExtractError, ValueError):
+    """Code that a backbone is made by fails, or what it gives can't be named exactly or used."""
+
+
+class BackboneExtraError(ExtractError, ImportError):
+    """The library that a backbone comes from is not installed."""
+
+
 class WeightsError(ExtractError, ValueError):
     """A file of weights does not fit the network, key by key."""
 

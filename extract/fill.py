@@ -172,6 +172,7 @@ class _Filling:
                 seed=request.seed if augmentation.is_random else 0,
                 precision=spec.precision,
                 kind=kind,
+                code=backbone.code,
                 storage=request.storage,
             )
             views = min(request.views, augmentation.distinct_views)

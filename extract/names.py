@@ -1,13 +1,23 @@
 """Names of backbones, without importing a network library.
 
 - `NAME` or `NAME.TAG`: a timm model, the tag naming its weights (`resnet34.a1_in1k`);
+- `NAME`: what an installed package offers (see `extract.sources.own_code`), or what was given from Python;
+- `hf-hub:ORG/NAME`, `local-dir:PATH`: a timm model from a model hub, or from a folder;
 - `torchvision/NAME`: a torchvision model with its default ImageNet weights;
+- `open_clip/NAME@TAG`: the image tower of an OpenCLIP model;
+- `transformers/ORG/NAME`, `transformers/PATH`: the vision tower of a model of the transformers library;
+- `package.module:factory`, `file.py:factory`: what a function without arguments returns;
+- `run:RUN_ID`: the network that a run fine-tuned;
 - `random/NAME`: the same network with random weights, for checks; the name says so wherever it is shown.
 
-Behind a colon may stand the kind of features (see `extract.feature_kinds`): `NAME:stages`; without it, `pre_logits`.
+Behind a last colon may stand the kind of features (see `extract.feature_kinds`): `NAME:stages`; without it,
+`pre_logits`.
 """
 
 from __future__ import annotations
+
+import re
+from difflib import get_close_matches
 
 from hamcache.extract.errors import UnknownKindError
 
@@ -20,18 +30,42 @@ ALIASES = {
     "densenet121": "densenet121.tv_in1k",
     **{f"{name}.in1k": name for name in EMBEDDED},
 }
-PRE_LOGITS, STAGES = KINDS = ("pre_logits", "stages")
+PRE_LOGITS, STAGES, CLS, MEAN, CLS_MEAN = KINDS = ("pre_logits", "stages", "cls", "mean", "cls_mean")
 """Kinds of features (see `extract.feature_kinds`)."""
 RANDOM = "random/"
 TORCHVISION = "torchvision/"
+OPEN_CLIP = "open_clip/"
+TRANSFORMERS = "transformers/"
+HF_HUB = "hf-hub:"
+LOCAL_DIR = "local-dir:"
+RUN = "run:"
+_WITH_COLON = (HF_HUB, LOCAL_DIR, RUN)
+_CODE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*")
 
 
 def split_kind(name: str) -> tuple[str, str]:
-    """`"NAME:stages"` as (full name of the backbone, kind of features)."""
-    backbone, colon, kind = name.partition(":")
-    if colon and kind not in KINDS:
+    """`"NAME:stages"` as (full name of the backbone, kind of features).
+
+    Raises:
+        UnknownKindError: what stands behind the last colon is neither a kind nor a part of the backbone's name.
+    """
+    name = name.removeprefix("./")
+    backbone, colon, kind = name.rpartition(":")
+    if not colon or kind not in KINDS or f"{backbone.removeprefix(RANDOM)}:" in _WITH_COLON:
+        backbone, kind = name, PRE_LOGITS
+    if ":" in backbone and not backbone.removeprefix(RANDOM).startswith(_WITH_COLON) and not is_code(backbone):
         raise UnknownKindError(f"Expected NAME or NAME:KIND with a kind out of {', '.join(KINDS)}, got {name!r}.")
-    return ALIASES.get(backbone, backbone), kind or PRE_LOGITS
+    return ALIASES.get(backbone, backbone.rstrip("/")), kind
+
+
+def is_code(backbone: str) -> bool:
+    """True for `module:factory` and `file.py:factory`; a kind that is only misspelt is no factory.
+
+    >>> is_code("mypackage.nets:build"), is_code("models/nets.py:build"), is_code("resnet34:stage")
+    (True, True, False)
+    """
+    misspelt = get_close_matches(backbone.rpartition(":")[2], KINDS, n=1, cutoff=0.7)
+    return bool(_CODE.fullmatch(backbone)) and not backbone.startswith(_WITH_COLON) and not misspelt
 
 
 def full_name(name: str) -> str:

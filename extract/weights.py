@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -97,13 +97,13 @@ def file_state(path: Path) -> dict[str, torch.Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def load_every_key(module: nn.Module, state: Mapping[str, torch.Tensor], classifier: str, source: str) -> None:
+def load_every_key(module: nn.Module, state: Mapping[str, torch.Tensor], classifier: str | None, source: str) -> None:
     """Load weights, accepting no gap but the classifier, which features don't pass through.
 
     Args:
         module: the network.
         state: the weights.
-        classifier: name of the last layer; its tensors may be absent, surplus, or of another shape.
+        classifier: name of the last layer; its tensors may be absent, surplus, or of another shape; None without one.
         source: for the error.
 
     Raises:
@@ -112,7 +112,7 @@ def load_every_key(module: nn.Module, state: Mapping[str, torch.Tensor], classif
     expected = module.state_dict()
 
     def counts(name: str) -> bool:
-        return not name.startswith(f"{classifier}.")
+        return classifier is None or not name.startswith(f"{classifier}.")
 
     missing = sorted(n for n in expected.keys() - state.keys() if counts(n) and not n.endswith("num_batches_tracked"))
     surplus = sorted(n for n in state.keys() - expected.keys() if counts(n))
@@ -127,6 +127,25 @@ def load_every_key(module: nn.Module, state: Mapping[str, torch.Tensor], classif
         )
     fitting = {n: t for n, t in state.items() if n in expected and expected[n].shape == t.shape}
     module.load_state_dict(fitting, strict=False)
+
+
+def is_in_hub_cache(repository: str, files: Sequence[str]) -> bool:
+    """True if one of these files of a repository of the Hugging Face hub is on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+
+
+def require_hub_files(backbone: str, repository: str, files: Sequence[str]) -> None:
+    """Return if one of these files is on this machine or the hub answers.
+
+    Raises:
+        HubUnreachableError: see `require_hub`.
+    """
+    from huggingface_hub import constants
+
+    if not is_in_hub_cache(repository, files):
+        require_hub(backbone, constants.ENDPOINT)
 
 
 def require_hub(backbone: str, url: str) -> None:

@@ -20,9 +20,10 @@ from hamcache.data.digests import MISSING
 from hamcache.data.errors import BadImageError, UnreadImageError
 from hamcache.data.image_files import image_bytes
 from hamcache.extract.augmentations import Augmentation
-from hamcache.extract.backbones import BackboneSpec, shared_backbone
+from hamcache.extract.backbones import Backbone, BackboneSpec, shared_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import ViewDraw, draw_view
+from hamcache.extract.errors import WorkerError
 from hamcache.extract.forward import FittedViews, batch_size, fit_views, forward, use_one_thread
 
 
@@ -120,9 +121,20 @@ class Worker:
         use_one_thread()
         folders = {cell.folder for task in tasks for cell in task.cells}
         stores = {folder: FeatureStore.open(self._root, folder) for folder in folders}
+        for folder, store in stores.items():
+            self._require_same(self._backbones[self._spec_of[folder].backbone], store)
         with ThreadPoolExecutor(1) as writer:  # neither a disk nor a server is waited for while there is work
             written = [writer.submit(self._write, self._computed(task, stores, paths), stores) for task in tasks]
         return [result.result() for result in written]
+
+    def _require_same(self, backbone: Backbone, store: FeatureStore) -> None:
+        """Refuse to fill a store with a network that is another one on this worker's machine."""
+        if (backbone.digest, backbone.code) != (store.key.weights, store.key.code):
+            what = "weights" if backbone.digest != store.key.weights else "code"
+            raise WorkerError(
+                f"Expected {backbone.spec.name} with the {what} that the features of {store.folder} are named by, got "
+                "others on a worker. Bring the same files there."
+            )
 
     def _computed(self, task: ChunkTask, stores: Mapping[str, FeatureStore], paths: Mapping[str, str]) -> _Chunk:
         started = time.perf_counter()

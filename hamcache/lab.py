@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from PIL import Image
+    from torch.nn import Module
 
     from hamcache.cache.store import FeatureStore
     from hamcache.data.dataset import Dataset, DatasetWords
@@ -121,15 +122,37 @@ class Lab:
 
     # -- the cache
 
+    def give(self, module: Module, name: str, preprocessing: Any = None) -> str:
+        """Make a network of your own known to this process by a name, for `predictor`; `extract` does so, too.
+
+        Args:
+            module: Returns features `[n, dim]`, maps `[n, channels, h, w]`, or a dict of them by kind. It is copied.
+            name: The name of its features.
+            preprocessing: Plain data: any of `size`, `crop_pct`, `interpolation`, `mean` and `std`; or torchvision's
+                preset of some weights (default: as for ImageNet).
+        """
+        from hamcache.extract.backbones import give_backbone
+
+        give_backbone(name, module, preprocessing)
+        return name
+
     def extract(
-        self, backbones: str | Sequence[str], augmentation: str = "none", views: int = 1, **options: Any
+        self,
+        backbones: str | Sequence[str] | Module,
+        augmentation: str = "none",
+        views: int = 1,
+        *,
+        name: str | None = None,
+        preprocessing: Any = None,
+        **options: Any,
     ) -> ExtractionSummary:
         """Compute the features that the cache lacks.
 
         Args:
-            backbones: Names, as a list or separated by commas.
+            backbones: Names, as a list or separated by commas; or a network of your own.
             augmentation: What views are drawn of.
             views: How many of each image.
+            name, preprocessing: Of a network of your own, see `give`.
             options: Further fields of `experiment.extraction.FeatureWords` (precision, seed, ...), and options of
                 `extract_features` (workers, scheduler, device).
         """
@@ -137,6 +160,8 @@ class Lab:
         from hamcache.pipeline.cli.extraction import extract_behind_bar
         from hamcache.pipeline.experiment.extraction import FeatureWords
 
+        if not isinstance(backbones, Sequence):
+            backbones = self.give(backbones, name or "", preprocessing)
         names = split_list(backbones) if isinstance(backbones, str) else list(backbones)
         running = {name: options.pop(name) for name in ("workers", "scheduler", "device") if name in options}
         words = FeatureWords(names, [augmentation], views, **options)

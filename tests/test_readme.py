@@ -79,6 +79,8 @@ def home(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "photos" / "moles.csv").write_text("\n".join(rows))
     (tmp_path / "weights").mkdir()
     save_file(timm.create_model("test_resnet.r160_in1k").state_dict(), tmp_path / "weights" / "resnet18.safetensors")
+    (nets,) = blocks("py")
+    (tmp_path / "nets.py").write_text(nets)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HAMCACHE_WORKSPACE", raising=False)
     return tmp_path

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hamcache.extract.backbones import Backbone, BackboneSpec, load_backbone
+from hamcache.extract.errors import BackboneCodeError
 from hamcache.extract.feature_kinds import FeatureForward
 from hamcache.extract.names import PRE_LOGITS, RANDOM, full_name
 from hamcache.heads.nets.image_network import ImageNetwork, Layers
@@ -100,7 +101,13 @@ def build_finetune(
     if not pretrained:
         name, weights = RANDOM + name.removeprefix(RANDOM), None
     spec = BackboneSpec(name, weights, params.fit, precision)
-    return FineTuned(load_backbone(spec, fold=False), params, n_classes, seed)
+    backbone = load_backbone(spec, fold=False)
+    if backbone.code is not None:  # which the fingerprint of a run does not hold
+        raise BackboneCodeError(
+            f"Expected a library's backbone to fine-tune, got {params.backbone!r}, code of your own. Extract its "
+            "features instead."
+        )
+    return FineTuned(backbone, params, n_classes, seed)
 
 
 def _drop_classifier(backbone: nn.Module) -> None:

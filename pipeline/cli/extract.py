@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from hamcache.configs.defaults import AUGMENTATION, BACKBONE, FITS, PRECISIONS, 
 from hamcache.pipeline.cli import bundles, options
 from hamcache.pipeline.cli.console import interruptible, say, show_table
 from hamcache.pipeline.cli.extraction import extract_behind_bar, open_dataset, show_summary
+
+if TYPE_CHECKING:
+    from hamcache.data.workspace import Workspace
 
 
 def extract(
@@ -104,22 +108,67 @@ def show_views(
 
 
 def backbones(
-    match: Annotated[str | None, typer.Argument(help="Part of a name, e.g. 'resnet' or 'dinov2'.")] = None,
+    workspace: bundles.PlainWorkspace,
+    match: Annotated[
+        str | None, typer.Argument(help="A backbone, or part of a name, e.g. 'resnet' or 'dinov2'.", metavar="NAME")
+    ] = None,
     limit: options.Limit = 50,
 ) -> None:
-    """List backbones by name: the embedded ones, the short names, and what timm and torchvision have."""
+    """Describe a backbone before anything runs, or list those whose names hold some letters.
+
+    A description has the kinds of features and their lengths, the preparation of images, and where the weights come
+    from; nothing is downloaded for it but, for hf-hub: and transformers/, the network's configuration.
+    """
     import timm
     import torchvision
 
     from hamcache.extract.names import ALIASES, EMBEDDED, TORCHVISION
+    from hamcache.extract.sources import own_code
 
+    if match is not None and _describe(match, workspace):
+        return
     short = {alias: full for alias, full in ALIASES.items() if full not in EMBEDDED}
     rows = [(n, "weights are installed with hamcache") for n in EMBEDDED]
     rows += [(alias, f"short for {full} (hub)") for alias, full in short.items()]
     rows += [(n, "timm (hub)") for n in timm.list_pretrained() if n not in ALIASES]
     known = torchvision.models.list_models(module=torchvision.models)
     rows += [(f"{TORCHVISION}{n}", "torchvision (hub)") for n in known]
+    rows += [(name, f"offered by {point.value}") for name, point in own_code.offered().items()]
     fitting = [row for row in rows if (match or "") in row[0]]
     show_table(f"{len(fitting):,} backbones", ("name", "weights"), fitting[:limit])
     if len(fitting) > limit:
         say(f"... and {len(fitting) - limit:,} more; narrow it down: `hamcache backbones resnet`")
+
+
+def _describe(name: str, workspace: Workspace) -> bool:
+    """Print the description of a backbone; False where no backbone is called exactly so."""
+    import timm
+
+    from hamcache.extract.backbones import BackboneSpec, describe_backbone
+    from hamcache.extract.names import split_kind
+    from hamcache.extract.sources.choose import bare_name, source_of
+    from hamcache.pipeline.runs.tuned import tuned_weights
+
+    full = split_kind(name)[0]
+    bare = bare_name(full)[0]
+    is_elsewhere = set(bare) & set(":/") or source_of(bare).__name__.endswith("own_code")
+    if not is_elsewhere and not timm.is_model(bare):
+        return False
+    found = describe_backbone(BackboneSpec(full, tuned_weights([full], workspace).get(full)))
+    images = found.preprocessing
+    rows = [
+        *((f"kind {kind}", f"{length:,} numbers an image") for kind, length in found.kinds.items()),
+        (
+            "input",
+            f"{images.size[0]} x {images.size[1]} pixels, {images.interpolation}, {images.crop_pct:.3g} of the image",
+        ),
+        ("mean, deviation", f"{_numbers(images.mean)}; {_numbers(images.std)}"),
+        ("parameters", f"{found.parameters:,}"),
+        ("weights", found.origin),
+    ]
+    show_table(found.name, ("", ""), rows)
+    return True
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)

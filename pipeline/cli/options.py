@@ -112,7 +112,9 @@ Policy = Annotated[
 Backbones = Annotated[
     str | None,
     typer.Option(
-        metavar="A,B", help="Backbones, separated by commas: timm, torchvision/NAME, random/NAME; NAME:stages."
+        metavar="A,B",
+        help="Backbones, separated by commas: a timm name, hf-hub:ORG/NAME, local-dir:PATH, torchvision/NAME, "
+        "open_clip/NAME@TAG, transformers/NAME, file.py:factory, random/NAME; NAME:stages and other kinds.",
     ),
 ]
 Features = Annotated[

@@ -13,6 +13,7 @@ from hamcache.extract.fill import ExtractionRequest, ExtractionSummary, Progress
 from hamcache.extract.names import full_name, split_kind
 from hamcache.pipeline.config.schema import ExperimentConfig, FeaturesConfig
 from hamcache.pipeline.experiment.inputs import stores_needed
+from hamcache.pipeline.runs.tuned import tuned_weights
 
 OnProgress = Callable[[Progress], None]
 
@@ -66,13 +67,16 @@ def extract_features(
         device: `auto` takes a GPU where there is one.
         on_progress: called after each task.
     """
-    from hamcache.extract.backbones import BackboneSpec
+    from hamcache.extract.backbones import BackboneSpec, require_buildable_elsewhere
     from hamcache.extract.precision import resolve_device, resolve_precision
 
+    if scheduler is not None:
+        require_buildable_elsewhere(features.backbones)
     augmentations = [get_augmentation(name, features.recipes_file) for name in features.augmentations]
     device = resolve_device(device)
     precision = resolve_precision(features.precision, device)
-    files = {full_name(name): path for name, path in features.weights.items()}
+    files = tuned_weights(features.backbones, workspace)
+    files |= {full_name(name): path for name, path in features.weights.items()}
     named = dict.fromkeys(split_kind(name) for name in features.backbones)
     specs = [(BackboneSpec(n, weights=files.get(n), fit=features.fit, precision=precision), k) for n, k in named]
     request = ExtractionRequest(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError, extract_command
-from hamcache.cache.keys import DEFAULT_STORAGE
+from hamcache.cache.keys import DEFAULT_STORAGE, split_digits
 from hamcache.cache.quarantine import Quarantine
 from hamcache.cache.store import FeatureStore
 from hamcache.data.dataset import Dataset, open_dataset
@@ -176,8 +176,8 @@ class _Finder:
 
     def _store(self, backbone: str, augmentation: str, views: int) -> FeatureStore | None:
         features = self.config.features
-        name, at, digits = backbone.partition("@")
-        full = f"{full_name(name)}{at}{digits}"
+        name, digits = split_digits(backbone)
+        full = f"{full_name(name)}@{digits}" if digits else full_name(name)
         fitting = self._fitting(full, augmentation)
         for name_in_key, most_exact in (("precision", "fp32"), ("storage", DEFAULT_STORAGE)):
             if len({getattr(store.key, name_in_key) for store in fitting}) > 1:

@@ -18,6 +18,7 @@ from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import Log, Part, parts_of
 from hamcache.pipeline.runs.provenance import fingerprint, net_identity
+from hamcache.pipeline.runs.tuned import refuse_seen_images
 
 MELANOMA = "mel"
 
@@ -68,7 +69,7 @@ def prepare(
 
     Raises:
         MissingFeaturesError: The cache lacks features; the message names the command that makes them.
-        RunError: A part is empty.
+        RunError: A part is empty, or would be judged by a network that was tuned on its images.
         MetricError: The positive class is none of the table's.
     """
     dataset = open_dataset(config.dataset_words, workspace) if inputs is None else inputs.dataset
@@ -79,6 +80,7 @@ def prepare(
 
         inputs = open_images(config, inputs, workspace, on_progress=on_progress)
     names = ["train", "validation", "test"] if test else ["train", "validation"]
+    refuse_seen_images([block.backbone for block in config.features.blocks], splits, workspace)
     folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in splits]
     _check_parts(folds, config.split.is_given)
     positive = _positive_class(config, inputs.table.classes)

@@ -11,6 +11,7 @@ from typing import Any
 
 from hamcache.cache.keys import FeatureKey
 from hamcache.extract.augmentations import get_augmentation
+from hamcache.extract.names import LOCAL_DIR, TRANSFORMERS
 from hamcache.pipeline.config.renamed import former
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
 
@@ -43,6 +44,10 @@ def net_identity(config: ExperimentConfig) -> dict[str, Any]:
     identity: dict[str, Any] = {"recipes": [get_augmentation(name).to_dict() for name in sorted(names)]}
     if params.get("weights"):
         identity["weights"] = hashlib.sha256(Path(params["weights"]).read_bytes()).hexdigest()
+    place = Path(str(params.get("backbone", "")).removeprefix(LOCAL_DIR).removeprefix(TRANSFORMERS))
+    if place.name and place.is_dir():  # a backbone named by its folder
+        files = sorted(path for path in place.iterdir() if path.suffix in (".json", ".safetensors", ".bin"))
+        identity["folder"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return identity
 
 

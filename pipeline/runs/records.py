@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hamcache.cache.keys import split_digits
 from hamcache.data.files import csv_text, json_text, write_json, write_text
 from hamcache.data.workspace import Workspace
+from hamcache.extract.names import PRE_LOGITS, split_kind
 from hamcache.heads.metrics import majority_baseline
 from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
@@ -225,8 +227,9 @@ def short_features(config: ExperimentConfig, most: int = 48) -> str:
 
 def short_name(backbone: str) -> str:
     """A backbone in few letters: `effnet_lite0-stages` for `tf_efficientnet_lite0:stages`."""
-    name, _, kind = backbone.split("@")[0].split("/")[-1].partition(":")
-    name = "-".join(filter(None, (name.split(".")[0], kind)))
+    name, kind = split_kind(split_digits(backbone)[0])
+    name = re.split(r"[/:]", name)[-1].split("@")[0].split(".")[0]
+    name = name if kind == PRE_LOGITS else f"{name}-{kind}"
     return name.removeprefix("tf_").replace("efficientnet", "effnet")
 
 

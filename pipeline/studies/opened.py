@@ -12,6 +12,7 @@ from hamcache.pipeline.config.split_config import SplitConfig
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import Part, parts_of
 from hamcache.pipeline.experiment.preparation import identify, make_splits
+from hamcache.pipeline.runs.tuned import refuse_seen_images
 
 COPIES = 6
 """Copies of its training features that a head holds, about: joined, transformed, and in float64 inside scikit-learn."""
@@ -92,6 +93,7 @@ def open_experiments(configs: Iterable[ExperimentConfig], workspace: Workspace) 
 
     Raises:
         MissingFeaturesError: The cache lacks some; names the commands that make them all.
+        RunError: An experiment would be judged by a network that was tuned on its images.
     """
     configs = tuple(configs)
     first, *others = joined(configs)
@@ -99,7 +101,10 @@ def open_experiments(configs: Iterable[ExperimentConfig], workspace: Workspace) 
     for config in others:
         open_inputs(config, workspace, inputs=inputs)
     dealt = {(config.seed, config.split): config for config in configs}
-    return Opened(configs, workspace, inputs, {key: make_splits(config, inputs.table) for key, config in dealt.items()})
+    opened = Opened(configs, workspace, inputs, {k: make_splits(c, inputs.table) for k, c in dealt.items()})
+    for config in configs:
+        refuse_seen_images([block.backbone for block in config.features.blocks], opened.splits_of(config), workspace)
+    return opened
 
 
 def joined(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:

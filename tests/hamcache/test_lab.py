@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 from typer.testing import CliRunner
 
 from hamcache.cache.errors import MissingFeaturesError
@@ -17,9 +19,11 @@ from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import draw_view
 from hamcache.extract.kernels import ImageViews
+from hamcache.extract.errors import UnknownBackboneError
+from hamcache.extract.sources import own_code
 from hamcache.lab import Lab, find_workspace
 from hamcache.pipeline.cli.app import app
-from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError
+from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError, PredictionError
 from hamcache.pipeline.use.predict.predictor import Question
 
 NET = "random/test_resnet.r160_in1k"
@@ -183,6 +187,31 @@ def test_a_predictor_says_what_the_run_said(make_ham10000: Callable[..., Path], 
     files = lab.table.subset(list(rows["image_id"])).frame.set_index("image_id")["path"]
     found = lab.predictor(run.id, device="cpu").predict([files[one] for one in rows["image_id"]], Question(raw=True))
     np.testing.assert_array_equal([list(one.probabilities.values()) for one in found], run.probabilities("validation"))
+
+
+class Thumbnail(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+def test_a_network_of_ones_own_is_extracted_trained_on_and_asked(make_ham10000, tmp_path: Path, monkeypatch) -> None:
+    lab = Lab(make_ham10000(tmp_path / "ham"), tmp_path / "workspace", plots=False)
+    settings = {"size": 16, "mean": (0, 0, 0), "std": (1, 1, 1)}
+    lab.extract(Thumbnail(), name="thumbnail", preprocessing=settings, precision="fp32")
+    (store,) = lab.stores()
+    assert store.key.backbone == "thumbnail" and store.key.code and store.dim == 12
+    with pytest.raises(UnknownBackboneError, match="given from Python"):
+        lab.extract("thumbnail", scheduler="tcp://127.0.0.1:1")
+    monkeypatch.setattr(own_code, "_given", {})  # as in another process
+    run = lab.train("thumbnail", head="nearest_centroid")
+    rows = run.part("validation")
+    files = lab.table.subset(list(rows["image_id"])).frame.set_index("image_id")["path"]
+    lab.give(Thumbnail(), "thumbnail", settings)
+    found = lab.predictor(run.id, device="cpu").predict([files[one] for one in rows["image_id"]], Question(raw=True))
+    np.testing.assert_array_equal([list(one.probabilities.values()) for one in found], run.probabilities("validation"))
+    lab.give(nn.Sequential(Thumbnail(), nn.ReLU()), "thumbnail", settings)
+    with pytest.raises(PredictionError, match="code is"):
+        lab.predictor(run.id, device="cpu")
 
 
 def test_the_data_set_is_counted_and_split(make_ham10000: Callable[..., Path], tmp_path: Path) -> None:

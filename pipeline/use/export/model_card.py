@@ -6,6 +6,7 @@ After Mitchell et al., Model Cards for Model Reporting, FAT* 2019 (arXiv:1810.03
 from collections.abc import Sequence
 from pathlib import Path
 
+from hamcache.cache.keys import split_digits
 from hamcache.data.ham10000 import CLASS_NAMES, LICENCE
 from hamcache.data.readers.imported import Terms
 from hamcache.extract.names import EMBEDDED, split_kind
@@ -115,7 +116,7 @@ def _weights(config: ExperimentConfig) -> str:
     names = (
         [str(config.net.params.get("backbone") or "")] if config.net else [b.backbone for b in config.features.blocks]
     )
-    networks = list(dict.fromkeys(split_kind(name.partition("@")[0])[0] for name in names if name))
+    networks = list(dict.fromkeys(split_kind(split_digits(name)[0])[0] for name in names if name))
     if not networks:
         return "the network has no weights of others"
     if set(networks) <= set(EMBEDDED):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 from hamcache.cache.errors import CorruptStoreError
-from hamcache.cache.keys import FeatureKey, safe_name
+from hamcache.cache.keys import FeatureKey, safe_name, split_digits
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.configs.defaults import FITS
@@ -29,7 +29,7 @@ def open_store(root: Root, folder: str, digest: str) -> FeatureStore | None:
 def keys_of_former_run(run: Run, block: BlockConfig, root: Root, machine: Machine) -> Iterator[FeatureKey]:
     """Keys of the stores that a block may have read: those of stores that are here, else the one of those which this
     machine could make that has the recorded digest."""
-    name, kind = split_kind(block.backbone.partition("@")[0])
+    name, kind = split_kind(split_digits(block.backbone)[0])
     for folder, digest in run.provenance["stores"].items():
         dataset, network, store_name = folder.split("/")
         if network != safe_name(name):

@@ -6,7 +6,7 @@ from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.errors import ExtractError
-from hamcache.extract.names import RANDOM, full_name
+from hamcache.extract.names import RANDOM, full_name, is_code
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.machine import Machine
 from hamcache.pipeline.use.predict.new_features import BlockSource
@@ -34,7 +34,8 @@ def lookalike_source(run: Run, root: Root, machine: Machine) -> BlockSource | No
     for store in sorted(stores, key=worth):
         key = store.key
         has_plain = Augmentation.of(key).starts_plain and key.kind == DEFAULT_KIND
-        if has_plain and known <= store.row_of.keys() and _is_here(machine, key):
+        # A store that came from elsewhere must not decide which code is run here.
+        if has_plain and not is_code(key.backbone) and known <= store.row_of.keys() and _is_here(machine, key):
             return BlockSource(machine.spec_of(key), key, 1, store)
     return None
 

@@ -40,7 +40,7 @@ class Machine:
     def network_key(self, key: FeatureKey) -> FeatureKey:
         """A key with the weights and the preprocessing that its network has here."""
         backbone = self.backbone(self.spec_of(key))
-        return replace(key, weights=backbone.digest, preprocessing=backbone.preprocessing.to_dict())
+        return replace(key, weights=backbone.digest, code=backbone.code, preprocessing=backbone.preprocessing.to_dict())
 
     def key(self, key: FeatureKey) -> FeatureKey:
         """A key as its features would get it here: `network_key`, with the recipe of the user's file if it has one."""

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from hamcache.cache.chunk import as_stored
-from hamcache.cache.keys import FeatureKey, explain
+from hamcache.cache.keys import FeatureKey, explain, split_digits
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.extract.augmentations import Augmentation, drawn_as_now
 from hamcache.extract.backbones import Backbone, BackboneSpec, shared_backbone
 from hamcache.extract.draws import ViewDraw, draw_view
 from hamcache.extract.forward import FittedViews, batch_size, fit_views, forward
-from hamcache.extract.names import full_name
+from hamcache.extract.names import full_name, split_kind
 from hamcache.heads.views import BlockArrays
 from hamcache.pipeline.config.schema import BlockConfig
 from hamcache.pipeline.errors import PredictionError
@@ -76,7 +76,7 @@ def block_sources(run: Run, root: Root, machine: Machine) -> list[BlockSource]:
 
 def _source(run: Run, block: BlockConfig, root: Root, machine: Machine) -> BlockSource:
     policy = run.config.features.views.predict
-    asked, _, digits = block.backbone.partition("@")
+    asked, digits = split_digits(block.backbone)
     wanted = [block.augmentation, PLAIN] if policy == "plain" else [block.augmentation]
 
     def fits(key: FeatureKey) -> bool:
@@ -105,7 +105,7 @@ def _mismatch(run: Run, backbone: str, detail: str) -> PredictionError:
     return PredictionError(
         f"Expected the network, weights, preprocessing and recipe that run {run.id} was trained on, but for {backbone} "
         f"they are others here: {detail}. If it was extracted with weights or recipes of your own, give --weights "
-        f"{backbone.partition(':')[0]}=FILE or --recipes FILE."
+        f"{split_kind(backbone)[0]}=FILE or --recipes FILE."
     )
 
 

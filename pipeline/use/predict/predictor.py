@@ -16,6 +16,7 @@ from hamcache.pipeline.errors import PredictionError
 from hamcache.pipeline.evaluate.calibration import Temperature, fit_temperature
 from hamcache.pipeline.evaluate.conformal import PredictionSets, fewest_images, fit_sets
 from hamcache.pipeline.runs.records import Run, load_run
+from hamcache.pipeline.runs.tuned import tuned_weights
 from hamcache.pipeline.use.predict.image_sources import Source, find_sources
 from hamcache.pipeline.use.predict.machine import Machine
 from hamcache.pipeline.use.predict.scoring import Model, Scored, model_of
@@ -123,7 +124,8 @@ class Predictor:
         self.run, self.workspace = run.checked(), workspace
         self.classes = run.classes
         self.device = resolve_device(device)
-        machine = Machine(weights or {}, recipes_file, self.device)
+        tuned = tuned_weights((block.backbone for block in run.config.features.blocks), workspace)
+        machine = Machine({**tuned, **(weights or {})}, recipes_file, self.device)
         self.model: Model = model_of(run, Root(workspace.features), machine)
         self._y, self._proba, groups = run.answers("validation")
         self.temperature: Temperature = fit_temperature(self._proba, self._y, groups)

@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 import torch
 
+from hamcache.cache.catalogue import Catalogue
+from hamcache.data.dataset import DatasetWords, open_dataset
 from hamcache.data.digests import file_digests
 from hamcache.data.ham10000 import read_table
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import BackboneSpec
+from hamcache.extract.decode import decode_file
 from hamcache.extract.fill import ExtractionRequest, run_extraction
 from hamcache.heads.errors import WarmStartError
 from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import load_config
-from hamcache.pipeline.errors import ConfigError
+from hamcache.pipeline.errors import ConfigError, RunError
+from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import list_runs
+from hamcache.pipeline.studies.opened import open_experiments
+from hamcache.pipeline.use.predict.predictor import Predictor
 
 SMALL = {
     "conv": [[6, 3, 2, 0.1]] * 3,
@@ -214,3 +220,36 @@ def test_unfit_configurations_are_told_before_anything_runs(overrides: list[str]
 def test_packaged_configurations_of_nets_load(name: str) -> None:
     config = load_config(name)
     assert config.net is not None and config.model_name == ("simple_cnn" if name == "simple_cnn" else "finetune")
+
+
+def test_a_run_is_a_backbone_and_is_not_judged_on_images_that_it_was_tuned_on(
+    folder: Path, workspace: Workspace
+) -> None:
+    tuned = run_experiment(fine(folder, "seed=1", net={"epochs_extraction": 0, "fit": "squash"}), workspace)
+    name = f"run:{tuned.id}"
+    dataset = open_dataset(DatasetWords(str(folder)), workspace)
+    extract_features(dataset, workspace, FeatureWords([name], precision="fp32"))
+    (store,) = Catalogue(workspace.features).stores("ham10000")
+    assert store.key.backbone == name and store.key.preprocessing["fit"] == "squash" and store.key.code is None
+    table = read_table(folder, "ham10000")
+    images = [decode_file(path) for path in table.frame["path"][:2]]
+    network = tuned.load_head().network_.eval()
+    with torch.inference_mode():
+        expected = network.features(torch.stack([network.preprocessing.resize(image) for image in images]))
+    kept = store.read(list(table.frame["image_id"][:2]), [0])[:, 0]
+    np.testing.assert_allclose(kept, expected.numpy(), rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+    def head(*overrides: str) -> Any:
+        features = {"blocks": [{"backbone": name}]}
+        base = {"dataset": str(folder), "features": features, "head": {"name": "ridge"}, "seed": 1}
+        return load_config(None, parse_settings(overrides), base=base)
+
+    run = run_experiment(head(), workspace, test=True)  # the split of the tuning: what it chose by, chooses again
+    assert Predictor(run, workspace, device="cpu").predict([table.frame["path"][0]])[0].error is None
+    for other in (head("seed=2"), head("split.folds=2")):
+        with pytest.raises(RunError, match=r"on \d+ of the validation images"):
+            run_experiment(other, workspace)
+        with pytest.raises(RunError, match="seed 1"):
+            open_experiments([other], workspace)
+    with pytest.raises(RunError, match="whole id"):
+        extract_features(dataset, workspace, FeatureWords([name[:-2]]))

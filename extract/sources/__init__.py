@@ -1,0 +1,1 @@
+"""Sources of backbones: one module each, chosen by the beginning of a name."""
