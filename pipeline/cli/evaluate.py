@@ -65,9 +65,13 @@ def evaluate(
     options.pairs(map_)
 
     from hamcache.pipeline.runs.records import load_run
+
+    found, dataset = (
+        load_run(run, workspace),
+        open_dataset(words, workspace),
+    )  # mistakes are told before torch is imported
     from hamcache.pipeline.use.external.external import Evaluating, evaluate_run
 
-    found = load_run(run, workspace)
     chosen = Evaluating(
         tuple((our, their) for our, _, their in (text.partition("=") for text in map_ or ())),
         tuple(dict.fromkeys(names)),
@@ -75,7 +79,6 @@ def evaluate(
         test,
         *promise,
     )
-    dataset = open_dataset(words, workspace)
     with progress_bar("asking", None, "images") as advance_to:
         evaluation = evaluate_run(
             found,

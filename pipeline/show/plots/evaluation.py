@@ -81,9 +81,9 @@ def _reliability(axes: Any, evaluation: Evaluation) -> None:
         label="accuracy of a bin of confidence",
     )
     record = evaluation.record
-    axes.set(xlabel="calibrated confidence", ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
+    axes.set(xlabel="calibrated confidence", ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.18))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small", loc="lower right")
+    axes.legend(frameon=False, fontsize="small", loc="upper left")
     there, own = (record[of]["ece"]["value"] for of in ("calibrated", "own_calibrated"))
     panel_title(
         axes, f"Reliability with the run's temperature {record['temperature']:.2f}: error {there:.3f}, own {own:.3f}"
