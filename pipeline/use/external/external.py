@@ -293,7 +293,7 @@ class _Evaluator:
         return ours[there], int((~there).sum())
 
     def _likeness(self, answers: SetAnswers, theirs: Answered) -> dict[str, Any]:
-        """How far the images are from the training images."""
+        """Distances of the images from the training images."""
         flagged = self._flagged(answers)
         if flagged is None or answers.unlike_p is None or answers.similarity is None:
             return {"unlike": None}

@@ -37,9 +37,9 @@ class KnownImages:
 def known_images(run: Run, dataset: Dataset, workspace: Workspace) -> KnownImages:
     """Compare a data set with the images that a run was trained, calibrated and tested on.
 
-    An image is known if its file has the bytes of one of the run's. Where an image of the set has both the id and the
-    lesion of one of the run's, the two sets share their names: then every image of a lesion of the run is known, other
-    photographs and other sizes of it, too. The test part counts whether the run has opened it or not: it is the one
+    An image is known if its file has the bytes of one of the run's. Where an image of the set has the lesion of one of
+    the run's and its id or its bytes, the two sets share their names: then every image of a lesion of the run is known,
+    other photographs and other sizes of it, too. The test part counts whether the run has opened it or not: it is the one
     that the run's split holds out.
 
     Args:
@@ -53,20 +53,24 @@ def known_images(run: Run, dataset: Dataset, workspace: Workspace) -> KnownImage
         rows = pd.concat([rows, _test_rows(run, own)])
     rows = rows.sort_values("part", key=lambda parts: parts.map(PARTS.index), kind="stable")
     rows = rows.drop_duplicates("image_id")  # in a cross-validated run an image is in two parts: the first counts
-    table = dataset.table.frame[["image_id", "group"]]
-    same_names = len(table.merge(rows, on=["image_id", "group"])) > 0
-    by_lesion = dict(zip(reversed(list(rows["group"])), reversed(list(rows["part"])), strict=True))
-    if own is not None:  # a split may have merged lesions: their own names count as well
+    first_last = rows[::-1]  # a later entry of a dict replaces one before
+    by_lesion = dict(zip(first_last["group"], first_last["part"], strict=True))
+    by_bytes: dict[str, str] = {}
+    names = set(zip(rows["image_id"], rows["group"], strict=True))
+    if own is not None:
         lesion_of = dict(zip(own.table.frame["image_id"], own.table.frame["group"], strict=True))
-        for image_id, part in zip(rows["image_id"], rows["part"], strict=True):
-            if image_id in lesion_of:
-                by_lesion.setdefault(lesion_of[image_id], part)
-    digests = {} if own is None else own.digests
-    by_bytes = {
-        digests[image_id]: part
-        for image_id, part in zip(reversed(list(rows["image_id"])), reversed(list(rows["part"])), strict=True)
-        if digests.get(image_id, MISSING) != MISSING
-    }
+        for image_id, part in zip(first_last["image_id"], first_last["part"], strict=True):
+            by_lesion.setdefault(
+                lesion_of[image_id], part
+            )  # a split may have merged lesions: their own names count too
+            names |= {(image_id, lesion_of[image_id]), (own.digests[image_id], lesion_of[image_id])}
+            by_bytes[own.digests[image_id]] = part
+        by_bytes.pop(MISSING, None)
+    table = dataset.table.frame[["image_id", "group"]]
+    same_names = any(
+        (image_id, lesion) in names or (dataset.digests[image_id], lesion) in names
+        for image_id, lesion in zip(table["image_id"], table["group"], strict=True)
+    )
     parts = {}
     for image_id, lesion in zip(table["image_id"], table["group"], strict=True):
         part = by_bytes.get(dataset.digests[image_id]) or (by_lesion.get(lesion) if same_names else None)
