@@ -93,6 +93,11 @@ class _Plan:
         return f"{self.dataset.name}-{self.fingerprint[:8]}"
 
     @property
+    def test_images(self) -> int:
+        """Images to be scored that the run's test part has, or other photographs of its lesions."""
+        return self.known.count("test", self.dataset.table.frame["image_id"])
+
+    @property
     def part(self) -> str:
         """Part of the run that its scores stand beside: test where it was opened, else validation."""
         return "test" if "test" in self.run.metrics else "validation"
@@ -224,7 +229,7 @@ class _Evaluator:
             "dataset": plan.dataset.name,
             "objective": run.config.objective,
             "part": plan.part,
-            "test_images": plan.known.count("test") if "test" not in plan.left_out else 0,
+            "test_images": plan.test_images,
             "classes": list(plan.classes.classes),
             "run_classes": list(run.classes),
             "columns": plan.classes.columns.tolist(),
@@ -346,10 +351,10 @@ class _Evaluator:
             )
         if known["test"]:
             notes.append(f"{known['test']:,} images of the run's closed test set were left out: --test opens it.")
-        elif plan.known.count("test") and plan.chosen.test and plan.part != "test":
+        elif plan.test_images:
             notes.append(
-                f"{plan.known.count('test'):,} images show lesions of the run's test set, which --test opened: "
-                "these scores must not be used to choose anything."
+                f"{plan.test_images:,} images are of the run's test set, or show its lesions: these scores must not be "
+                "used to choose anything."
             )
         if plan.part == "validation":
             notes.append(

@@ -1,6 +1,6 @@
 """Images of a data set that a run knows already: by their bytes, or by their names and lesions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -29,9 +29,9 @@ class KnownImages:
     same_names: bool
     note: str | None = None
 
-    def count(self, part: str) -> int:
-        """Number of images of one part."""
-        return sum(of == part for of in self.parts.values())
+    def count(self, part: str, image_ids: Iterable[str]) -> int:
+        """Number of images of one part among some."""
+        return sum(self.parts.get(image_id) == part for image_id in image_ids)
 
 
 def known_images(run: Run, dataset: Dataset, workspace: Workspace) -> KnownImages:
@@ -39,8 +39,7 @@ def known_images(run: Run, dataset: Dataset, workspace: Workspace) -> KnownImage
 
     An image is known if its file has the bytes of one of the run's. Where an image of the set has the lesion of one of
     the run's and its id or its bytes, the two sets share their names: then every image of a lesion of the run is known,
-    other photographs and other sizes of it, too. The test part counts whether the run has opened it or not: it is the one
-    that the run's split holds out.
+    other photographs and other sizes of it, too. The test part is the one that the run's split holds out, opened or not.
 
     Args:
         run: A finished run.
