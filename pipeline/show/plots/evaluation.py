@@ -86,7 +86,7 @@ def _reliability(axes: Any, evaluation: Evaluation) -> None:
     axes.legend(frameon=False, fontsize="small", loc="upper left")
     there, own = (record[of]["ece"]["value"] for of in ("calibrated", "own_calibrated"))
     panel_title(
-        axes, f"Reliability with the run's temperature {record['temperature']:.2f}: error {there:.3f}, own {own:.3f}"
+        axes, f"Reliability with the run's temperature {record['temperature']:.2f}\nerror {there:.3f}, own {own:.3f}"
     )
 
 

@@ -39,7 +39,8 @@ def known_images(run: Run, dataset: Dataset, workspace: Workspace) -> KnownImage
 
     An image is known if its file has the bytes of one of the run's. Where an image of the set has the lesion of one of
     the run's and its id or its bytes, the two sets share their names: then every image of a lesion of the run is known,
-    other photographs and other sizes of it, too. The test part is the one that the run's split holds out, opened or not.
+    other photographs and other sizes of it, too. The test part is the one that the run's split holds out, opened or
+    not.
 
     Args:
         run: A finished run.
