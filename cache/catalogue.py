@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hamcache.cache.chunk import chunk_of
+from hamcache.cache.description import CHUNK_ROWS
 from hamcache.cache.errors import (
     AmbiguousStoreError,
     CorruptStoreError,
@@ -154,12 +155,15 @@ class Catalogue:
             )
         return fitting[0]
 
-    def layout(self, dataset: str, image_ids: Sequence[str]) -> list[str]:
-        """Row order for a new store: that of the data set's other stores (so that tasks coincide), else sorted."""
+    def layout(self, dataset: str, image_ids: Sequence[str]) -> tuple[list[str], int]:
+        """Row order and rows of a chunk of a new store: those of the data set's other stores, so that tasks coincide.
+
+        Without others the images are sorted.
+        """
         for sibling in self.stores(dataset):
             with suppress(CorruptStoreError):
-                return list(sibling.image_ids)
-        return sorted(image_ids)
+                return list(sibling.image_ids), sibling.chunk_rows
+        return sorted(image_ids), CHUNK_ROWS
 
     def remove(self, folder: str) -> None:
         """Remove a store (or what is left of one), and its backbone's folder if that is empty then."""

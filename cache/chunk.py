@@ -1,11 +1,11 @@
 """One chunk file: the features of some rows under one view, which say themselves where they belong.
 
 The file is what any Zarr reader expects of the array's codecs, zstd and crc32c: a zstd frame with the features (float32
-`[rows, 1, dim]`, NaN where nothing was written), a label, and the crc32c of all of it. The label is a zstd *skippable
-frame* (RFC 8878, 3.1.2), which decoders pass over. It holds, for every row, the sha256 of the image file that the
-vector was made from (zeros: no vector), and a seal: the sha256 of the store's key, the numbers of chunk and view, and
-the images of the rows. So a chunk is replaced in one step, digests and all; its label can be read without its features;
-and sound bytes in the wrong place are as damaged as a flipped bit.
+or float16 `[rows, 1, dim]`, NaN where nothing was written), a label, and the crc32c of all of it. The label is a zstd
+*skippable frame* (RFC 8878, 3.1.2), which decoders pass over. It holds, for every row, the sha256 of the image file
+that the vector was made from (zeros: no vector), and a seal: the sha256 of the store's key, the numbers of chunk and
+view, and the images of the rows. So a chunk is replaced in one step, digests and all; its label can be read without its
+features; and sound bytes in the wrong place are as damaged as a flipped bit.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from dataclasses import dataclass
 import google_crc32c
 import numpy as np
 import pyarrow
+
+from hamcache.cache.errors import StorageError
+from hamcache.cache.keys import DEFAULT_STORAGE
 
 DIGEST_BYTES = 32
 
@@ -57,6 +60,7 @@ class Place:
         image_ids: of the chunk's rows, in order.
         rows: rows of a full chunk; the last one of a store may have fewer images.
         dim: length of a vector.
+        storage: `float32` or `float16`.
     """
 
     key_digest: str
@@ -65,11 +69,12 @@ class Place:
     image_ids: Sequence[str]
     rows: int
     dim: int
+    storage: str = DEFAULT_STORAGE
 
     @property
     def label_bytes(self) -> int:
         """Size of the label with the checksum of the whole file behind it, the same for every chunk of a store."""
-        return _FRAME.size + DIGEST_BYTES + _COUNT.size + self.rows * DIGEST_BYTES + 2 * _CRC.size
+        return _label_bytes(self.rows)
 
     def seal(self, n_images: int) -> bytes:
         """sha256 of the place, as it was when the chunk had so many images (a store grows at its end)."""
@@ -81,6 +86,41 @@ class Place:
         return hashlib.sha256(self.seal(len(self.image_ids)) + digests.tobytes()).hexdigest()
 
 
+def _label_bytes(rows: int) -> int:
+    return _FRAME.size + DIGEST_BYTES + _COUNT.size + rows * DIGEST_BYTES + 2 * _CRC.size
+
+
+def rows_in(content: bytes, step: int) -> int | None:
+    """Rows that a chunk file has room for, of which `step` is a divisor; None where no label says so."""
+    for rows in range(step, len(content) // DIGEST_BYTES, step):
+        label = content[-_label_bytes(rows) : -_CRC.size]
+        if len(label) + _CRC.size == _label_bytes(rows) and _FRAME.unpack_from(label) == (
+            _MAGIC,
+            len(label) - _FRAME.size,
+        ):
+            return rows
+    return None
+
+
+def as_stored(features: np.ndarray, storage: str) -> np.ndarray:
+    """Float32 features as the numbers that a store keeps. NaN stays.
+
+    Raises:
+        StorageError: float16 does not reach so far.
+    """
+    if storage == DEFAULT_STORAGE:
+        return features
+    with np.errstate(over="ignore"):
+        rounded = features.astype(storage)
+    if np.isinf(rounded).any():
+        largest, most = np.nanmax(np.abs(features)), np.finfo(storage).max
+        raise StorageError(
+            f"Expected features between -{most:,.0f} and {most:,.0f} for storage {storage}, got {largest:,.0f}. "
+            f"Extract with `--storage {DEFAULT_STORAGE}`."
+        )
+    return rounded
+
+
 def encode(place: Place, features: np.ndarray, digests: np.ndarray) -> bytes:
     """The bytes of a chunk file.
 
@@ -90,8 +130,8 @@ def encode(place: Place, features: np.ndarray, digests: np.ndarray) -> bytes:
         digests: uint8 `[n, 32]`, zeros where there is no vector.
     """
     n_images = len(place.image_ids)
-    vectors = np.full((place.rows, place.dim), np.nan, dtype="<f4")
-    vectors[:n_images] = features
+    vectors = np.full((place.rows, place.dim), np.nan, dtype=np.dtype(place.storage).newbyteorder("<"))
+    vectors[:n_images] = as_stored(features, place.storage)
     made_from = np.zeros((place.rows, DIGEST_BYTES), dtype=np.uint8)
     made_from[:n_images] = digests
     label = place.seal(n_images) + _COUNT.pack(n_images) + made_from.tobytes()
@@ -134,7 +174,7 @@ def check(place: Place, content: bytes) -> np.ndarray:
 
 
 def decode(place: Place, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 `[n, dim]` (read-only) and file digests uint8 `[n, 32]` of the chunk's images.
+    """Features `[n, dim]`, as they are stored (read-only), and file digests uint8 `[n, 32]` of the chunk's images.
 
     Raises:
         DamagedChunkError: a byte is not as it was written, or not in its place.
@@ -142,8 +182,9 @@ def decode(place: Place, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     digests = check(place, content)
     packed = memoryview(content)[: -place.label_bytes]
     try:
-        unpacked = _ZSTD.decompress(packed, decompressed_size=place.rows * place.dim * 4)
-        vectors = np.frombuffer(unpacked, dtype="<f4").reshape(place.rows, place.dim)
+        dtype = np.dtype(place.storage).newbyteorder("<")
+        unpacked = _ZSTD.decompress(packed, decompressed_size=place.rows * place.dim * dtype.itemsize)
+        vectors = np.frombuffer(unpacked, dtype).reshape(place.rows, place.dim)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DamagedChunkError("does not unpack to its size") from error
     return vectors[: len(place.image_ids)], digests

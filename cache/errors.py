@@ -31,6 +31,10 @@ class AmbiguousStoreError(CacheError, LookupError):
     """More than one store fits what was asked for."""
 
 
+class StorageError(CacheError, OverflowError):
+    """Features are larger than the numbers that their store keeps."""
+
+
 class CacheInUseError(CacheError, RuntimeError):
     """Another process is extracting into the same data set's stores."""
 

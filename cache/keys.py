@@ -16,6 +16,9 @@ from typing import Any
 SCHEMA_VERSION = 1
 """Raise it when code changes what is stored for the same spec (batch size, layout, arithmetic)."""
 
+DEFAULT_STORAGE = "float32"
+"""Numbers that features are kept as, unless a key says otherwise."""
+
 DEFAULT_KIND = "pre_logits"
 """Kind of features that a backbone's bare name means."""
 
@@ -37,6 +40,7 @@ class FeatureKey:
         precision: `fp32` or `bf16`, the arithmetic of the forward pass.
         kind: which features (`pre_logits`: the pooled vector before the classifier).
         schema: version of this layout.
+        storage: `float32` or `float16`, the numbers that features are kept as; the first is not written out.
     """
 
     dataset: str
@@ -48,6 +52,7 @@ class FeatureKey:
     precision: str
     kind: str = DEFAULT_KIND
     schema: int = SCHEMA_VERSION
+    storage: str = DEFAULT_STORAGE
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain JSON values."""
@@ -60,7 +65,10 @@ class FeatureKey:
 
     def canonical_json(self) -> str:
         """One line of JSON, keys sorted, so that equal specs are equal strings."""
-        return canonical_json(asdict(self))
+        spec = asdict(self)
+        if self.storage == DEFAULT_STORAGE:  # as it was before there was another
+            del spec["storage"]
+        return canonical_json(spec)
 
     @cached_property
     def digest(self) -> str:

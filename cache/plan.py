@@ -51,10 +51,17 @@ class ChunkTask:
 
 @dataclass(frozen=True)
 class Plan:
-    """Tasks that may run in any order, anywhere, at the same time."""
+    """Tasks that may run in any order, anywhere, at the same time.
+
+    Attributes:
+        tasks: the work.
+        n_asked: vectors asked for.
+        is_described: whether every store's description claims the rows and views that there are.
+    """
 
     tasks: tuple[ChunkTask, ...]
     n_asked: int
+    is_described: bool = True
 
     @property
     def n_vectors(self) -> int:
@@ -83,12 +90,14 @@ def make_plan(stores: Sequence[tuple[FeatureStore, int]], digests: Mapping[str, 
         One task a chunk of images. Stores whose chunks hold the same images share a task, so an image is decoded once.
     """
     cells: dict[tuple[str, ...], list[Cell]] = {}
+    is_described = True
     for store, views in stores:
         wanted = _wanted(store, digests)
         asked = np.asarray(wanted.any(axis=1))
         rows_of = [slice(c * store.chunk_rows, (c + 1) * store.chunk_rows) for c in range(store.n_chunks)]
         chunks = [chunk for chunk, rows in enumerate(rows_of) if asked[rows].any()]
         with Survey(store) as survey:
+            is_described &= survey.is_described
             places = [(c, v) for c in chunks for v in range(views) if not survey.holds(c, v, wanted[rows_of[c]])]
             for (chunk, view), have in zip(places, survey.all_digests(places), strict=True):
                 lacking = asked[rows_of[chunk]]
@@ -98,7 +107,7 @@ def make_plan(stores: Sequence[tuple[FeatureStore, int]], digests: Mapping[str, 
                     cell = Cell(store.folder, chunk, view, tuple(map(int, np.flatnonzero(lacking))))
                     cells.setdefault(tuple(store.chunk_ids(chunk)), []).append(cell)
     tasks = tuple(ChunkTask(image_ids, tuple(of_chunk)) for image_ids, of_chunk in cells.items())
-    return Plan(tasks, n_asked=len(digests) * sum(views for _, views in stores))
+    return Plan(tasks, len(digests) * sum(views for _, views in stores), is_described)
 
 
 def _wanted(store: FeatureStore, digests: Mapping[str, str]) -> np.ndarray:

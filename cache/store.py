@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hamcache.cache.chunk import DIGEST_BYTES, DamagedChunkError, Place, chunk_name, chunk_of, decode, encode
+from hamcache.cache.chunk import DIGEST_BYTES, DamagedChunkError, Place, chunk_name, chunk_of, decode, encode, rows_in
 from hamcache.cache.description import (
     CHECKED,
     CHUNK_ROWS,
@@ -38,6 +38,7 @@ from hamcache.cache.errors import (
 )
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
+from hamcache.data.large_arrays import large_array
 
 READERS = min(4, os.cpu_count() or 1)
 """Threads that read and unpack chunks."""
@@ -61,18 +62,25 @@ class FeatureStore:
 
     @classmethod
     def prepare(
-        cls, root: Root, key: FeatureKey, dim: int, image_ids: Sequence[str], provenance: Mapping[str, Any]
+        cls,
+        root: Root,
+        key: FeatureKey,
+        dim: int,
+        image_ids: Sequence[str],
+        provenance: Mapping[str, Any],
+        chunk_rows: int = CHUNK_ROWS,
     ) -> FeatureStore:
         """Open a store, or make it; mend what describes it, and add rows for the images that have none.
 
-        Whatever chunks lie there that belong to it are its features again.
+        Whatever chunks lie there that belong to it are its features again. `chunk_rows` are those of a new store.
         """
         try:
             found = read_description(root, key.folder)
         except (FileNotFoundError, CorruptStoreError):
             found = None
         if found is None or found.dim != dim:
-            found = Description(key, dim, CHUNK_ROWS, 0, 0, provenance)
+            chunk_rows = _rows_of_chunks(root, key.folder) or chunk_rows
+            found = Description(key, dim, chunk_rows, 0, 0, provenance)
         store = cls(root, found)
         store.add_images(image_ids)
         return store
@@ -131,7 +139,7 @@ class FeatureStore:
     def place(self, chunk: int, view: int, image_ids: Sequence[str] | None = None) -> Place:
         """The place of a chunk; `image_ids` are those of its rows where the caller knows them."""
         ids = self.chunk_ids(chunk) if image_ids is None else image_ids
-        return Place(self.key.digest, chunk, view, ids, self.chunk_rows, self.dim)
+        return Place(self.key.digest, chunk, view, ids, self.chunk_rows, self.dim, self.key.storage)
 
     # -- writing
 
@@ -178,6 +186,10 @@ class FeatureStore:
             rows: rows within the chunk.
             features: float32 `[len(rows), dim]`, finite.
             digests: hex sha256 of the file behind each row.
+
+        Raises:
+            StorageError: a number is too large for the store's.
+            CacheInUseError: others write there all the time.
         """
         if not np.isfinite(features).all():
             raise ValueError("Expected finite features, got NaN or infinity: quarantine such images instead.")
@@ -232,7 +244,7 @@ class FeatureStore:
         if absent or not views or min(views) < 0:
             raise self._missing(absent or list(image_ids), views)
         rows = np.array([self.row_of[i] for i in image_ids], dtype=np.int64)
-        features = np.empty((len(rows), len(views), self.dim), dtype=np.float32)
+        features = large_array((len(rows), len(views), self.dim))
         made_from = np.zeros((len(rows), len(views), DIGEST_BYTES), dtype=np.uint8)
         order = np.argsort(rows // self.chunk_rows, kind="stable")
         chunks, starts = np.unique(rows[order] // self.chunk_rows, return_index=True)
@@ -304,6 +316,12 @@ class FeatureStore:
             f"{self._where} lacks views {list(views)} of {len(image_ids)} images ({_some(image_ids)}). "
             f"{self._mend(views)}"
         )
+
+
+def _rows_of_chunks(root: Root, folder: str) -> int | None:
+    """Rows of the chunks that lie in a store's folder, from one whose label can be read."""
+    names = (name for name in sorted(root.stamps(folder)) if chunk_of(name))
+    return next(filter(None, (rows_in(root.read(folder, name), CHUNK_ROWS) for name in names)), None)
 
 
 def _span(numbers: np.ndarray) -> slice | np.ndarray:

@@ -54,6 +54,12 @@ class Survey:
         return sorted(place for place in places if place and place[0] < self.store.n_chunks)
 
     @property
+    def is_described(self) -> bool:
+        """True if the store's description claims the rows and views that there are."""
+        n_views = max((view + 1 for _, view in self.chunks), default=0)
+        return self.store.bounds == (len(self.store.image_ids), n_views)
+
+    @property
     def gone(self) -> list[str]:
         """Chunk files that were there and intact once."""
         return sorted(self._checked.keys() - self.stamps.keys())

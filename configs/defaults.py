@@ -22,6 +22,7 @@ LEAKAGE_REPEATS = 5
 PARTS = ("train", "validation", "test")
 POLICIES = ("one_per_lesion", "single_image_lesions", "grouped")
 PRECISIONS = ("auto", "fp32", "bf16")
+STORAGES = ("auto", "float32", "float16")
 FITS = ("crop", "squash")
 DEVICES = ("auto", "cpu", "cuda")
 SETS = ("lac", "aps")

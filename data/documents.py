@@ -39,10 +39,10 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
     # A pipe without a writer would be waited for.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise DocumentError(f"expected a file, got {_KINDS.get(stat.S_IFMT(mode), 'a device')}")
-        content = file.read(most + 1)
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise DocumentError(f"expected a file, got {_KINDS.get(stat.S_IFMT(about.st_mode), 'a device')}")
+        content = file.read(min(about.st_size, most) + 1)  # memory for all that is asked for is taken at once
     if len(content) > most:
         raise DocumentError(f"expected a file of at most {most:,} bytes, got a longer one")
     return content

@@ -19,6 +19,10 @@ class NotWrittenError(DataError, OSError):
     """A file for which its disk has no room, or that it does not take at all."""
 
 
+class NoMemoryError(DataError, MemoryError):
+    """Features that fit neither memory nor the disk of temporary files."""
+
+
 class TableError(DataError, ValueError):
     """Metadata that cannot make an image table; the message names the rows."""
 

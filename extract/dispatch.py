@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
@@ -15,15 +15,19 @@ from hamcache.cache.errors import CacheError
 from hamcache.cache.plan import ChunkTask, Plan
 from hamcache.extract.errors import ExtractError, SchedulerError, WorkerError
 from hamcache.extract.versions import OWN, own_version, versions
-from hamcache.extract.worker import ExtractionJob, TaskResult, run_task, stopping
+from hamcache.extract.worker import ExtractionJob, TaskResult, run_tasks, stopping
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 RETRIES = 2
 """Times that a task which failed is tried again."""
+WINDOW = 4
+"""Tasks a thread that Dask holds at a time: enough that no thread waits, and no more the longer the plan."""
+TASK_SECONDS = 1.0
+"""Work in one Dask task, which costs Dask some milliseconds: chunks that take less are joined."""
 LOOK_EVERY = 1.0
-"""Seconds without a result after which the cluster is looked at."""
+"""Seconds after which the cluster is looked at."""
 ANSWER_WITHIN = 60.0
 """Seconds in which a scheduler, and a worker asked for its versions, must answer."""
 WORKERS_WITHIN = 300.0
@@ -58,39 +62,50 @@ def run_plan(
         WorkerError: a worker can't run tasks of this hamcache, or a task kills its workers.
     """
     stopping.clear()
-    cluster = _LocalCluster(client) if client.cluster is not None else _ForeignCluster(client)
+    cluster = _LocalCluster(client) if client.scheduler.address.startswith("inproc") else _ForeignCluster(client)
     finished: SimpleQueue[Future] = SimpleQueue()
-    task_of: dict[Future, ChunkTask] = {}
+    tasks_of: dict[Future, tuple[ChunkTask, ...]] = {}
+    submitted, done, spent, next_look = 0, 0, 1e-3, 0.0
     try:
-        cluster.look()
-        for task in plan.tasks:
-            own_paths = {task.image_ids[row]: paths[task.image_ids[row]] for row in task.rows}
-            future = cluster.submit(job, task, own_paths)
-            task_of[future] = task
-            future.add_done_callback(finished.put)
-        while task_of:
+        while submitted < len(plan.tasks) or tasks_of:
+            if time.monotonic() >= next_look:
+                cluster.look()
+                next_look = time.monotonic() + LOOK_EVERY
+            room = WINDOW * max(cluster.n_threads, 1)
+            while submitted < len(plan.tasks) and len(tasks_of) < room:
+                # As many as take a second, and fewer towards the end, so that all threads end together.
+                joined = min(int(done / spent * TASK_SECONDS), (len(plan.tasks) - submitted) // room)
+                tasks = plan.tasks[submitted : submitted + max(joined, 1)]
+                submitted += len(tasks)
+                needed = {task.image_ids[row] for task in tasks for row in task.rows}
+                future = cluster.submit(job, tasks, {image_id: paths[image_id] for image_id in needed})
+                tasks_of[future] = tasks
+                future.add_done_callback(finished.put)
             try:
                 future = finished.get(timeout=LOOK_EVERY)
             except Empty:
-                cluster.look()
                 continue
-            result = cluster.result_of(future, task_of[future])
-            task = task_of.pop(future)
+            results = cluster.result_of(future, tasks_of[future])
+            tasks = tasks_of.pop(future)
             future.release()  # else a worker's death would make Dask compute finished tasks again
-            on_result(task, result)
+            for task, result in zip(tasks, results, strict=True):
+                done, spent = done + 1, spent + result.seconds
+                on_result(task, result)
     except BaseException:
         stopping.set()
         with suppress(Exception):  # the cluster may be gone
-            client.cancel(list(task_of))
+            client.cancel(list(tasks_of))
         raise
 
 
-def run_elsewhere(own: str, job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> TaskResult:
-    """Entry point of a task on a worker that may be another machine's: run it if its bits will be right.
+def run_elsewhere(
+    own: str, job: ExtractionJob, tasks: Sequence[ChunkTask], paths: Mapping[str, str]
+) -> list[TaskResult]:
+    """Entry point of tasks on a worker that may be another machine's: run them if their bits will be right.
 
     Args:
         own: `own_version` of the process that made the plan.
-        job, task, paths: see `worker.Worker`.
+        job, tasks, paths: see `worker.Worker`.
 
     Raises:
         WorkerError: hamcache is another here, or the images are not here.
@@ -101,7 +116,7 @@ def run_elsewhere(own: str, job: ExtractionJob, task: ChunkTask, paths: Mapping[
     for folder in {Path(path).parent for path in paths.values()}:
         if not folder.is_dir():
             raise WorkerError(f"Expected images in {folder}, got a worker that has no such folder. {SETUP}")
-    return run_task(job, task, paths)
+    return run_tasks(job, tasks, paths)
 
 
 class _LocalCluster:
@@ -109,21 +124,22 @@ class _LocalCluster:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.n_threads = sum(client.nthreads().values())
 
-    def submit(self, job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> Future:
-        """Hand out one task."""
-        return self.client.submit(run_task, job, task, paths, pure=False, retries=RETRIES)
+    def submit(self, job: ExtractionJob, tasks: Sequence[ChunkTask], paths: Mapping[str, str]) -> Future:
+        """Hand out some tasks as one of Dask's."""
+        return self.client.submit(run_tasks, job, tasks, paths, pure=False, retries=RETRIES)
 
     def look(self) -> None:
-        """Do what has to be done now and then while no result comes."""
+        """Do what has to be done now and then."""
 
-    def result_of(self, future: Future, task: ChunkTask) -> TaskResult:
-        """The result of a finished task; raises the task's error."""
-        return future.result()
+    def result_of(self, future: Future, tasks: Sequence[ChunkTask]) -> list[TaskResult]:
+        """The results of finished tasks; raises the error of one."""
+        return list(future.result())
 
 
 class _ForeignCluster(_LocalCluster):
-    """A cluster that others started: its workers are checked, waited for, and its loss is noticed."""
+    """Other processes: workers are checked and waited for, and their loss is noticed."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)
@@ -131,16 +147,17 @@ class _ForeignCluster(_LocalCluster):
         self.checked: set[str] = set()
         self.alone_since: float | None = None
 
-    def submit(self, job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> Future:
-        """Hand out one task, with the version that may run it."""
-        return self.client.submit(run_elsewhere, own_version(), job, task, paths, pure=False, retries=RETRIES)
+    def submit(self, job: ExtractionJob, tasks: Sequence[ChunkTask], paths: Mapping[str, str]) -> Future:
+        """Hand out some tasks as one of Dask's, with the version that may run it."""
+        return self.client.submit(run_elsewhere, own_version(), job, tasks, paths, pure=False, retries=RETRIES)
 
     def look(self) -> None:
         """Check workers that have come; wait for workers where there are none, but not for ever."""
         workers = self._workers()
+        self.n_threads = sum(workers.values())
         if workers:
             self.alone_since = None
-            self._check(sorted(workers - self.checked))
+            self._check(sorted(workers.keys() - self.checked))
         elif self.alone_since is None:
             self.alone_since = time.monotonic()
             _log.warning("Waiting for workers at %s, %.0f seconds at most ...", self.address, WORKERS_WITHIN)
@@ -150,13 +167,13 @@ class _ForeignCluster(_LocalCluster):
                 f"{SETUP} {KEPT}"
             )
 
-    def result_of(self, future: Future, task: ChunkTask) -> TaskResult:
-        """The result of a finished task; what went wrong in the cluster is an error of ours."""
+    def result_of(self, future: Future, tasks: Sequence[ChunkTask]) -> list[TaskResult]:
+        """The results of finished tasks; what went wrong in the cluster is an error of ours."""
         from distributed import KilledWorker
 
         while True:
             try:
-                return future.result(timeout=LOOK_EVERY)
+                return list(future.result(timeout=LOOK_EVERY))
             except TimeoutError as error:
                 if future.status == "error":
                     raise self._failed(error) from error
@@ -164,12 +181,12 @@ class _ForeignCluster(_LocalCluster):
             except CancelledError as error:
                 raise self._lost() from error
             except KilledWorker as error:
-                images = ", ".join(task.image_ids[row] for row in task.rows[:3])
-                more = f" and {len(task.rows) - 3} more" if len(task.rows) > 3 else ""
+                images = [task.image_ids[row] for task in tasks for row in task.rows]
+                more = f" and {len(images) - 3} more" if len(images) > 3 else ""
                 raise WorkerError(
-                    f"Expected workers to survive the images {images}{more}, but {error.allowed_failures + 1} died on "
-                    f"them, the last one {error.last_worker.address}: its log says why (hamcache or memory may "
-                    f"be lacking there). {KEPT}"
+                    f"Expected workers to survive the images {', '.join(images[:3])}{more}, but "
+                    f"{error.allowed_failures + 1} died on them, the last one {error.last_worker.address}: its log "
+                    f"says why (hamcache or memory may be lacking there). {KEPT}"
                 ) from error
             except (ExtractError, CacheError):
                 raise
@@ -188,14 +205,16 @@ class _ForeignCluster(_LocalCluster):
             f"Expected the Dask scheduler at {self.address} to stay, but the connection to it was lost. {KEPT}"
         )
 
-    def _workers(self) -> set[str]:
+    def _workers(self) -> dict[str, int]:
+        """Threads of each worker that runs, by its address."""
         if self.client.status != "running":
             raise self._lost()
         try:
             about: Any = self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=ANSWER_WITHIN)
         except (OSError, TimeoutError) as error:
             raise self._lost() from error
-        return {address for address, worker in about["workers"].items() if worker["status"] == "running"}
+        workers = about["workers"].items()
+        return {address: worker["nthreads"] for address, worker in workers if worker["status"] == "running"}
 
     def _check(self, workers: list[str]) -> None:
         """Refuse workers with another hamcache; name other libraries, whose features may differ in their last bits."""

@@ -14,7 +14,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.description import CHUNK_ROWS, rows_for
 from hamcache.cache.errors import CorruptStoreError
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.lock import writing
@@ -55,7 +58,7 @@ def run_extraction(
     Args:
         request: the features.
         root: features root.
-        workers: threads of the local scheduler (default: one per core).
+        workers: cores of this machine to use (default: all); see `extract.scheduler.dask_client`.
         scheduler: address of an existing Dask cluster instead.
         on_progress: called after each task.
 
@@ -71,7 +74,7 @@ def run_extraction(
         from hamcache.extract.scheduler import dask_client
 
         with writing(filling.root, request.table.name):
-            filling.fill(lambda: dask_client(workers, scheduler), on_progress)
+            filling.fill(lambda: dask_client(workers, scheduler, request.device), on_progress)
     summary = filling.summary(time.perf_counter() - started)
     if len(summary.quarantined) == summary.n_images:
         reasons = sorted({bad.reason for bad in summary.quarantined})
@@ -117,7 +120,7 @@ class _Filling:
             stores.append((store, wanted.views))
         plan = make_plan(stores, usable)
         self.n_reused = plan.n_reused
-        return not plan.tasks
+        return not plan.tasks and plan.is_described
 
     def fill(self, client_of: Callable[[], AbstractContextManager[Client]], on_progress: OnProgress | None) -> None:
         """Fill the stores, and look again until nothing lacks; the data set's lock is held meanwhile."""
@@ -167,6 +170,7 @@ class _Filling:
                 seed=request.seed if augmentation.is_random else 0,
                 precision=spec.precision,
                 kind=kind,
+                storage=request.storage,
             )
             views = min(request.views, augmentation.distinct_views)
             store_spec = StoreSpec(self.networks.index(spec), number, kind)
@@ -197,9 +201,13 @@ class _Filling:
         table, usable, store = self.request.table, list(self._usable()), self._opened(wanted)
         if store is None or any(image_id not in store.row_of for image_id in usable):
             table.require_images(f"Extracting {wanted.key.features_name} ({wanted.key.augmentation_name})", usable)
-        layout = [] if store else Catalogue(self.root).layout(table.name, usable)
+        layout, chunk_rows = ([], CHUNK_ROWS) if store else Catalogue(self.root).layout(table.name, usable)
+        if self.request.chunk_mib is not None:  # the same rows for all, so that an image is decoded once
+            widest = max(other.dim for other in self.wanted) * np.dtype(self.request.storage).itemsize
+            chunk_rows = rows_for(self.request.chunk_mib * 2**20, widest)
         provenance = _provenance(self.request.source or table.name)
-        return FeatureStore.prepare(self.root, wanted.key, wanted.dim, [*layout, *sorted(usable)], provenance)
+        image_ids = [*layout, *sorted(usable)]
+        return FeatureStore.prepare(self.root, wanted.key, wanted.dim, image_ids, provenance, chunk_rows)
 
     def _refuse_without_room(self) -> None:
         if not self.root.is_local:

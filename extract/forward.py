@@ -5,7 +5,9 @@ Extractions and predictions of new images both go through here; that is why they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -14,12 +16,17 @@ from hamcache.data.image_files import refusal
 from hamcache.extract.backbones import Backbone
 from hamcache.extract.draws import ViewDraw, apply_view
 
-BATCH = 16
-"""Images in one forward pass, always: empty places are filled with zeros, so that the features of an image never depend
-on which other images were computed with it."""
+BATCH, GPU_BATCH = 16, 64
+"""Images in one forward pass on a processor, whose cache it fits, and on a GPU, always: empty places are filled with
+zeros, so that the features of an image never depend on which other images were computed with it."""
 
 FittedViews = dict[ViewDraw, torch.Tensor]
 """Views of one image as a network sees them, uint8 `[3, *size]`, by draw."""
+
+
+def batch_size(device: str) -> int:
+    """Images in one forward pass on a kind of device."""
+    return GPU_BATCH if device == "cuda" else BATCH
 
 
 def use_one_thread() -> None:
@@ -60,13 +67,34 @@ def forward(
 
     Args:
         backbone: the network.
-        views: uint8 `[3, *size]` by place in the batch, 0 <= place < `BATCH`.
+        views: uint8 `[3, *size]` by place in the batch, 0 <= place < `batch_size(device)`.
         kinds: kinds of features.
         device: `cpu` or `cuda`.
     """
     use_one_thread()
-    batch = torch.zeros((BATCH, 3, *backbone.preprocessing.size), dtype=torch.uint8)
+    shape = (batch_size(device), 3, *backbone.preprocessing.size)
+    batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda")
     for place, view in views.items():
         batch[place] = view
-    features = backbone.features(batch.to(device), kinds)
-    return {kind: vectors[list(views)].cpu().numpy() for kind, vectors in features.items()}
+    with _turn(device):
+        features = backbone.features(batch.to(device, non_blocking=True), kinds)
+        return {kind: vectors[list(views)].cpu().numpy() for kind, vectors in features.items()}
+
+
+_streams: SimpleQueue[torch.cuda.Stream | None] = SimpleQueue()
+for _ in range(2):
+    _streams.put(None)  # made when it is first needed, where there is a GPU
+
+
+@contextmanager
+def _turn(device: str) -> Iterator[None]:
+    """A turn on the device: a GPU copies one batch while it computes another, and holds no more than these two."""
+    if device != "cuda":
+        yield
+        return
+    stream = _streams.get() or torch.cuda.Stream()
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        _streams.put(stream)

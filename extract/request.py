@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hamcache.cache.keys import DEFAULT_STORAGE
 from hamcache.cache.quarantine import BadImage
 from hamcache.configs.defaults import MOST_VIEWS
 from hamcache.data.table import ImageTable
@@ -79,6 +80,8 @@ class ExtractionRequest:
         views: views of each; an augmentation with fewer distinct views gives all it has.
         seed: seed of the draws.
         device: `cpu` or `cuda`.
+        storage: `float32` or `float16`, the numbers that features are kept as.
+        chunk_mib: size of a chunk of the widest features, for stores that are new; None: as the data set's others.
         source: name of the data set in the user's words, for the advice in later errors; None for the table's name.
     """
 
@@ -89,6 +92,8 @@ class ExtractionRequest:
     views: int = 1
     seed: int = 0
     device: str = "cpu"
+    storage: str = DEFAULT_STORAGE
+    chunk_mib: float | None = None
     source: str | None = None
 
     def __post_init__(self) -> None:

@@ -1,12 +1,12 @@
-"""The work of one Dask task: take a chunk of images, decode each once, draw views, run every backbone, write."""
+"""The work of one Dask task, chunk after chunk: decode each image once, draw views, run every backbone, write."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import BackboneSpec, shared_backbone
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import ViewDraw, draw_view
-from hamcache.extract.forward import BATCH, FittedViews, fit_views, forward, use_one_thread
+from hamcache.extract.forward import FittedViews, batch_size, fit_views, forward, use_one_thread
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class ExtractionJob:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Outcome of one task.
+    """Outcome of one chunk.
 
     Attributes:
         n_vectors, n_decoded: feature vectors written, images decoded.
         bad: images that gave none.
         digests: sha256 of each file as it was read, `MISSING` where it gave no bytes.
-        seconds: of work.
+        seconds: from the first image to the last vector; what came before it is written meanwhile.
     """
 
     n_vectors: int
@@ -77,24 +77,29 @@ stopping = outages.stopping
 """Set, it makes the tasks that run in this process's threads end at their next batch, unwritten."""
 
 
-def run_task(job: ExtractionJob, task: ChunkTask, paths: Mapping[str, str]) -> TaskResult:
-    """Entry point for Dask: `Worker(job).run(task, paths)`."""
-    return Worker(job).run(task, paths)
+def run_tasks(job: ExtractionJob, tasks: Sequence[ChunkTask], paths: Mapping[str, str]) -> list[TaskResult]:
+    """Entry point for Dask: `Worker(job).run(tasks, paths)`."""
+    return Worker(job).run(tasks, paths)
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """One network run on one view of an augmentation, and the cells of a task that this fills."""
+    """One network run on one view of an augmentation: the draw of each row that needs it, the cells that this fills."""
 
-    augmentation: int
-    view: int
     backbone: int
+    draws: Mapping[int, ViewDraw]
     cells: tuple[Cell, ...]
 
-    @cached_property
-    def rows(self) -> tuple[int, ...]:
-        """Rows of the images that the cells need."""
-        return tuple(sorted({row for cell in self.cells for row in cell.rows}))
+
+@dataclass
+class _Chunk:
+    """A task while it runs: vectors of each cell, by row NaN until it is computed, and what became of each image."""
+
+    task: ChunkTask
+    features: dict[Cell, np.ndarray]
+    digests: dict[int, str] = field(default_factory=dict)
+    bad: dict[int, BadImage] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class Worker:
@@ -105,81 +110,93 @@ class Worker:
         self._spec_of = dict(job.stores)
         self._backbones = [shared_backbone(spec, job.device) for spec in job.backbones]
 
-    def run(self, task: ChunkTask, paths: Mapping[str, str]) -> TaskResult:
-        """Fill a task's chunks.
+    def run(self, tasks: Sequence[ChunkTask], paths: Mapping[str, str]) -> list[TaskResult]:
+        """Fill the chunks of some tasks, one task after the other.
 
         Args:
-            task: from the plan.
-            paths: file of each image the task needs.
+            tasks: from the plan.
+            paths: file of each image the tasks need.
         """
-        started = time.perf_counter()
         use_one_thread()
-        stores = {cell.folder: FeatureStore.open(self._root, cell.folder) for cell in task.cells}
-        features = {
-            cell: np.full((len(task.image_ids), stores[cell.folder].dim), np.nan, np.float32) for cell in task.cells
-        }
-        digests: dict[int, str] = {}
-        bad: dict[int, BadImage] = {}
-        passes = self._passes(task)
-        for first in range(0, len(task.image_ids), BATCH):
+        folders = {cell.folder for task in tasks for cell in task.cells}
+        stores = {folder: FeatureStore.open(self._root, folder) for folder in folders}
+        with ThreadPoolExecutor(1) as writer:  # neither a disk nor a server is waited for while there is work
+            written = [writer.submit(self._write, self._computed(task, stores, paths), stores) for task in tasks]
+        return [result.result() for result in written]
+
+    def _computed(self, task: ChunkTask, stores: Mapping[str, FeatureStore], paths: Mapping[str, str]) -> _Chunk:
+        started = time.perf_counter()
+        n_rows = len(task.image_ids)
+        chunk = _Chunk(task, {c: np.full((n_rows, stores[c.folder].dim), np.nan, np.float32) for c in task.cells})
+        passes, batch = self._passes(task), batch_size(self.job.device)
+        for first in range(0, n_rows, batch):
             if stopping.is_set():
                 raise InterruptedError("The extraction was interrupted.")
             fitted: dict[int, list[FittedViews]] = {}
-            for row in (row for row in task.rows if first <= row < first + BATCH):
+            for row in (row for row in task.rows if first <= row < first + batch):
                 image_id = task.image_ids[row]
                 try:
                     data = image_bytes(paths[image_id])
-                    digests[row] = hashlib.sha256(data).hexdigest()
-                    fitted[row] = self._fitted(decode_image(data), image_id, [p for p in passes if row in p.rows])
+                    chunk.digests[row] = hashlib.sha256(data).hexdigest()
+                    fitted[row] = self._fitted(decode_image(data), [p for p in passes if row in p.draws], row)
                 except UnreadImageError as error:
-                    digests[row] = MISSING
-                    bad[row] = BadImage(image_id, MISSING, str(error))
+                    chunk.digests[row] = MISSING
+                    chunk.bad[row] = BadImage(image_id, MISSING, str(error))
                 except BadImageError as error:
-                    bad[row] = BadImage(image_id, digests[row], str(error))
-            for cell, rows, vectors in self._forward(task, passes, fitted, first):
-                features[cell][rows] = vectors
-                for row, vector in zip(rows, vectors, strict=True):
-                    if not np.isfinite(vector).all():
-                        name = self.job.backbones[self._spec_of[cell.folder].backbone].name
-                        reason = f"{name} gives features that are not finite"
-                        bad[row] = BadImage(task.image_ids[row], digests[row], reason)
-        written = 0
+                    chunk.bad[row] = BadImage(image_id, chunk.digests[row], str(error))
+            for cell, rows, vectors in self._forward(passes, fitted, first):
+                chunk.features[cell][rows] = vectors
+                for row in np.compress(~np.isfinite(vectors).all(axis=1), rows).tolist():
+                    name = self.job.backbones[self._spec_of[cell.folder].backbone].name
+                    reason = f"{name} gives features that are not finite"
+                    chunk.bad[row] = BadImage(task.image_ids[row], chunk.digests[row], reason)
+        chunk.seconds = time.perf_counter() - started
+        return chunk
+
+    def _write(self, chunk: _Chunk, stores: Mapping[str, FeatureStore]) -> TaskResult:
+        task, written = chunk.task, 0
         for cell in task.cells:
-            rows = [row for row in cell.rows if row not in bad]
+            rows = [row for row in cell.rows if row not in chunk.bad]
             if rows:
-                file_digests = [digests[row] for row in rows]
+                file_digests = [chunk.digests[row] for row in rows]
                 place = stores[cell.folder].place(cell.chunk, cell.view, task.image_ids)
-                stores[cell.folder].write_chunk(place, rows, features[cell][rows], file_digests)
+                stores[cell.folder].write_chunk(place, rows, chunk.features[cell][rows], file_digests)
                 written += len(rows)
-        n_decoded = len(digests) - sum(row in bad for row in digests)
-        found = {task.image_ids[row]: digest for row, digest in digests.items()}
-        return TaskResult(written, n_decoded, tuple(bad.values()), found, time.perf_counter() - started)
+        n_decoded = sum(row not in chunk.bad for row in chunk.digests)
+        digests = {task.image_ids[row]: digest for row, digest in chunk.digests.items()}
+        return TaskResult(written, n_decoded, tuple(chunk.bad.values()), digests, chunk.seconds)
 
     def _passes(self, task: ChunkTask) -> list[_Pass]:
         cells_of: dict[tuple[int, int, int], list[Cell]] = {}
         for cell in task.cells:
             spec = self._spec_of[cell.folder]
             cells_of.setdefault((spec.augmentation, cell.view, spec.backbone), []).append(cell)
-        return [_Pass(*names, tuple(cells)) for names, cells in cells_of.items()]
+        return [
+            _Pass(backbone, self._draws(task, self.job.augmentations[augmentation], view, cells), tuple(cells))
+            for (augmentation, view, backbone), cells in cells_of.items()
+        ]
 
-    def _draw(self, step: _Pass, image_id: str) -> ViewDraw:
-        return draw_view(self.job.augmentations[step.augmentation], self.job.seed, image_id, step.view)
+    def _draws(
+        self, task: ChunkTask, augmentation: Augmentation, view: int, cells: Sequence[Cell]
+    ) -> dict[int, ViewDraw]:
+        rows = sorted({row for cell in cells for row in cell.rows})
+        return {row: draw_view(augmentation, self.job.seed, task.image_ids[row], view) for row in rows}
 
-    def _fitted(self, image: torch.Tensor, image_id: str, passes: Sequence[_Pass]) -> list[FittedViews]:
+    def _fitted(self, image: torch.Tensor, passes: Sequence[_Pass], row: int) -> list[FittedViews]:
         """The views of one image that the networks of these passes need, one entry a network of the job."""
         draws: list[list[ViewDraw]] = [[] for _ in self._backbones]
         for step in passes:
-            draws[step.backbone].append(self._draw(step, image_id))
+            draws[step.backbone].append(step.draws[row])
         return fit_views(image, draws, self._backbones)
 
     def _forward(
-        self, task: ChunkTask, passes: Sequence[_Pass], fitted: Mapping[int, Sequence[FittedViews]], first: int
+        self, passes: Sequence[_Pass], fitted: Mapping[int, Sequence[FittedViews]], first: int
     ) -> Iterator[tuple[Cell, list[int], np.ndarray]]:
         """Yield `(cell, rows, features)` of one batch for every cell; a row's place in the chunk is its place in the
         batch."""
         done: dict[tuple[int, tuple[tuple[int, ViewDraw], ...], tuple[str, ...]], dict[str, np.ndarray]] = {}
         for step in passes:
-            draws = tuple((row, self._draw(step, task.image_ids[row])) for row in step.rows if row in fitted)
+            draws = tuple((row, draw) for row, draw in step.draws.items() if row in fitted)
             kinds = tuple(sorted({self._spec_of[cell.folder].kind for cell in step.cells}))
             # The plain image is a view of several augmentations; it goes through a network once.
             same = (step.backbone, draws, kinds)

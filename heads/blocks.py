@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
+from hamcache.data.large_arrays import large_array
 from hamcache.heads.errors import BlockError, FeatureShapeError, UnknownNameError
+
+ROWS = 1 << 17
+"""Rows that are transformed at a time: what is made on the way must fit into memory, the rows themselves need not."""
 
 TRANSFORMS = ("standardize", "l2", "power", "pca:<k>", "none", "drop")
 
@@ -77,7 +81,7 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
                 f"Expected {sum(self.dims)} feature columns (blocks of {self.dims}), got {X.shape[1]}."
             )
         self.steps_ = [
-            None if transform == "drop" else self._step(transform, dim).fit(X[:, columns])
+            None if transform == "drop" else _fitted(self._step(transform, dim), X[:, columns])
             for transform, dim, columns in zip(self.transforms, self.dims, _columns(self.dims), strict=True)
         ]
         self.output_dims_ = tuple(
@@ -89,11 +93,13 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
 
     def transform(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rows as the head sees them, written block by block into one new float32 array."""
-        out = np.empty((len(X), sum(self.output_dims_)), dtype=np.float32)
+        out = large_array((len(X), sum(self.output_dims_)))
         slices = zip(self.steps_, _columns(self.dims), _columns(self.output_dims_), strict=True)
         for step, source, target in slices:
-            if step is not None:
-                out[:, target] = step.transform(X[:, source])
+            if step is None:
+                continue
+            for rows in _slices(len(X)):
+                out[rows, target] = step.transform(X[rows, source])
         return out
 
     def _step(self, transform: str, dim: int) -> Any:
@@ -105,6 +111,20 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
         if transform == "power":
             return make_pipeline(FunctionTransformer(signed_root), StandardScaler())
         return StandardScaler() if transform == "standardize" else FunctionTransformer()
+
+
+def _slices(n_rows: int) -> list[slice]:
+    return [slice(start, start + ROWS) for start in range(0, n_rows, ROWS)]
+
+
+def _fitted(step: Any, X: NDArray[np.float32]) -> Any:
+    """A step with what it learns from rows; of at most `ROWS` that is, to the bit, what its `fit` learns."""
+    scaler = step[-1] if isinstance(step, Pipeline) else step
+    if not isinstance(scaler, StandardScaler):
+        return step.fit(X)
+    for rows in _slices(len(X)):
+        scaler.partial_fit(X[rows] if scaler is step else step[0].transform(X[rows]))
+    return step
 
 
 def _columns(dims: Sequence[int]) -> list[slice]:

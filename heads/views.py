@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from hamcache.data.large_arrays import large_array
 from hamcache.heads.errors import BlockError, ViewPolicyError
 
 
@@ -138,4 +139,5 @@ def _joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     if len(arrays) == 1:
         return np.asarray(arrays[0], dtype=np.float32)
     same_count = [np.broadcast_to(array, (len(array), count, array.shape[2])) for array in arrays]
-    return np.concatenate(same_count, axis=2, dtype=np.float32)
+    joined = large_array((len(arrays[0]), count, sum(array.shape[2] for array in arrays)))
+    return np.concatenate(same_count, axis=2, out=joined)

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from hamcache.cache.chunk import chunk_name, chunk_of
-from hamcache.cache.description import ARRAY, CHUNK_ROWS, GROUP, ROWS, rows_in
+from hamcache.cache.description import ARRAY, CHUNK_ROWS, GROUP, ROWS, rows_in, sealed
 from hamcache.cache.errors import CacheInUseError, CorruptStoreError, FeatureArchiveError
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.store import FeatureStore
@@ -53,7 +53,7 @@ class StoreEntry:
     Attributes:
         key: its key, whose folder is safe to use as a path.
         image_ids: image of each row.
-        n_views, dim: sizes.
+        n_views, dim, chunk_rows: sizes.
         provenance: where it comes from.
         chunks: `(chunk, view)` of each chunk: the member's name.
     """
@@ -62,6 +62,7 @@ class StoreEntry:
     image_ids: list[str]
     n_views: int
     dim: int
+    chunk_rows: int
     provenance: dict[str, Any]
     chunks: dict[tuple[int, int], str]
 
@@ -131,7 +132,7 @@ def _files(store: FeatureStore) -> list[str]:
 
 
 def _description(store: FeatureStore) -> dict[str, Any]:
-    sizes = {"images": len(store.image_ids), "views": store.n_views, "dim": store.dim}
+    sizes = {"images": len(store.image_ids), "views": store.n_views, "dim": store.dim, "chunk_rows": store.chunk_rows}
     return {"folder": store.folder, "key": store.key.to_dict(), "key_digest": store.key.digest, **sizes}
 
 
@@ -143,7 +144,9 @@ def _content(store: FeatureStore, name: str) -> bytes:
     if name != GROUP:
         return content
     description = json.loads(content)
-    description["attributes"]["provenance"]["dataset"] = store.key.dataset
+    attributes = description["attributes"]
+    attributes["provenance"]["dataset"] = store.key.dataset
+    description["attributes"] = sealed(attributes)
     return (json.dumps(description, indent=1, sort_keys=True) + "\n").encode()
 
 
@@ -273,11 +276,18 @@ class Archive:
         prefix = f"{FEATURES}/{key.folder}/"
         attributes = json.loads(self.read(f"{prefix}{GROUP}"))["attributes"]
         image_ids, n_views, dim = rows_in(self.read(f"{prefix}{ROWS}"), key), described["views"], described["dim"]
-        sizes = all(isinstance(size, int) and 0 <= size < 1 << 24 for size in (n_views, dim))
-        if not sizes or not image_ids or len(set(image_ids)) < len(image_ids) or attributes["key"] != key.to_dict():
+        chunk_rows = described.get("chunk_rows", CHUNK_ROWS)
+        sizes = all(isinstance(size, int) and 0 <= size < 1 << 24 for size in (n_views, dim, chunk_rows))
+        if (
+            not sizes
+            or not chunk_rows
+            or not image_ids
+            or len(set(image_ids)) < len(image_ids)
+            or attributes["key"] != key.to_dict()
+        ):
             raise self._wrong(f"its store {key.folder} contradicts itself")
-        chunks = dict(self._chunks(prefix, -(-len(image_ids) // CHUNK_ROWS), n_views))
-        return StoreEntry(key, image_ids, n_views, dim, dict(attributes["provenance"]), chunks)
+        chunks = dict(self._chunks(prefix, -(-len(image_ids) // chunk_rows), n_views))
+        return StoreEntry(key, image_ids, n_views, dim, chunk_rows, dict(attributes["provenance"]), chunks)
 
     def _chunks(self, prefix: str, n_chunks: int, n_views: int) -> Iterator[tuple[tuple[int, int], str]]:
         for member in self._files:

@@ -109,7 +109,7 @@ def _out_of_view(root: Root, dataset: str) -> Iterator[Root]:
 def _rebuild(archive: Archive, entry: StoreEntry, stage: Root, provenance: Mapping[str, Any]) -> FeatureStore:
     """The store as an extraction would have made it, with the archive's chunks, each of which was decoded."""
     about = {**entry.provenance, **provenance}
-    store = FeatureStore.prepare(stage, entry.key, entry.dim, entry.image_ids, about)
+    store = FeatureStore.prepare(stage, entry.key, entry.dim, entry.image_ids, about, entry.chunk_rows)
     for (chunk, view), member in entry.chunks.items():
         content = archive.read(member)
         try:

@@ -36,8 +36,22 @@ def ls(
             warn(f"Can't be read: {error}")
             continue
         held = (len(store.image_ids), store.n_views, store.dim, full, human_bytes(size))
-        rows.append((key.dataset, key.features_name, key.augmentation_name, key.precision, *held, key.short))
-    columns = ("data set", "features", "augmentation", "precision", "images", "views", "dim", "filled", "size", "key")
+        rows.append(
+            (key.dataset, key.features_name, key.augmentation_name, key.precision, key.storage, *held, key.short)
+        )
+    columns = (
+        "data set",
+        "features",
+        "augmentation",
+        "precision",
+        "storage",
+        "images",
+        "views",
+        "dim",
+        "filled",
+        "size",
+        "key",
+    )
     show_table(f"Feature stores in {catalogue.root.url}", columns, rows)
     say(f"{len(rows)} stores, {human_bytes(total)}")
     for folder, reason in catalogue.broken().items():
@@ -61,6 +75,7 @@ def info(catalogue: bundles.Stores, store: Store) -> None:
         "images": len(found.image_ids),
         "views": found.n_views,
         "dim": found.dim,
+        "chunk_rows": found.chunk_rows,
         "filled": round(filled, 4),
         "bytes": sum(catalogue.root.files(found.folder).values()),
         "quarantined_in_data_set": len(Quarantine(catalogue.root, found.key.dataset)),

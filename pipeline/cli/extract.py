@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hamcache.configs.defaults import AUGMENTATION, BACKBONE, FITS, PRECISIONS, SHEET_VIEWS, VIEWS
+from hamcache.configs.defaults import AUGMENTATION, BACKBONE, FITS, PRECISIONS, SHEET_VIEWS, STORAGES, VIEWS
 from hamcache.pipeline.cli import bundles, options
 from hamcache.pipeline.cli.console import interruptible, say, show_table
 from hamcache.pipeline.cli.extraction import extract_behind_bar, open_dataset, show_summary
@@ -22,6 +22,14 @@ def extract(
     precision: Annotated[
         str, options.word(PRECISIONS, "auto, fp32 or bf16; auto takes bf16 where the processor has it.")
     ] = "auto",
+    storage: Annotated[
+        str,
+        options.word(STORAGES, "auto, float32 or float16; auto keeps features as the data set's others, or float32."),
+    ] = "auto",
+    chunk_mib: Annotated[
+        float | None,
+        typer.Option(min=0, max=1024, help="Size of a file of new features, in MiB (default: 64 images a file)."),
+    ] = None,
     workers: options.Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of an existing Dask cluster.", metavar="tcp://HOST:PORT")
@@ -55,7 +63,9 @@ def extract(
         Quarantine(Catalogue(workspace.features).root, opened.name).release()
     from hamcache.pipeline.experiment.extraction import FeatureWords  # imports torch
 
-    wanted = FeatureWords(names, augmentation_names, views, aug_seed, precision, fit, files, recipes)
+    wanted = FeatureWords(
+        names, augmentation_names, views, aug_seed, precision, storage, chunk_mib, fit, files, recipes
+    )
     with interruptible("What was written is valid; the same command goes on from there."):
         summary = extract_behind_bar(opened, workspace, wanted, workers=workers, scheduler=scheduler, device=device)
     show_summary(summary)

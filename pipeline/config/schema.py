@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from hamcache.configs.defaults import MOST_SEED, MOST_VIEWS
 from hamcache.data.nearest import unknown_name
@@ -86,8 +95,17 @@ class FeaturesConfig(_Part):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="arithmetic the features were extracted with; auto takes what the cache has"
     )
+    storage: Literal["auto", "float32", "float16"] = Field(
+        default="auto", description="numbers the features are kept as; auto takes what the cache has"
+    )
     aug_seed: int = Field(default=0, ge=0, le=MOST_SEED, description="seed the views were drawn with")
     views: ViewPolicy = Field(default=ViewPolicy(), description="which views the head sees")
+
+    @model_serializer(mode="wrap")
+    def _as_before_storage(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain values; without a choice of storage those of a time that had none, so that digests stay."""
+        values: dict[str, Any] = dump(self)
+        return {key: value for key, value in values.items() if (key, value) != ("storage", "auto")}
 
     @field_validator("blocks")
     @classmethod

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.keys import DEFAULT_STORAGE
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
@@ -25,6 +27,8 @@ class FeatureWords:
         views: views of each augmentation.
         seed: seed of the draws.
         precision: `auto`, `fp32` or `bf16`.
+        storage: `auto`, `float32` or `float16`; `auto` keeps features as the data set's others, else as float32.
+        chunk_mib: see `extract.request.ExtractionRequest`.
         fit: `crop` or `squash` (see `extract.preprocess`).
         weights: file of weights for some backbones, by name.
         recipes_file: recipes other than those in `configs/augmentations.yaml`.
@@ -35,6 +39,8 @@ class FeatureWords:
     views: int = 1
     seed: int = 0
     precision: str = "auto"
+    storage: str = "auto"
+    chunk_mib: float | None = None
     fit: str = "crop"
     weights: Mapping[str, str] = field(default_factory=dict)
     recipes_file: Path | None = None
@@ -77,11 +83,20 @@ def extract_features(
         features.views,
         features.seed,
         device,
+        _storage(features.storage, dataset, workspace),
+        features.chunk_mib,
         dataset.words.dataset,
     )
     summary = run_extraction(request, workspace.features, workers=workers, scheduler=scheduler, on_progress=on_progress)
     dataset.correct(summary.changed)
     return summary
+
+
+def _storage(asked: str, dataset: Dataset, workspace: Workspace) -> str:
+    if asked != "auto":
+        return asked
+    here = {store.key.storage for store in Catalogue(workspace.features).stores(dataset.name)}
+    return here.pop() if len(here) == 1 else DEFAULT_STORAGE
 
 
 def extract_for(
@@ -112,6 +127,6 @@ def passes_for(features: FeaturesConfig) -> list[FeatureWords]:
         in_pass = most[tuple(names)] if has_no_more else views
         passes.setdefault((tuple(names), in_pass), []).append(augmentation)
     return [
-        FeatureWords(list(names), augmentations, views, features.aug_seed, features.precision)
+        FeatureWords(list(names), augmentations, views, features.aug_seed, features.precision, features.storage)
         for (names, views), augmentations in passes.items()
     ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError, extract_command
+from hamcache.cache.keys import DEFAULT_STORAGE
 from hamcache.cache.quarantine import Quarantine
 from hamcache.cache.store import FeatureStore
 from hamcache.data.dataset import Dataset, open_dataset
@@ -177,29 +178,29 @@ class _Finder:
         features = self.config.features
         name, at, digits = backbone.partition("@")
         full = f"{full_name(name)}{at}{digits}"
-        precision = None if features.precision == "auto" else features.precision
-        fitting = self._fitting(full, augmentation, precision)
+        fitting = self._fitting(full, augmentation)
+        for name_in_key, most_exact in (("precision", "fp32"), ("storage", DEFAULT_STORAGE)):
+            if len({getattr(store.key, name_in_key) for store in fitting}) > 1:
+                fitting = [store for store in fitting if getattr(store.key, name_in_key) == most_exact]
         if not fitting:
             self.absent.setdefault((augmentation, views), []).append(name)
             return None
-        if len({store.key.precision for store in fitting}) > 1:
-            precision = "fp32"  # both are there: the more exact one
+        if len(fitting) == 1:
+            return fitting[0]
         seed = features.aug_seed if Augmentation.of(fitting[0].key).is_random else None
-        return self.catalogue.one(
-            self.dataset,
-            full,
-            augmentation,
-            precision=precision,
-            seed=seed,
-            views=views,
-            source=self.config.dataset,
-        )
+        precision = fitting[0].key.precision
+        return self.catalogue.one(self.dataset, full, augmentation, precision=precision, seed=seed, views=views)
 
-    def _fitting(self, backbone: str, augmentation: str, precision: str | None) -> list[FeatureStore]:
-        """Stores of this augmentation, which were drawn with the seed asked for if they were drawn at random."""
-        stores = self.catalogue.find(self.dataset, backbone, augmentation, precision)
-        seed = self.config.features.aug_seed
-        return [store for store in stores if store.key.seed == seed or not Augmentation.of(store.key).is_random]
+    def _fitting(self, backbone: str, augmentation: str) -> list[FeatureStore]:
+        """Stores as asked for, which were drawn with the seed asked for if they were drawn at random."""
+        features = self.config.features
+        return [
+            store
+            for store in self.catalogue.find(self.dataset, backbone, augmentation)
+            if features.precision in ("auto", store.key.precision)
+            and features.storage in ("auto", store.key.storage)
+            and (store.key.seed == features.aug_seed or not Augmentation.of(store.key).is_random)
+        ]
 
     def _augmentation(self, augmentation: str) -> Augmentation:
         """The augmentation of this name in the cache (perhaps from a file of the user's own), or the packaged one."""

@@ -105,15 +105,21 @@ class Run(Artefact):
         Raises:
             RunError: The run has no such part (a test set that was not opened).
         """
-        rows = self.predictions[self.predictions["part"] == name]
-        if rows.empty:
-            parts = sorted(set(self.predictions["part"]))
+        if name not in self._parts:
+            parts = sorted(self._parts)
             hint = " Train again with --test to open the test set." if name == "test" else ""
             raise RunError(
                 f"Expected predictions of {name}, got a run that has no {name!r} predictions, only "
                 f"{', '.join(parts)}: {self.id}.{hint}"
             )
-        return rows.sort_values("image_id", ignore_index=True)
+        return self._parts[name]
+
+    @cached_property
+    def _parts(self) -> dict[str, pd.DataFrame]:
+        return {
+            str(name): rows.sort_values("image_id", ignore_index=True)
+            for name, rows in self.predictions.groupby("part", sort=False)
+        }
 
     def labels(self, name: str) -> np.ndarray:
         """int64 codes of one part's labels, in the order of `part(name)`."""

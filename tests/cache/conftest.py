@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hamcache.cache.description import CHUNK_ROWS
 from hamcache.cache.keys import FeatureKey
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
@@ -52,9 +53,9 @@ def ids() -> list[str]:
 
 @pytest.fixture
 def make_store(root, ids):
-    def make(views: int = 0, image_ids=None, **fields) -> FeatureStore:
+    def make(views: int = 0, image_ids=None, chunk_rows=CHUNK_ROWS, **fields) -> FeatureStore:
         key = replace(KEY, **fields)
-        store = FeatureStore.prepare(root, key, DIM, image_ids or ids, {"dataset": "some/folder"})
+        store = FeatureStore.prepare(root, key, DIM, image_ids or ids, {"dataset": "some/folder"}, chunk_rows)
         store.set_views(views)
         return store
 

@@ -43,8 +43,8 @@ def test_a_store_goes_by_its_folder_or_the_first_digits_of_its_key(make_store, r
 
 def test_new_stores_take_the_row_order_of_their_siblings(make_store, root, ids):
     make_store(image_ids=ids[::-1])
-    assert Catalogue(root).layout("toy", ids) == ids[::-1]
-    assert Catalogue(root).layout("other", ids[::-1]) == ids
+    assert Catalogue(root).layout("toy", ids) == (ids[::-1], 64)
+    assert Catalogue(root).layout("other", ids[::-1]) == (ids, 64)
 
 
 def test_a_creation_cut_off_is_no_store_and_is_swept_up(make_store, root):

@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.description import sealed
 from hamcache.cache.errors import (
     CacheError,
     CorruptChunkError,
@@ -309,8 +309,9 @@ def test_rows_altered_by_hand_are_refused(make_store, root, ids):
 def test_a_layout_of_another_version_is_refused_by_name(make_store, root):
     store = make_store()
     path = Path(store.root.join(store.folder, "zarr.json"))
-    for layout, way in (("1", "cache migrate"), ("3", "Update hamcache")):
-        path.write_text(re.sub(r'"layout": \d', f'"layout": {layout}', path.read_text()))
+    for layout, way in ((1, "cache migrate"), (3, "Update hamcache")):
+        group = json.loads(path.read_text())
+        path.write_text(json.dumps(group | {"attributes": sealed(group["attributes"] | {"layout": layout})}))
         with pytest.raises(OldStoreError, match=way):
             FeatureStore.open(root, store.folder)
         with pytest.raises(OldStoreError, match=way):

@@ -1,5 +1,6 @@
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 from unittest import mock
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hamcache.data.files
+from hamcache.data.documents import read_file
 from hamcache.data.errors import TableError
 from hamcache.data.files import find_images, read_csv, write_text
 
@@ -48,6 +50,16 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name_and_the_folder_after(tmp
     with mock.patch("os.fsync", lambda descriptor: seen.append((tmp_path / "a.txt").exists())):
         write_text(tmp_path / "a.txt", "whole")
     assert seen == [False, True] and (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_reading_a_small_file_takes_no_memory_for_the_largest_one(tmp_path: Path) -> None:
+    (tmp_path / "small.csv").write_bytes(b"image_id\n")
+    tracemalloc.start()
+    try:
+        assert read_file(tmp_path / "small.csv", 1 << 30) == b"image_id\n"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 FIELDS = st.text(alphabet="ab \u00e9\u00a0\u2003\t1.-", max_size=4)

@@ -18,7 +18,9 @@ def extract(ham10000_table, tmp_path):
         table = table or ham10000_table
         pairs = [net if isinstance(net, tuple) else (net, "pre_logits") for net in nets]
         drawn = [get_augmentation(name) if isinstance(name, str) else name for name in augmentations]
-        asked = {name: options.pop(name) for name in ("seed", "device", "source") if name in options}
+        asked = {
+            name: options.pop(name) for name in ("seed", "device", "storage", "chunk_mib", "source") if name in options
+        }
         request = ExtractionRequest(table, file_digests(table), pairs, drawn, views, **asked)
         return run_extraction(request, root or tmp_path / "features", **options)
 

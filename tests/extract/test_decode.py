@@ -9,11 +9,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.EpsImagePlugin import EpsImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from hamcache.data.errors import BadImageError, UnreadImageError
@@ -78,6 +81,36 @@ def test_the_exif_orientation_is_applied():
 def test_what_is_no_image_is_refused_with_its_reason(data, reason):
     with pytest.raises(BadImageError, match=reason):
         decode_image(data)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_a_jpeg_has_the_pixels_that_pillow_gives_it(subsampling, progressive, monkeypatch):
+    loads = []
+    monkeypatch.setattr(JpegImageFile, "load", lambda self: loads.append(self) or ImageFile.load(self))
+    ramp = np.linspace(0, 255, 101 * 67).reshape(67, 101)
+    colour = Image.fromarray(np.stack([ramp, ramp[::-1], ramp * 7 % 256], axis=-1).astype(np.uint8))
+    for size in ((101, 67), (16, 16), (9, 33)):
+        for quality in (40, 95):
+            options = {"subsampling": subsampling, "progressive": progressive, "restart_marker_blocks": quality % 3}
+            data = encoded(colour.resize(size), "JPEG", quality=quality, **options)
+            decoded = decode_image(data)
+            assert not loads  # Pillow only read the header
+            assert np.array_equal(decoded.permute(1, 2, 0).numpy(), np.asarray(Image.open(io.BytesIO(data))))
+            loads.clear()
+
+
+def test_a_jpeg_that_is_grey_turned_or_damaged_is_pillows(monkeypatch):
+    colour, exif = Image.fromarray(gradient()).convert("RGB").resize((200, 150)), Image.Exif()
+    exif[0x0112] = 3
+    whole = encoded(colour, "JPEG")
+    damaged = whole[:-500] + bytes(400) + whole[-100:]
+    with pytest.raises(ValueError):
+        simplejpeg.decode_jpeg(damaged)
+    odd = [encoded(colour.convert("L"), "JPEG"), encoded(colour, "JPEG", exif=exif), damaged]
+    expected = [np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")) for data in odd]
+    for data, pixels in zip(odd, expected, strict=True):
+        assert np.array_equal(decode_image(data).permute(1, 2, 0).numpy(), pixels)
 
 
 @pytest.mark.parametrize("name", other_formats())

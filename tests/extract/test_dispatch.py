@@ -3,15 +3,18 @@
 import socket
 import threading
 from contextlib import contextmanager
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from distributed import LocalCluster, get_worker
 
 from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.plan import Cell, ChunkTask, Plan
 from hamcache.extract import dispatch, scheduler
 from hamcache.extract.errors import SchedulerError, WorkerError
 from hamcache.extract.versions import OWN, own_version, versions
+from hamcache.extract.worker import TaskResult
 from tests.extract.conftest import everything
 
 
@@ -116,6 +119,30 @@ def test_workers_with_other_libraries_are_named_once(extract, monkeypatch, caplo
     with a_cluster() as cluster:
         assert extract(scheduler=cluster.scheduler_address).n_written == 78
     assert [record.getMessage().count("pillow 1.0") for record in caplog.records if "last bits" in record.msg] == [1]
+
+
+def quick(job, tasks, paths):
+    """Stands for `run_tasks`."""
+    assert set(paths) == {image_id for task in tasks for image_id in task.image_ids}
+    return [TaskResult(1, 1, (), {task.image_ids[0]: "00"}, seconds=0.1) for task in tasks]
+
+
+def test_dask_is_handed_a_few_tasks_at_a_time_that_join_chunks_where_these_are_small(monkeypatch):
+    monkeypatch.setattr(dispatch, "run_tasks", quick)
+    tasks = tuple(ChunkTask((f"i{n}",), (Cell("store", n, 0, (0,)),)) for n in range(200))
+    seen, held = [], []
+
+    def on_result(task, result) -> None:
+        assert list(result.digests) == list(task.image_ids)
+        seen.append(task)
+        held.append(len(client.futures))
+
+    paths = {task.image_ids[0]: "file" for task in tasks}
+    with scheduler.dask_client(2) as client, patch.object(client, "submit", wraps=client.submit) as submit:
+        dispatch.run_plan(Plan(tasks, 200), None, paths, client, on_result)
+    assert sorted(seen, key=tasks.index) == list(tasks) and max(held) <= 2 * dispatch.WINDOW
+    sizes = [len(call.args[2]) for call in submit.call_args_list]
+    assert sizes[0] == sizes[-1] == 1 and 5 < max(sizes) <= 10 and sum(sizes) == 200
 
 
 def die(*arguments):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import hamcache.extract.worker
 from hamcache.cache.catalogue import Catalogue
-from hamcache.cache.errors import CacheInUseError, MissingFeaturesError
+from hamcache.cache.errors import CacheInUseError, MissingFeaturesError, StorageError
 from hamcache.cache.lock import writing
 from hamcache.cache.storage import Root
 from hamcache.cache.verify import verify
 from hamcache.data.errors import UnreadImageError
 from hamcache.data.ham10000 import read_table
 from hamcache.data.image_files import image_bytes
+from hamcache.extract import scheduler
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
@@ -69,6 +71,28 @@ def test_one_worker_and_several_store_the_same_bits(extract, tmp_path):
         )
     one, two, five = (everything(Catalogue(tmp_path / f"w{n}")) for n in (1, 2, 5))
     assert len(one) == 2 and all(np.array_equal(one[f], two[f]) and np.array_equal(one[f], five[f]) for f in one)
+
+
+def test_larger_chunks_hold_the_same_bits_and_shorter_numbers_are_those_rounded(extract, tmp_path):
+    for folder, options in {"small": {}, "large": {"chunk_mib": 1}, "short": {"storage": "float16"}}.items():
+        extract(nets=[NET, (NET, "stages")], augmentations=["flip"], views=2, root=tmp_path / folder, **options)
+    small, large, short = (everything(Catalogue(tmp_path / name)) for name in ("small", "large", "short"))
+    assert len(small) == 2 and {f: x.tobytes() for f, x in small.items()} == {f: x.tobytes() for f, x in large.items()}
+    rows = {name: {s.chunk_rows for s in Catalogue(tmp_path / name).stores()} for name in ("small", "large")}
+    assert rows["small"] == {64} and len(rows["large"]) == 1 and rows["large"].pop() > 128
+    assert all(any(np.array_equal(x.astype(np.float16), y) for x in small.values()) for y in short.values())
+    assert extract(augmentations=["none"], root=tmp_path / "large").n_written == 78
+    assert len({s.chunk_rows for s in Catalogue(tmp_path / "large").stores()}) == 1
+
+
+def test_features_that_float16_does_not_reach_end_the_extraction(extract, monkeypatch):
+    forward = hamcache.extract.worker.forward
+    monkeypatch.setattr(
+        "hamcache.extract.worker.forward", lambda *a: {kind: x + 1e5 for kind, x in forward(*a).items()}
+    )
+    with pytest.raises(StorageError, match=r"for storage float16, got 100,\d{3}. Extract with `--storage float32`"):
+        extract(storage="float16")
+    assert extract().n_written == 78
 
 
 def test_backbones_extracted_together_or_apart_store_the_same_bits(extract, tmp_path):
@@ -277,15 +301,31 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_error(extract, monkeypatc
         extract(scheduler="tcp://127.0.0.1:9")
 
 
-def test_an_existing_cluster_of_processes_stores_the_same_bits(extract, tmp_path):
-    from distributed import LocalCluster
-
+def test_processes_that_see_one_gpu_each_store_the_same_bits_as_threads(extract, tmp_path):
     extract(augmentations=["original"], root=tmp_path / "threads")
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        summary = extract(augmentations=["original"], root=tmp_path / "processes", scheduler=cluster.scheduler_address)
+    with scheduler._processes(["0", "1"], threads=1) as client:
+        client.wait_for_workers(2, timeout=60)
+        assert sorted(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["0", "1"]
+        address = client.scheduler.address
+        summary = extract(augmentations=["original"], root=tmp_path / "processes", scheduler=address)
     assert summary.n_written == 78
     a, b = (everything(Catalogue(tmp_path / kind)) for kind in ("threads", "processes"))
     assert a.keys() == b.keys() and all(np.array_equal(a[f], b[f]) for f in a)
+
+
+def test_a_gpu_has_batches_ready_and_several_or_many_cores_have_processes(monkeypatch):
+    monkeypatch.setattr(scheduler, "_local_cluster", lambda **options: nullcontext(options))
+    monkeypatch.setattr(scheduler, "_processes", lambda gpus, threads: nullcontext((gpus, threads)))
+
+    def place(cores: int, device: str, gpus: str):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        with scheduler.dask_client(cores, device=device) as client:
+            return client
+
+    assert place(8, "cpu", "0") == {"threads_per_worker": 8}
+    assert place(4, "cuda", "0") == {"threads_per_worker": 4 + 2}
+    assert place(16, "cuda", "3") == (["3"] * 4, 4 + 2)
+    assert place(6, "cuda", "0,1") == (["0", "1"], 3 + 2)
 
 
 KILLED_RUN = """

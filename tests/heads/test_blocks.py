@@ -70,3 +70,11 @@ def test_unfit_blocks_are_refused(rows):
         BlockTransformer((), ()).fit(rows)
     with pytest.raises(FeatureShapeError, match="Expected 14"):
         BlockTransformer((14,), ("none",)).fit(rows)
+
+
+@pytest.mark.parametrize("transform", ["standardize", "l2", "power"])
+def test_many_rows_are_transformed_a_part_at_a_time_to_the_same_numbers(transform, monkeypatch) -> None:
+    X = np.random.default_rng(0).normal(3, 2, size=(1000, 4)).astype(np.float32)
+    whole = BlockTransformer((4,), (transform,)).fit(X).transform(X)
+    monkeypatch.setattr("hamcache.heads.blocks.ROWS", 64)
+    np.testing.assert_allclose(BlockTransformer((4,), (transform,)).fit(X).transform(X), whole, atol=1e-5)

@@ -46,6 +46,7 @@ class World:
         views: int = 1,
         *,
         precision: str = "fp32",
+        storage: str = "float32",
         skill: float = 1.5,
         lesion: float = 0.0,
         seed: int = 0,
@@ -57,7 +58,9 @@ class World:
         """
         table = self.table()
         recipe = get_augmentation(augmentation)
-        key = FeatureKey(table.name, backbone, "0" * 64, {"size": 8}, recipe.to_dict(), seed, precision)
+        key = FeatureKey(
+            table.name, backbone, "0" * 64, {"size": 8}, recipe.to_dict(), seed, precision, storage=storage
+        )
         root = Root(self.workspace / "features")
         ids = list(table.frame["image_id"]) if images is None else list(images)
         store = FeatureStore.prepare(root, key, DIM, ids, {"dataset": str(self.csv)})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -127,14 +126,13 @@ def _ray(bench: Bench, sound: Sound, folder: Path, random: Random, names: tuple[
     command = Command(words, folder)
     _until(lambda: trials(workspace) > 0 or not command.alive)
     family = descendants(command.pid)
-    victims = [pid for pid in family if _named(pid, names)]
+    victims = [process for process in family if _named(process, names)]
     if victims:
-        os.kill(random.choice(victims), signal.SIGKILL)
+        random.choice(victims).kill()
     answer = command.wait()
+    outcome = _again(answer, words, folder, lambda: in_child(all_in, workspace), sound.swept)
     late = end_all(family)
-    if late:
-        return WRONG, f"{len(late)} processes of Ray did not end: {answer}"
-    return _again(answer, words, folder, lambda: in_child(all_in, workspace), sound.swept)
+    return (WRONG, f"{len(late)} processes of Ray did not end: {answer}") if late else outcome
 
 
 def _again(
@@ -194,9 +192,9 @@ def _until(true: Callable[[], bool]) -> None:
         sleep(0.01)
 
 
-def _named(pid: int, names: tuple[str, ...]) -> bool:
+def _named(process: psutil.Process, names: tuple[str, ...]) -> bool:
     try:
-        line = " ".join(psutil.Process(pid).cmdline()[:1])
+        line = " ".join(process.cmdline()[:1])
     except psutil.Error:
         return False
     return any(name in line for name in names)

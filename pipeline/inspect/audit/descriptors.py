@@ -12,7 +12,7 @@ import numpy as np
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.errors import MissingFeaturesError, extract_command
-from hamcache.cache.keys import DEFAULT_KIND
+from hamcache.cache.keys import DEFAULT_KIND, DEFAULT_STORAGE
 from hamcache.cache.store import FeatureStore
 from hamcache.cache.survey import Survey
 from hamcache.extract.augmentations import Augmentation
@@ -89,7 +89,8 @@ def _ranked(stores: Iterable[FeatureStore]) -> list[tuple[int, FeatureStore]]:
     """Stores with numbers of views that are a group of symmetries, in the order in which they are to be tried."""
     most = {store: min(store.n_views, Augmentation.of(store.key).distinct_views) for store in stores}
     usable = [(views, store) for store in most for views in _GROUPS if views <= most[store]]
-    return sorted(usable, key=lambda pair: (-pair[0], pair[1].key.precision != "fp32", pair[1].key.digest))
+    rough = {store: (store.key.precision != "fp32", store.key.storage != DEFAULT_STORAGE) for store in most}
+    return sorted(usable, key=lambda pair: (-pair[0], rough[pair[1]], pair[1].key.digest))
 
 
 def describe(

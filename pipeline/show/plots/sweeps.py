@@ -15,7 +15,6 @@ from matplotlib.ticker import PercentFormatter
 
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.show.plots.style import COLOURS, PANEL_TITLE, WIDTH, fitted, rows_down, save_figure, titled
-from hamcache.pipeline.studies.sweeps.importance import importances
 from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED, Sweep
 from hamcache.pipeline.studies.sweeps.space import Dimension, label, short_key, short_label
 
@@ -125,6 +124,8 @@ def plot_parallel(sweep: Sweep) -> Figure:
 
 def plot_importance(sweep: Sweep) -> Figure | None:
     """The share of the scores' variance that each key explains; None where there are too few trials to say."""
+    from hamcache.pipeline.studies.sweeps.importance import importances  # imports Optuna
+
     found = importances(sweep)
     if found.empty:
         return None

@@ -11,6 +11,7 @@ from hamcache.data.dataset import DatasetWords
 from hamcache.data.errors import DataError
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
+from hamcache.extract.decode import picture_file
 from hamcache.pipeline.runs.records import Run
 
 KEPT = 8
@@ -69,9 +70,7 @@ def thumbnail(path: Path, side: int, kind: str, quality: int) -> bytes:
     Raises:
         BadImageError: The file is not there, or can't be decoded.
     """
-    from hamcache.extract.decode import decode_file, picture_of  # imports torch: only where an image is asked for
-
-    image = picture_of(decode_file(path))
+    image = picture_file(path)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, kind, quality=quality)

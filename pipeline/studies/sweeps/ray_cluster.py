@@ -17,7 +17,6 @@ from hamcache.pipeline.studies.sweeps.results import SweepError
 QUIET = {
     "RAY_AUTH_MODE": "disabled",  # else a token is written into the home folder
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # if Ray dies, one line of ours says so
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a GPU stays visible, to be shared by trials of a net
@@ -74,7 +73,7 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
 
 
 def sweep_up() -> None:
-    """Remove the folders of this user's sweeps that were killed. (Their processes end by themselves.)"""
+    """Remove the folders of this user's sweeps that were killed. (Their processes end by themselves in a minute.)"""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         owner = folder.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hamcache.cache.keys import DEFAULT_STORAGE
 from hamcache.extract.augmentations import Augmentation, get_augmentation
 from hamcache.extract.backbones import Backbone, shared_backbone
 from hamcache.extract.draws import ViewDraw, draw_view
@@ -91,19 +92,25 @@ class _HeadRun(nn.Module):
         self.networks = nn.ModuleList(_Backbone(b, k) for b, k in zip(backbones, kinds, strict=True))
         numbers = [specs.index(source.spec) for source in sources]
         self.blocks = [
-            (number, source.kind, [self.seen[number].draws.index(draw) for draw in listed])
+            (number, source, [self.seen[number].draws.index(draw) for draw in listed])
             for number, source, listed in zip(numbers, sources, draws, strict=True)
         ]
         self.heads = nn.ModuleList(module_of(head) for head in heads)
 
     def forward(self, pixels: list[Tensor]) -> Tensor:
         features = [network(views) for network, views in zip(self.networks, pixels, strict=True)]
-        blocks = [_chosen(features[number][kind], places) for number, kind, places in self.blocks]
+        blocks = [_chosen(_stored(features[number], source), places) for number, source, places in self.blocks]
         count = max(len(block) for block in blocks)
         if self.is_independent:
             blocks = [_chosen(block, [view % len(block) for view in range(count)]) for block in blocks]
         joined = torch.cat([block.expand(count, -1, -1) for block in blocks], dim=2)
         return torch.stack([head(joined) for head in self.heads]).mean(dim=0)
+
+
+def _stored(features: Mapping[str, Tensor], source: BlockSource) -> Tensor:
+    """Features of a block, rounded as those of its store."""
+    of_kind = features[source.kind]
+    return of_kind if source.key.storage == DEFAULT_STORAGE else of_kind.half().float()
 
 
 class _Backbone(nn.Module):

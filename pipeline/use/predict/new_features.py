@@ -11,13 +11,14 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from hamcache.cache.chunk import as_stored
 from hamcache.cache.keys import FeatureKey, explain
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import Backbone, BackboneSpec, shared_backbone
 from hamcache.extract.draws import ViewDraw, draw_view
-from hamcache.extract.forward import BATCH, FittedViews, fit_views, forward
+from hamcache.extract.forward import FittedViews, batch_size, fit_views, forward
 from hamcache.extract.names import full_name
 from hamcache.heads.views import BlockArrays
 from hamcache.pipeline.config.schema import BlockConfig
@@ -146,7 +147,9 @@ class FeatureMaker:
             vectors = self._forward(network, [inputs[n][place][draw] for n, draw in rows])
             for number in network.blocks:
                 wanted = [[row_of[n, d] for d in self._draws(number, i)] for n, i in enumerate(image_ids)]
-                arrays[number] = vectors[self.sources[number].kind][np.array(wanted, dtype=np.int64)]
+                source = self.sources[number]
+                computed = vectors[source.kind][np.array(wanted, dtype=np.int64)]
+                arrays[number] = as_stored(computed, source.key.storage).astype(np.float32, copy=False)
         return [BlockArrays(views=arrays[n], plain=arrays[n]) for n in range(len(self.sources))]
 
     def _draws(self, block: int, image_id: str) -> list[ViewDraw]:
@@ -158,9 +161,9 @@ class FeatureMaker:
 
     def _forward(self, network: _Network, views: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:
         """Features float32 `[len(views), dim]` of each kind."""
-        backbone = self._backbone(network)
+        backbone, batch = self._backbone(network), batch_size(self.device)
         parts = [
-            forward(backbone, dict(enumerate(views[start : start + BATCH])), network.kinds, self.device)
-            for start in range(0, len(views), BATCH)
+            forward(backbone, dict(enumerate(views[start : start + batch])), network.kinds, self.device)
+            for start in range(0, len(views), batch)
         ]
         return {kind: np.concatenate([part[kind] for part in parts]) for kind in network.kinds}

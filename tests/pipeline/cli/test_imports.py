@@ -41,6 +41,7 @@ COMMANDS: list[tuple[set[str], list[str]]] = [
     (PICTURES, [f"train {ON_ONE} --head lda", f"zoo {ON_ONE} --heads logreg,knn {STUDY}"]),
     (PICTURES, ["hybrids --dataset {csv} --backbones net_a,net_b --head logreg " + STUDY]),
     (PICTURES, [f"grid {ON_BOTH} --augmentations none --head logreg {STUDY}", "grids verify"]),
+    (PICTURES | {"jinja2"}, ["runs plot {run}", "report"]),
 ]
 """Commands, and the heavy libraries that may be in memory after them: each line may have those of the lines before."""
 CHILD = """

@@ -341,6 +341,17 @@ def test_both_precisions_in_the_cache_take_the_exact_one(world) -> None:
     assert exact.provenance["stores"] != auto.provenance["stores"] == rough.provenance["stores"]
 
 
+def test_both_storages_in_the_cache_take_the_exact_one_and_no_digest_knows_of_a_choice_not_made(world) -> None:
+    world.extract(storage="float16")
+    auto = run_experiment(world.config(), world.workspace)
+    world.extract()
+    exact = run_experiment(world.config(), world.workspace)
+    short = run_experiment(world.config("features.storage=float16"), world.workspace)
+    assert exact.provenance["stores"] != auto.provenance["stores"] == short.provenance["stores"]
+    assert "storage" not in world.config().content()["features"]
+    assert short.config.features.storage == "float16" and exact.config.features.storage == "auto"
+
+
 def test_inputs_are_shared_between_runs_and_travel_to_other_processes(world) -> None:
     world.extract("net_a")
     world.extract("net_b")
@@ -427,3 +438,15 @@ def test_every_saved_head_of_the_zoo_loads_from_its_run(world) -> None:
         ids = list(run.part("validation")["image_id"])
         features = inputs.blocks_of(run.config.features)[0].arrays(ids).views
         np.testing.assert_array_equal(run.load_head().predict_proba(features), run.probabilities("validation"))
+
+
+def test_a_run_whose_features_do_not_fit_into_memory_has_the_same_numbers(world, tmp_path, monkeypatch) -> None:
+    world.extract("net_a")
+    world.extract("net_b")
+    config = world.config(base={"features": "net_a+net_b"})
+    inside = run_experiment(config, world.workspace)
+    monkeypatch.setattr("hamcache.data.large_arrays.free_memory", lambda: 0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    outside = run_experiment(config, world.workspace, force=True)
+    for part in ("train", "validation"):
+        np.testing.assert_array_equal(outside.probabilities(part), inside.probabilities(part))

@@ -56,6 +56,16 @@ def test_a_hybrid_with_views_folds_and_tau_is_one_graph(photographs: Photographs
     same(predictor, build_model(Portable(predictor, predictor.sets(0.8)), 7), pictures(), 1e-5)
 
 
+def test_features_are_rounded_as_their_store_was(photographs: Photographs) -> None:
+    photographs.extract((NET, "dihedral", 2), storage="float16")
+    run = photographs.run("features.storage=float16", blocks=[(NET, "dihedral", 2)])
+    predictor = photographs.predictor(run)
+    model = build_model(Portable(predictor, predictor.sets(0.8)), 7)
+    casts = [node.attribute[0].i for node in model.graph.node if node.op_type == "Cast"]
+    assert onnx.TensorProto.FLOAT16 in casts
+    same(predictor, model, pictures(), 1e-3)  # a number at the middle of two may be rounded to either
+
+
 @pytest.mark.skipif(not has_bf16(), reason="no bfloat16 here")
 def test_bfloat16_is_imitated_by_rounding(photographs: Photographs) -> None:
     """Without that, probabilities are ten times further away."""

@@ -63,9 +63,9 @@ class Photographs:
         """The files of one part of a run, in the order of its probabilities."""
         return [self.path(image_id) for image_id in run.part(part)["image_id"]]
 
-    def extract(self, *blocks: tuple[str, str, int], precision: str = "fp32", seed: int = 0) -> None:
+    def extract(self, *blocks: tuple[str, str, int], precision: str = "fp32", seed: int = 0, **more: str) -> None:
         for backbone, augmentation, views in blocks:
-            words = FeatureWords([full_name(backbone)], [augmentation], views, seed, precision)
+            words = FeatureWords([full_name(backbone)], [augmentation], views, seed, precision, **more)
             extract_features(open_dataset(str(self.folder), self.workspace), self.workspace, words, workers=2)
 
     def run(self, *overrides: str, blocks: Any = ((NET, "none", 1),), test: bool = False, **base: Any) -> Run:

@@ -56,6 +56,13 @@ def test_every_view_policy_gives_the_bits_of_the_cache(photographs: Photographs,
     same_probabilities(photographs, run)
 
 
+def test_features_of_a_run_on_shorter_numbers_are_rounded_as_its_stores(photographs: Photographs) -> None:
+    photographs.extract((NET, "flip", 2), storage="float16")
+    run = photographs.run("features.storage=float16", blocks=[(NET, "flip", 2)])
+    same_features(photographs, run)
+    same_probabilities(photographs, run)
+
+
 def test_one_image_alone_gets_the_features_it_gets_among_others(photographs: Photographs) -> None:
     run = photographs.run()
     model = photographs.predictor(run).model
