@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -255,10 +256,12 @@ class _Filling:
             run_plan(plan, job, self.paths, client, on_result)
 
 
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in ("hamcache", "torch", "torchvision", "timm", "zarr", "numpy", "pillow")}
+
+
 def _provenance(source: str) -> dict[str, str]:
     """Circumstances of a store's creation that are not in its key."""
-    libraries = {
-        name: version(name) for name in ("hamcache", "torch", "torchvision", "timm", "zarr", "numpy", "pillow")
-    }
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"dataset": source, "created": created, "python": platform.python_version(), **libraries}
+    return {"dataset": source, "created": created, "python": platform.python_version(), **_libraries()}

@@ -78,7 +78,7 @@ def forward(
         batch[place] = view
     with _turn(device):
         features = backbone.features(batch.to(device, non_blocking=True), kinds)
-        return {kind: vectors[list(views)].cpu().numpy() for kind, vectors in features.items()}
+        return {kind: vectors.cpu().numpy()[list(views)] for kind, vectors in features.items()}
 
 
 _streams: SimpleQueue[torch.cuda.Stream | None] = SimpleQueue()
@@ -93,6 +93,7 @@ def _turn(device: str) -> Iterator[None]:
         yield
         return
     stream = _streams.get() or torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())  # in which networks are loaded
     try:
         with torch.cuda.stream(stream):
             yield

@@ -32,9 +32,11 @@ QUIET_WORKER = {
     # Dask's profiler walks the frames of running threads every 10 ms; on Python 3.11 that can end the process with
     # signal 11. One flag turns off both the workers' sampler and the watcher of the event loops.
     "distributed.worker.profile.enabled": False,
+    # Its event loops would look at themselves a hundred times a second, which holds up the threads that compute.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
 }
 """Settings of Dask while a local cluster of ours runs."""
-
 
 CORES_A_PROCESS = 4
 """Cores that one process with a GPU may keep busy: what Python's global lock allows to decode images."""
