@@ -101,7 +101,8 @@ def _cached(
             group[0].views,
             group[0].key.seed,
             predictor.device,
-            dataset.words.dataset,
+            group[0].key.storage,
+            source=dataset.words.dataset,
         )
         summary = run_extraction(
             request,
@@ -119,7 +120,7 @@ def _passes(sources: Sequence[BlockSource]) -> list[list[BlockSource]]:
     """Blocks whose features are made in one pass over the images: those of the same views."""
     groups: dict[str, list[BlockSource]] = {}
     for source in sources:
-        name = json.dumps([dict(source.key.augmentation), source.key.seed, source.views], sort_keys=True)
+        name = json.dumps([dict(source.key.augmentation), source.key.seed, source.key.storage, source.views])
         groups.setdefault(name, []).append(source)
     return list(groups.values())
 
