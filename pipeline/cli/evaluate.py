@@ -43,13 +43,10 @@ def evaluate(
     images: Annotated[
         int | None, typer.Option(min=1, help="Score this many images at most: whole lesions, the same mix of classes.")
     ] = None,
-    test: Annotated[
-        bool, typer.Option("--test", help="Open the test set: score its images, too, if the data set has them.")
-    ] = False,
+    test: options.Test = False,
     workers: options.Workers = None,
     force: options.Force = False,
-    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the picture.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="The whole record on standard output, as JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Score a finished run on another labelled data set, and, if asked, on corrupted copies of it.
 
@@ -90,11 +87,11 @@ def evaluate(
             force=force,
             on_progress=lambda what, done, total: advance_to(done, total),
         )
-    if plots and not evaluation.picture.is_file():
+    if not evaluation.picture.is_file():
         from hamcache.pipeline.show.plots.evaluation import plot_evaluation  # imports matplotlib
 
         plot_evaluation(evaluation)
-    if json:
+    if as_json:
         from hamcache.data.files import json_text
 
         sys.stdout.write(json_text(evaluation.record))
