@@ -18,6 +18,9 @@ from benchmarks.rows import BENCHMARKS
 LEAST = 3
 """Rounds that are taken whatever the time, and by `--quick`."""
 
+INSTANT = 0.1
+"""Seconds; rounds that take less were measured before, all at once."""
+
 
 def take_rounds(benchmark: Benchmark, setting: Setting, seconds: float) -> Iterator[Round]:
     """The rounds of a benchmark, until it has enough, or the next one would not fit into the time."""
@@ -27,8 +30,8 @@ def take_rounds(benchmark: Benchmark, setting: Setting, seconds: float) -> Itera
         for number, costs in enumerate(rounds, 1):
             yield costs
             now = monotonic()
-            is_late = now - began + (now - last) > seconds
-            last = now
+            lasted, last = now - last, now
+            is_late = lasted > INSTANT and now - began + lasted > seconds
             if number >= most or (number >= LEAST and is_late):
                 return
 

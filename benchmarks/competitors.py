@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.apart import Work
 from benchmarks.harness import LeftOutError, cores
-from hamcache.extract.decode import decode_file, picture_of
+from hamcache.data.image_files import image_bytes, open_image
 from hamcache.extract.names import RANDOM
 
 BATCH, LOADERS = 32, 2
@@ -46,25 +49,44 @@ class _Pictures(Dataset):
         return len(self.paths)
 
     def __getitem__(self, number: int) -> torch.Tensor:
-        return self.transform(picture_of(decode_file(self.paths[number])))
+        return self.transform(open_image(BytesIO(image_bytes(self.paths[number]))).convert("RGB"))
 
 
-class TimmLoop:
+def timm_loop(name: str, paths: Sequence[str], views: int, augment: bool) -> Work:
     """The usual loop: a DataLoader with two workers, eager float32. Its workers are started once and wait."""
-
-    def __init__(self, name: str, paths: Sequence[str], *, augment: bool = False) -> None:
-        self.network, transform = timm_network(name)
-        transform = augmented(transform) if augment else transform
-        self.images = len(paths)
-        self.loader = DataLoader(
-            _Pictures(paths, transform), batch_size=BATCH, num_workers=LOADERS, persistent_workers=True
-        )
+    network, transform = timm_network(name)
+    transform = augmented(transform) if augment else transform
+    loader = DataLoader(_Pictures(paths, transform), batch_size=BATCH, num_workers=LOADERS, persistent_workers=True)
 
     @torch.inference_mode()
-    def run(self, views: int = 1) -> torch.Tensor:
-        """Features of every view of every image."""
+    def work() -> torch.Tensor:
         torch.set_num_threads(cores())
-        return torch.cat([self.network(batch) for _ in range(views) for batch in self.loader])
+        return torch.cat([network(batch) for _ in range(views) for batch in loader])
+
+    return work
+
+
+def hybrid_batch(names: Sequence[str], paths: Sequence[str], training: bool) -> Work:
+    """One batch as the founding project trains its hybrid: pictures through both networks, and a step of the head."""
+    pairs = [timm_network(name) for name in names]
+    transform = augmented(pairs[0][1]) if training else pairs[0][1]
+    width = sum(network.num_features for network, _ in pairs)  # type: ignore[misc]
+    head = torch.nn.Sequential(torch.nn.Linear(width, 512), torch.nn.ReLU(), torch.nn.Linear(512, 7))
+    optimizer = torch.optim.AdamW(head.parameters())
+    pictures, labels = _Pictures(paths, transform), torch.arange(len(paths)) % 7
+
+    def work() -> None:
+        torch.set_num_threads(cores())
+        batch = torch.stack([pictures[number] for number in range(len(pictures))])
+        with torch.no_grad():
+            features = torch.cat([network(batch) for network, _ in pairs], dim=1)
+        loss = torch.nn.functional.cross_entropy(head(features), labels)
+        if training:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return work
 
 
 class _LastMap(torch.nn.Module):
@@ -86,21 +108,23 @@ def require_visbench() -> None:
         )
 
 
-class VisBench:
-    """Pooled features by VisBench's cache, from a folder of pictures into an empty cache."""
+def visbench(name: str, paths: Sequence[str], folder: Path) -> Work:
+    """Pooled features by VisBench, of pictures that are linked into a folder, into an empty cache each time."""
+    from visbench import CustomBackbone
+    from visbench.cache import FeatureCache
+    from visbench.data.image_folder import ImageFolderDataset
 
-    def __init__(self, name: str, images: Path, count: int) -> None:
-        from visbench import CustomBackbone
-        from visbench.data.image_folder import ImageFolderDataset
+    network, transform = timm_network(name)
+    backbone = CustomBackbone(_LastMap(network), transform, name=name.replace("/", "-"))
+    images, rounds = folder / "images", count()
+    images.mkdir(parents=True)
+    for number, path in enumerate(paths):
+        (images / f"{number:04d}{Path(path).suffix}").symlink_to(path)
+    dataset = ImageFolderDataset(images, labeled=False)
 
-        network, transform = timm_network(name)
-        self.backbone = CustomBackbone(_LastMap(network), transform, name=name.replace("/", "-"))
-        self.dataset = ImageFolderDataset(images, labeled=False).subset(count)
-        self.images = len(self.dataset)
-
-    def run(self, cache: Path) -> torch.Tensor:
-        """Fill an empty cache."""
-        from visbench.cache import FeatureCache
-
+    def work() -> torch.Tensor:
         torch.set_num_threads(cores())
-        return FeatureCache(cache).extract_dataset(self.backbone, self.dataset, keep="pooled", store="pooled")["pooled"]
+        cache = FeatureCache(folder / f"cache{next(rounds)}")
+        return cache.extract_dataset(backbone, dataset, keep="pooled", store="pooled")["pooled"]
+
+    return work

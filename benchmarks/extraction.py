@@ -9,11 +9,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from benchmarks import pictures
+from benchmarks.apart import apart
+from benchmarks.competitors import require_visbench, timm_loop, visbench
 from benchmarks.harness import Costs, Round, Setting, cores, wall
 from hamcache.data.digests import file_digests
 from hamcache.data.table import ImageTable
@@ -81,48 +84,41 @@ def beside(
     floor_share: float = 1.0,
 ) -> Iterator[Round]:
     """Whole extractions beside their floor, and beside the usual loop over the first `loop` images."""
-    table = pictures.table_of(setting.images, setting.of(images, images // 2, 16))
-    ours = Extraction(setting, [backbone], table, augmentations, views)
-    theirs = None
-    if loop:
-        from benchmarks.competitors import TimmLoop
+    ours = Extraction(
+        setting,
+        [backbone],
+        pictures.table_of(setting.images, setting.of(images, images // 2, 16)),
+        augmentations,
+        views,
+    )
+    n_theirs = setting.of(loop, loop, 4) if loop else 0
+    with ExitStack() as stack:
+        theirs = None
+        if loop:
+            arguments = ours.specs[0].name, ours.paths[:n_theirs], views, augmentations != ("none",)
+            theirs = stack.enter_context(apart(timm_loop, *arguments))
+        ours.floor()
+        ours.run()
+        while True:
+            floor, own = ours.floor(floor_share), wall(ours.run)
+            costs = {"floor": Costs(own, floor)}
+            if theirs is not None:
+                costs["loop"] = Costs(own / len(ours.table), theirs() / n_theirs)
+            yield costs
 
-        theirs = TimmLoop(
-            ours.specs[0].name, ours.paths[: setting.of(loop, loop, 4)], augment=augmentations != ("none",)
-        )
-        theirs.run()
-    ours.floor()
-    ours.run()
-    while True:
-        floor, own = ours.floor(floor_share), wall(ours.run)
-        costs = {"floor": Costs(own, floor)}
-        if theirs is not None:
-            seconds = wall(theirs.run, views)
-            costs["loop"] = Costs(own / len(table), seconds / theirs.images)
-        yield costs
 
-
-def beside_visbench(setting: Setting, images: int = 128, theirs: int = 48) -> Iterator[Round]:
+def beside_visbench(setting: Setting, backbone: str, images: int = 128, theirs: int = 48) -> Iterator[Round]:
     """Whole extractions beside VisBench's, each into an empty cache."""
-    from benchmarks.competitors import VisBench, require_visbench
-
     require_visbench()
-    table = pictures.table_of(setting.images, setting.of(images, images // 2, 16))
-    backbones = {"lite0": "tf_efficientnet_lite0", "resnet34": "random/resnet34"}
-    ours = {key: Extraction(setting, [name], table, ["none"], 1) for key, name in backbones.items()}
-    peers = {
-        key: VisBench(own.specs[0].name, setting.images, setting.of(theirs, theirs, 4)) for key, own in ours.items()
-    }
-    for own in ours.values():
-        own.run()
-    while True:
-        costs = {}
-        for key, peer in peers.items():
-            cache = setting.folder / "visbench"
-            seconds = wall(peer.run, cache)
-            shutil.rmtree(cache)
-            costs[key] = Costs(wall(ours[key].run) / len(table), seconds / peer.images)
-        yield costs
+    ours = Extraction(
+        setting, [backbone], pictures.table_of(setting.images, setting.of(images, images // 2, 16)), ["none"], 1
+    )
+    paths = ours.paths[: setting.of(theirs, theirs, 4)]
+    with apart(visbench, ours.specs[0].name, paths, setting.folder / "visbench") as peer:
+        ours.run()
+        while True:
+            seconds = peer() / len(paths)
+            yield {"visbench": Costs(wall(ours.run) / len(ours.table), seconds)}
 
 
 def ceiling(setting: Setting) -> Iterator[Round]:

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from benchmarks import pictures
+from benchmarks.apart import apart
 from benchmarks.harness import Costs, Round, Setting, processor, wall
 from benchmarks.made_up import write_dataset, write_store
 from hamcache.cache.storage import Root
@@ -25,10 +26,11 @@ IMAGES = 10_015
 def founding(setting: Setting) -> Iterator[Round]:
     """Processor time of ten trials that re-run the networks in each epoch, over extracting once and ten trials.
 
-    The first is measured on batches (decode, `original`, both networks in eager float32, the head's step) with one
-    thread, and multiplied by the images, epochs and trials. Ours is measured in full: two views of `original` of every
-    train and validation image through both networks, then ten whole trials of the hybrid head.
+    The first is measured on batches (decode, `original`, both networks in eager float32, the head's step) and
+    multiplied by the images, epochs and trials. Ours is measured in full: two views of `original` of every train and
+    validation image through both networks, then ten whole trials of the hybrid head.
     """
+    from benchmarks.competitors import hybrid_batch
     from benchmarks.extraction import TINY
     from hamcache.data.digests import file_digests
     from hamcache.extract.augmentations import get_augmentation
@@ -68,47 +70,15 @@ def founding(setting: Setting) -> Iterator[Round]:
             run_experiment(config(float(lr)), workspace, inputs=inputs)
         shutil.rmtree(workspace.path)
 
-    rerun = _Rerun(names, list(table.frame["path"][:BATCH]))
-    rerun.run(training=True)
-    ours()
-    while True:
-        train, validation = processor(rerun.run, True) / BATCH, processor(rerun.run, False) / BATCH
-        epoch = train * len(parts["train"].ids) + validation * len(parts["validation"].ids)
-        yield {"founding": Costs(processor(ours), TRIALS * EPOCHS * epoch)}
-
-
-class _Rerun:
-    """One batch as the founding project trains its hybrid: pictures through both networks, and a step of the head."""
-
-    def __init__(self, names: tuple[str, ...], paths: list[str]) -> None:
-        import torch
-
-        from benchmarks.competitors import augmented, timm_network
-
-        self.paths = paths
-        pairs = [timm_network(name) for name in names]
-        self.networks = [network for network, _ in pairs]
-        self.plain = pairs[0][1]
-        self.augmented = augmented(self.plain)
-        width = sum(network.num_features for network in self.networks)  # type: ignore[misc]
-        self.head = torch.nn.Sequential(torch.nn.Linear(width, 512), torch.nn.ReLU(), torch.nn.Linear(512, 7))
-        self.optimizer = torch.optim.AdamW(self.head.parameters())
-
-    def run(self, training: bool) -> None:
-        import torch
-
-        from hamcache.extract.decode import decode_file, picture_of
-
-        torch.set_num_threads(1)  # threads that wait for each other would count
-        transform = self.augmented if training else self.plain
-        batch = torch.stack([transform(picture_of(decode_file(path))) for path in self.paths])
-        with torch.no_grad():
-            features = torch.cat([network(batch) for network in self.networks], dim=1)
-        loss = torch.nn.functional.cross_entropy(self.head(features), torch.arange(len(batch)) % 7)
-        if training:
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+    paths = list(table.frame["path"][:BATCH])
+    with (
+        apart(hybrid_batch, names, paths, True, timer=processor) as train,
+        apart(hybrid_batch, names, paths, False, timer=processor) as validation,
+    ):
+        ours()
+        while True:
+            epoch = train() * len(parts["train"].ids) + validation() * len(parts["validation"].ids)
+            yield {"founding": Costs(processor(ours), TRIALS * EPOCHS * epoch / BATCH)}
 
 
 def sweep(setting: Setting) -> Iterator[Round]:

@@ -16,6 +16,9 @@ from hamcache.data.unfit import unfit
 from hamcache.extract.errors import AugmentationError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+KERNELS = 2
+"""Version of what carries out random steps (`extract.kernels`): part of every key of random views, and of no other.
+Keys of version 1, which resampled and recoloured at the canvas's size, do not name it."""
 UNBOUNDED = 1_000_000
 """Distinct views of an augmentation that draws from a continuum."""
 
@@ -74,7 +77,7 @@ class Augmentation(_Step):
     @classmethod
     def of(cls, key: FeatureKey) -> Augmentation:
         """The augmentation that a key of features holds."""
-        return cls.model_validate(dict(key.augmentation))
+        return cls.model_validate({name: step for name, step in key.augmentation.items() if name != "kernels"})
 
     @model_validator(mode="after")
     def _one_kind_of_flip(self) -> Augmentation:
@@ -103,7 +106,14 @@ class Augmentation(_Step):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the key; what has no effect is left out, so that a later kind of step changes no key."""
-        return self.model_dump(mode="json", exclude_none=True, exclude=None if self.is_random else {"canvas"})
+        if not self.is_random:
+            return self.model_dump(mode="json", exclude_none=True, exclude={"canvas"})
+        return {**self.model_dump(mode="json", exclude_none=True), "kernels": KERNELS}
+
+
+def drawn_as_now(key: FeatureKey) -> bool:
+    """True if views under this key look as this version draws them: random ones of an older version do not."""
+    return not Augmentation.of(key).is_random or key.augmentation.get("kernels", 1) == KERNELS
 
 
 def load_augmentations(path: Path | None = None) -> dict[str, Augmentation]:

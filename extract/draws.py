@@ -1,7 +1,7 @@
-"""Views: draw what happens to an image, then do it.
+"""Draws: what happens to an image in a view. `extract.kernels` does it.
 
 A draw depends on nothing but its name: seed, augmentation, image and view. So any worker, in any order, in any thread
-draws the same, and every backbone sees the same pixels for the same view.
+draws the same, and every backbone sees the same view.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from PIL import Image
-from torchvision.transforms.v2 import functional as F
 
 from hamcache.extract.augmentations import Augmentation
 
@@ -80,63 +77,6 @@ def draw_view(augmentation: Augmentation, seed: int, image_id: str, view: int) -
         hue=color.hue * _signed(u[9]) if color else 0.0,
         blur=_between(u[10] / blur.probability, *blur.sigma) if blur and u[10] < blur.probability else 0.0,
     )
-
-
-def apply_view(image: torch.Tensor, draw: ViewDraw) -> torch.Tensor:
-    """Do what was drawn.
-
-    Args:
-        image: uint8 `[3, height, width]`.
-        draw: the view.
-
-    Returns:
-        uint8 `[3, h, w]`: the same size, transposed with the symmetry, reduced to the canvas.
-    """
-    if draw == PLAIN:
-        return image
-    if draw.symmetry & 1:
-        image = image.flip(2)
-    if draw.symmetry & 2:
-        image = image.flip(1)
-    if draw.symmetry & 4:
-        image = image.transpose(1, 2)
-    if 0 < draw.canvas < min(image.shape[1:]):
-        image = F.resize(image, [draw.canvas], antialias=True)
-    if draw.angle or draw.scale != 1 or any(draw.shift):
-        image = _affine(image, draw)
-    if (draw.brightness, draw.contrast, draw.saturation, draw.hue) != (1, 1, 1, 0):
-        image = _color(image, draw)
-    if draw.blur:
-        sigma = draw.blur * min(image.shape[1:]) / 1000
-        image = F.gaussian_blur(image, kernel_size=2 * math.ceil(2 * sigma) + 1, sigma=sigma)
-    return image
-
-
-def _color(image: torch.Tensor, draw: ViewDraw) -> torch.Tensor:
-    """Brightness, contrast, saturation, hue; on a PIL image, where hue costs half of what it costs on a tensor."""
-    pil = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    pil = F.adjust_brightness(pil, draw.brightness)
-    pil = F.adjust_contrast(pil, draw.contrast)
-    pil = F.adjust_saturation(pil, draw.saturation)
-    if draw.hue:
-        pil = F.adjust_hue(pil, draw.hue)
-    return torch.from_numpy(np.array(pil)).permute(2, 0, 1)
-
-
-def _affine(image: torch.Tensor, draw: ViewDraw) -> torch.Tensor:
-    """Rotate, scale and shift about the centre in one bilinear resampling."""
-    height, width = image.shape[1:]
-    cos, sin = math.cos(math.radians(draw.angle)) / draw.scale, math.sin(math.radians(draw.angle)) / draw.scale
-    aspect = height / width
-    # Where each output pixel is read from, in coordinates from -1 to 1 over each side.
-    inverse = torch.tensor([[cos, sin * aspect, 0.0], [-sin / aspect, cos, 0.0]])
-    inverse[:, 2] = -inverse[:, :2] @ torch.tensor([2 * draw.shift[0], 2 * draw.shift[1]])
-    grid = torch.nn.functional.affine_grid(inverse[None], [1, 3, height, width], align_corners=False)
-    padding = "reflection" if draw.corners == "reflect" else "zeros"
-    moved = torch.nn.functional.grid_sample(
-        image[None].float(), grid, mode="bilinear", padding_mode=padding, align_corners=False
-    )
-    return moved[0].round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _signed(u: float) -> float:

@@ -32,6 +32,7 @@ from hamcache.extract.backbones import shared_backbone
 from hamcache.extract.dispatch import run_plan
 from hamcache.extract.errors import ExtractionFailedError, NoRoomError
 from hamcache.extract.request import ExtractionRequest, ExtractionSummary, Progress
+from hamcache.extract.versions import LIBRARIES
 from hamcache.extract.worker import ExtractionJob, StoreSpec, TaskResult
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ class _Filling:
 
 @cache
 def _libraries() -> dict[str, str]:
-    return {name: version(name) for name in ("hamcache", "torch", "torchvision", "timm", "zarr", "numpy", "pillow")}
+    return {name: version(name) for name in ("hamcache", "zarr", *LIBRARIES)}
 
 
 def _provenance(source: str) -> dict[str, str]:

@@ -14,7 +14,8 @@ import torch
 
 from hamcache.data.image_files import refusal
 from hamcache.extract.backbones import Backbone
-from hamcache.extract.draws import ViewDraw, apply_view
+from hamcache.extract.draws import ViewDraw
+from hamcache.extract.kernels import ImageViews
 
 BATCH, GPU_BATCH = 16, 64
 """Images in one forward pass on a processor, whose cache it fits, and on a GPU, always: empty places are filled with
@@ -51,9 +52,9 @@ def fit_views(
         BadImageError: a view of this image can't be drawn.
     """
     try:
-        drawn = {draw: apply_view(image, draw) for draw in dict.fromkeys(draw for needed in draws for draw in needed)}
+        views = ImageViews(image)
         return [
-            {draw: backbone.preprocessing.resize(drawn[draw]) for draw in dict.fromkeys(needed)}
+            {draw: views.fitted(draw, backbone.preprocessing.frame) for draw in needed}
             for needed, backbone in zip(draws, backbones, strict=True)
         ]
     except Exception as error:  # whatever one image does to a transform, it must not cost the others

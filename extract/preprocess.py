@@ -12,6 +12,35 @@ from torchvision.transforms.v2 import functional as F
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Part of an image that a network sees, and its size there; networks with equal frames share their views.
+
+    Attributes:
+        size, fit, crop_pct, interpolation: see `Preprocessing`.
+    """
+
+    size: tuple[int, int]
+    fit: str
+    crop_pct: float
+    interpolation: str
+
+    def window(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what is kept, about the centre of an image."""
+        if self.fit != "crop":
+            return height, width
+        side = max(1, round(min(height, width) * self.crop_pct))
+        target = self.size[0] / self.size[1]
+        return round(side * min(1, target)), round(side * min(1, 1 / target))
+
+    def resize(self, image: torch.Tensor) -> torch.Tensor:
+        """uint8 `[3, h, w]` of any size to uint8 `[3, *size]`."""
+        if self.fit == "crop":
+            image = F.center_crop(image, list(self.window(*image.shape[1:])))
+        mode = InterpolationMode(self.interpolation)
+        return F.resize(image, list(self.size), interpolation=mode, antialias=True)
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """Preparation of images for one backbone.
 
@@ -48,15 +77,14 @@ class Preprocessing:
             std=_triple(config["std"]),
         )
 
+    @property
+    def frame(self) -> Frame:
+        """Part of an image that the network sees, and its size there."""
+        return Frame(self.size, self.fit, self.crop_pct, self.interpolation)
+
     def resize(self, image: torch.Tensor) -> torch.Tensor:
         """uint8 `[3, h, w]` of any size to uint8 `[3, *size]`."""
-        height, width = image.shape[1:]
-        if self.fit == "crop":
-            side = max(1, round(min(height, width) * self.crop_pct))
-            target = self.size[0] / self.size[1]
-            image = F.center_crop(image, [round(side * min(1, target)), round(side * min(1, 1 / target))])
-        mode = InterpolationMode(self.interpolation)
-        return F.resize(image, list(self.size), interpolation=mode, antialias=True)
+        return self.frame.resize(image)
 
     def normalize(self, batch: torch.Tensor) -> torch.Tensor:
         """uint8 `[n, 3, h, w]` to float32, channels last in memory."""

@@ -56,8 +56,8 @@ def dask_client(workers: int | None = None, address: str | None = None, device: 
     """A Dask client: of the cluster at `address`, else of a local one.
 
     On a processor, `workers` threads of this process (default: one per core). Threads, not processes: a task spends its
-    time in PyTorch, Pillow and Zarr code that releases Python's global lock, so threads are as fast
-    (`benchmarks/extraction.py` shows the ratio), start at once, and share the networks.
+    time in PyTorch, Pillow and Zarr code that releases Python's global lock, so threads are as fast,
+    start at once, and share the networks.
 
     With `cuda`, more threads than cores, so that there is always a batch ready when a GPU is; and where there are
     several GPUs, or more cores than one process can use, they are those of processes that see one GPU each.

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from hamcache.data.files import save_picture
 from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.decode import decode_file, picture_of
-from hamcache.extract.draws import apply_view, draw_view
+from hamcache.extract.draws import draw_view
+from hamcache.extract.kernels import ImageViews
 
 CELL = (180, 135)
 LABEL_WIDTH = 150
@@ -21,7 +22,7 @@ HEADER = 24
 def view_sheet(
     paths: Mapping[str, str], augmentations: Sequence[Augmentation], views: int, seed: int, out: Path
 ) -> None:
-    """Draw the views exactly as `extract` draws them, and write the sheet as a picture.
+    """Draw the views as `extract` draws them, with nothing cut off, and write the sheet as a picture.
 
     Args:
         paths: file of each image.
@@ -50,11 +51,8 @@ def drawn_views(
     image: torch.Tensor, image_id: str, augmentation: Augmentation, views: int, seed: int
 ) -> list[Image.Image]:
     """View 0, 1, ... of a decoded image (uint8 `[3, height, width]`) as pictures; no more than the augmentation has."""
-    drawn = (
-        apply_view(image, draw_view(augmentation, seed, image_id, k))
-        for k in range(min(views, augmentation.distinct_views))
-    )
-    return [picture_of(view) for view in drawn]
+    made, numbers = ImageViews(image), range(min(views, augmentation.distinct_views))
+    return [picture_of(made.whole(draw_view(augmentation, seed, image_id, number))) for number in numbers]
 
 
 def _fold(name: str, width: int = 18) -> str:

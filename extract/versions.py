@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg")
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "opencv-python-headless")
 OWN = "hamcache"
 
 

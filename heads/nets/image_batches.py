@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hamcache.extract.augmentations import Augmentation
-from hamcache.extract.draws import apply_view, draw_view
+from hamcache.extract.draws import draw_view
+from hamcache.extract.kernels import ImageViews
 from hamcache.extract.preprocess import Preprocessing
 from hamcache.heads.nets.decoded import DecodedImages, ahead, default_threads
 
@@ -43,7 +44,7 @@ class ViewSource:
     def view(self, row: int, number: int) -> Tensor:
         """View `number` of one row's image, uint8 `[3, *preprocessing.size]`."""
         draw = draw_view(self.augmentation, self.seed, self.ids[row], number)
-        return self.preprocessing.resize(apply_view(self.images[self.ids[row]], draw))
+        return ImageViews(self.images[self.ids[row]]).fitted(draw, self.preprocessing.frame)
 
     def epoch_view(self, row: int, epoch: int, repeat: int = 0) -> Tensor:
         """The view of one epoch. Each image counts through its views from a start of its own: symmetries mix."""

@@ -18,7 +18,7 @@ from hamcache.cache.store import FeatureStore
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import Augmentation, get_augmentation
+from hamcache.extract.augmentations import Augmentation, drawn_as_now, get_augmentation
 from hamcache.extract.names import full_name
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig
@@ -167,7 +167,7 @@ class _Finder:
         ]
         lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
         stores = self.catalogue.stores(self.dataset)
-        here = sorted({f"{store.key.features_name} ({store.key.augmentation_name})" for store in stores})
+        here = sorted({_listed(store) for store in stores})
         raise MissingFeaturesError(
             f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
             f"(it has: {', '.join(here) or 'none'}). "
@@ -192,7 +192,7 @@ class _Finder:
         return self.catalogue.one(self.dataset, full, augmentation, precision=precision, seed=seed, views=views)
 
     def _fitting(self, backbone: str, augmentation: str) -> list[FeatureStore]:
-        """Stores as asked for, which were drawn with the seed asked for if they were drawn at random."""
+        """Stores as asked for; random views with the seed asked for, and drawn as now unless named by digits."""
         features = self.config.features
         return [
             store
@@ -200,12 +200,18 @@ class _Finder:
             if features.precision in ("auto", store.key.precision)
             and features.storage in ("auto", store.key.storage)
             and (store.key.seed == features.aug_seed or not Augmentation.of(store.key).is_random)
+            and ("@" in backbone or drawn_as_now(store.key))
         ]
 
     def _augmentation(self, augmentation: str) -> Augmentation:
         """The augmentation of this name in the cache (perhaps from a file of the user's own), or the packaged one."""
         stores = self.catalogue.find(self.dataset, augmentation=augmentation)
         return Augmentation.of(stores[0].key) if stores else get_augmentation(augmentation)
+
+
+def _listed(store: FeatureStore) -> str:
+    older = "" if drawn_as_now(store.key) else ", drawn by an older hamcache"
+    return f"{store.key.features_name} ({store.key.augmentation_name}{older})"
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:

@@ -1,15 +1,25 @@
 """Every benchmark still runs, at tiny sizes; none of this says that anything is fast."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
 
-from benchmarks import pictures
+from benchmarks import extraction, pictures, studies
+from benchmarks.apart import Timer, Work
 from benchmarks.child import take_rounds
-from benchmarks.harness import HIGHER, LOWER, TINY, Benchmark, Costs, LeftOutError, Row, Setting
+from benchmarks.harness import HIGHER, LOWER, TINY, Benchmark, Costs, LeftOutError, Row, Setting, wall
 from benchmarks.results import Result, kept, markdown, summary, write_results, write_table
 from benchmarks.rows import BENCHMARKS
+from hamcache.data.workspace import Workspace
+from hamcache.pipeline.studies.sweeps import tuning
+from hamcache.pipeline.studies.sweeps.shared import open_sweep, read_shared
+from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 
 ROWS = [row for benchmark in BENCHMARKS for row in benchmark.rows.values()]
 
@@ -22,6 +32,30 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 LARGEST = {b.function: b for b in sorted(BENCHMARKS, key=lambda b: (len(b.rows), len(b.options)))}
 """One benchmark of each function, that with the most rows: at tiny sizes the others are the same."""
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let competitors work here, which spares their imports; `allocator` has processes of its own all the same."""
+
+    @contextmanager
+    def here(prepare: Callable[..., Work], *arguments: Any, timer: Timer = wall) -> Iterator[Callable[[], float]]:
+        work = prepare(*arguments)
+        yield lambda: timer(work)
+
+    for module in (extraction, studies):
+        monkeypatch.setattr(module, "apart", here)
+
+
+@pytest.fixture(autouse=True)
+def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open sweeps and read what they need, but start no Ray: `tests/pipeline/studies/sweeps` does."""
+
+    def run_sweep(settings: SweepConfig, workspace: Workspace, **options: Any) -> SimpleNamespace:
+        assert read_shared(settings, open_sweep(settings, workspace), print).bytes and settings.samples
+        return SimpleNamespace(trials=pd.DataFrame({"overhead": [None, 0.1]}))
+
+    monkeypatch.setattr(tuning, "run_sweep", run_sweep)
 
 
 @pytest.mark.parametrize("benchmark", [pytest.param(b, id=b.name) for b in LARGEST.values()])

@@ -5,21 +5,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
-from hamcache.extract.augmentations import Augmentation, get_augmentation, load_augmentations
-from hamcache.extract.draws import PLAIN, ViewDraw, apply_view, draw_view
+from hamcache.cache.keys import FeatureKey, explain
+from hamcache.extract.augmentations import Augmentation, drawn_as_now, get_augmentation, load_augmentations
+from hamcache.extract.draws import PLAIN, draw_view
 from hamcache.extract.errors import AugmentationError
 
 RECIPES = load_augmentations()
 names = st.sampled_from(sorted(RECIPES))
 keys = st.tuples(names, st.integers(0, 2**32), st.text(max_size=20), st.integers(0, 10_000))
-
-
-def picture(height=45, width=60) -> torch.Tensor:
-    ramp = torch.linspace(0, 255, width).expand(height, width)
-    return torch.stack([ramp, ramp.flip(1), torch.linspace(0, 255, height)[:, None].expand(height, width)]).byte()
 
 
 def test_the_recipes_of_the_founding_text_are_there():
@@ -83,78 +77,6 @@ def test_draws_fill_their_declared_ranges_evenly():
 def test_view_0_of_none_flip_and_dihedral_is_the_plain_image():
     for name in ("none", "flip", "dihedral"):
         assert draw_view(RECIPES[name], 5, "x", 0) == PLAIN and RECIPES[name].starts_plain
-    image = picture()
-    assert torch.equal(apply_view(image, PLAIN), image)
-
-
-def test_dihedral_views_are_the_eight_symmetries_and_all_differ():
-    image = picture(40, 40)
-    views = [apply_view(image, draw_view(RECIPES["dihedral"], 0, "x", k)) for k in range(8)]
-    by_turning = [torch.rot90(side, turns, (1, 2)) for side in (image, image.flip(2)) for turns in range(4)]
-    assert all(sum(torch.equal(view, turned) for turned in by_turning) == 1 for view in views)
-    assert len({view.numpy().tobytes() for view in views}) == 8
-    assert draw_view(RECIPES["dihedral"], 0, "x", 8) == PLAIN
-
-
-def test_flip_views_are_the_first_four_symmetries():
-    draws = [draw_view(RECIPES["flip"], 0, "x", k) for k in range(4)]
-    assert draws == [draw_view(RECIPES["dihedral"], 0, "x", k) for k in range(4)]
-    image = picture()
-    assert torch.equal(apply_view(image, draws[1]), image.flip(2))
-    assert torch.equal(apply_view(image, draws[2]), image.flip(1))
-    assert (RECIPES["none"].distinct_views, RECIPES["flip"].distinct_views, RECIPES["dihedral"].distinct_views) == (
-        1,
-        4,
-        8,
-    )
-
-
-@pytest.mark.parametrize("angle", [-20.0, 7.5, 20.0, 90.0])
-def test_rotation_agrees_with_torchvision(angle):
-    smooth = F.gaussian_blur(picture(60, 80), [9, 9], [3.0, 3.0])
-    ours = apply_view(smooth, ViewDraw(angle=angle))
-    theirs = F.affine(smooth, angle, [0, 0], 1.0, [0, 0], interpolation=InterpolationMode.BILINEAR)
-    inner = (slice(None), slice(15, -15), slice(15, -15))  # the two cut edges differently
-    assert (ours[inner].int() - theirs[inner].int()).abs().max() <= 1
-
-
-def test_scale_and_shift_move_a_dot_where_they_should():
-    image = torch.zeros(3, 100, 200, dtype=torch.uint8)
-    image[:, 48:53, 118:123] = 255  # 20 pixels right of the centre
-    scaled = apply_view(image, ViewDraw(scale=2.0))
-    shifted = apply_view(image, ViewDraw(shift=(0.1, -0.2)))
-
-    def centre(seen):
-        rows, columns = torch.nonzero(seen[0] > 100, as_tuple=True)
-        return float(rows.float().mean()), float(columns.float().mean())
-
-    assert centre(image) == (50.0, 120.0)  # the middle of the image is at (49.5, 99.5)
-    assert centre(scaled) == (50.5, 140.5)
-    assert centre(shifted) == (30.0, 140.0)
-
-
-def test_reflected_corners_are_never_black():
-    white = torch.full((3, 45, 60), 255, dtype=torch.uint8)
-    assert apply_view(white, ViewDraw(angle=30, corners="black")).min() == 0
-    for view in range(20):
-        draw = draw_view(RECIPES["dermoscopy"], 0, "x", view)
-        geometry = ViewDraw(angle=draw.angle, scale=draw.scale, shift=draw.shift, corners=draw.corners)
-        assert apply_view(white, geometry).min() == 255
-
-
-def test_large_images_are_reduced_to_the_canvas_and_small_ones_left():
-    draw = draw_view(RECIPES["rotate"], 0, "x", 0)
-    assert apply_view(picture(450, 600), draw).shape == (3, 320, 426)
-    assert apply_view(picture(150, 200), draw).shape == (3, 150, 200)
-    assert apply_view(picture(450, 600), PLAIN).shape == (3, 450, 600)
-
-
-def test_every_recipe_gives_uint8_and_changes_something_after_view_0():
-    image = F.gaussian_blur(picture(64, 64), [5, 5], [1.0, 1.0])
-    for name, recipe in RECIPES.items():
-        seen = apply_view(image, draw_view(recipe, 0, "x", 1))
-        assert seen.dtype == torch.uint8 and seen.shape == image.shape
-        assert torch.equal(seen, image) == (name == "none")
 
 
 def test_an_unknown_recipe_offers_the_nearest_and_an_ill_formed_one_says_where(tmp_path):
@@ -177,3 +99,28 @@ def test_what_has_no_effect_is_not_in_the_recipes_key():
     assert RECIPES["dihedral"].to_dict() == {"name": "dihedral", "symmetry": "dihedral"}
     assert Augmentation(name="x", canvas=64).to_dict() == Augmentation(name="x").to_dict()
     assert RECIPES["rotate"].to_dict()["canvas"] == 320
+
+
+def key(augmentation: dict) -> FeatureKey:
+    return FeatureKey("data", "net", "w", {}, augmentation, 0, "fp32")
+
+
+def test_keys_of_random_views_say_which_kernels_made_them_and_no_other_key_does(tmp_path):
+    for recipe in RECIPES.values():
+        declared = recipe.to_dict()
+        assert declared.get("kernels") == (2 if recipe.is_random else None)
+        assert Augmentation.of(key(declared)) == recipe and drawn_as_now(key(declared))
+        older = {name: step for name, step in declared.items() if name != "kernels"}
+        assert Augmentation.of(key(older)) == recipe
+        assert drawn_as_now(key(older)) == (not recipe.is_random)
+        differences = [("augmentation.kernels", 2, "(absent)")] if recipe.is_random else []
+        assert explain(key(declared), key(older)) == differences
+    (tmp_path / "mine.yaml").write_text("mine: {flip: {horizontal: 0.5}, kernels: 1}")
+    with pytest.raises(AugmentationError, match="kernels"):
+        load_augmentations(tmp_path / "mine.yaml")
+
+
+def test_keys_of_symmetries_are_those_of_the_first_version():
+    """Their bits never changed, so neither did the names of their stores."""
+    digests = {name: key(RECIPES[name].to_dict()).short for name in ("none", "flip", "dihedral")}
+    assert digests == {"none": "d5591074db", "flip": "085d15418f", "dihedral": "de0f30b1ee"}

@@ -28,8 +28,9 @@ from hamcache.extract import scheduler
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.backbones import load_backbone
 from hamcache.extract.decode import decode_image
-from hamcache.extract.draws import apply_view, draw_view
+from hamcache.extract.draws import draw_view
 from hamcache.extract.errors import ExtractionFailedError, NoRoomError, SchedulerError, TooManyViewsError
+from hamcache.extract.kernels import ImageViews
 from tests.extract.conftest import NET, OTHER, everything
 from tests.odd_files import ODD_FILES, made_odd, other_formats
 
@@ -46,7 +47,7 @@ def test_stored_features_are_what_the_network_gives_for_that_view_of_that_image(
     for image_id in list(ham10000_table.frame["image_id"])[::25]:
         image = decode_image(paths_of(ham10000_table)[image_id].read_bytes())
         for view in (0, 1):
-            seen = network.preprocessing.resize(apply_view(image, draw_view(augmentation, 0, image_id, view)))
+            seen = ImageViews(image).fitted(draw_view(augmentation, 0, image_id, view), network.preprocessing.frame)
             expected = network.features(seen[None])["pre_logits"][0].numpy()
             assert np.allclose(store.read([image_id], [view])[0, 0], expected, atol=1e-4 * np.abs(expected).max())
 
@@ -226,12 +227,13 @@ def test_an_image_that_breaks_the_drawing_of_its_view_costs_that_image_only(extr
     ids = list(ham10000_table.frame["image_id"])
     Image.new("RGB", (33, 30)).save(paths_of(ham10000_table)[ids[5]])
 
-    def fragile(image, draw):
-        if image.shape[2] == 33:
+    def fragile(views, draw, frame):
+        if views.image.shape[2] == 33:
             raise ZeroDivisionError("an odd shape")
-        return apply_view(image, draw)
+        return fitted(views, draw, frame)
 
-    monkeypatch.setattr("hamcache.extract.forward.apply_view", fragile)
+    fitted = ImageViews.fitted
+    monkeypatch.setattr(ImageViews, "fitted", fragile)
     summary = extract(augmentations=["flip"], views=2)
     assert [(bad.image_id, bad.reason) for bad in summary.quarantined] == [
         (ids[5], "can't be drawn: ZeroDivisionError an odd shape")

@@ -15,7 +15,8 @@ from hamcache.data.errors import TableError
 from hamcache.data.ham10000 import read_table
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.decode import decode_image
-from hamcache.extract.draws import apply_view, draw_view
+from hamcache.extract.draws import draw_view
+from hamcache.extract.kernels import ImageViews
 from hamcache.lab import Lab, find_workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError
@@ -167,7 +168,7 @@ def test_images_are_looked_at_as_they_are_extracted(make_ham10000: Callable[...,
     image = decode_image(Path(row["path"]).read_bytes())
     seen = lab.views(row["image_id"], "dermoscopy", 3, seed=5)
     for view, picture in enumerate(seen):
-        expected = apply_view(image, draw_view(get_augmentation("dermoscopy"), 5, row["image_id"], view))
+        expected = ImageViews(image).whole(draw_view(get_augmentation("dermoscopy"), 5, row["image_id"], view))
         np.testing.assert_array_equal(np.asarray(picture), expected.permute(1, 2, 0).numpy())
     assert len(seen) == 3 and len(lab.views(row["image_id"])) == 1 and len(lab.views(row["image_id"], "flip")) == 4
     with pytest.raises(TableError, match="no image nobody"):

@@ -44,7 +44,7 @@ def network_input(
 
 
 def _turned(graph: Graph, image: str, draw: ViewDraw) -> str:
-    """One of the eight symmetries, as `extract.draws.apply_view` makes them."""
+    """One of the eight symmetries, as `extract.kernels.turned` makes them."""
     if draw.symmetry & 1:
         image = graph.sliced(image, graph.ints(-1), graph.ints(_LAST), WIDTH, -1)
     if draw.symmetry & 2:

@@ -15,7 +15,7 @@ from hamcache.cache.chunk import as_stored
 from hamcache.cache.keys import FeatureKey, explain
 from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
-from hamcache.extract.augmentations import Augmentation
+from hamcache.extract.augmentations import Augmentation, drawn_as_now
 from hamcache.extract.backbones import Backbone, BackboneSpec, shared_backbone
 from hamcache.extract.draws import ViewDraw, draw_view
 from hamcache.extract.forward import FittedViews, batch_size, fit_views, forward
@@ -88,6 +88,12 @@ def _source(run: Run, block: BlockConfig, root: Root, machine: Machine) -> Block
     if not keys:
         raise _mismatch(run, asked, "the key that the run recorded fits neither precision and no way of cropping")
     key = min(keys, key=lambda key: wanted.index(key.augmentation_name))
+    if not drawn_as_now(key):
+        raise PredictionError(
+            f"Expected a run whose views are drawn as this version draws them, got run {run.id}, trained on views of "
+            f"{key.augmentation_name!r} that an older hamcache drew (augmentation.kernels). Predict with that version, "
+            "or extract and train again."
+        )
     if differences := explain(machine.key(key), key):
         fields = (f"{field} is {ours}, but was {theirs}" for field, ours, theirs in differences[:4])
         raise _mismatch(run, asked, "; ".join(fields))

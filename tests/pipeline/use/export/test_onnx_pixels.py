@@ -4,7 +4,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from hamcache.extract.draws import ViewDraw, apply_view
+from hamcache.extract.draws import ViewDraw
+from hamcache.extract.kernels import ImageViews
 from hamcache.extract.preprocess import Preprocessing
 from hamcache.heads.nets.decoded import reduced
 from hamcache.pipeline.use.export.onnx_graph import OPSET, Graph
@@ -39,5 +40,5 @@ def test_every_symmetry_of_every_size_is_resized_to_the_last_bit(
     for height, width in SIZES:
         images = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
         tensors = [reduced(torch.from_numpy(image).permute(2, 0, 1), stored_side) for image in images]
-        expected = [[preprocessing.resize(apply_view(one, draw)).numpy() for one in tensors] for draw in DRAWS]
+        expected = [[ImageViews(one).fitted(draw, preprocessing.frame).numpy() for one in tensors] for draw in DRAWS]
         np.testing.assert_array_equal(runs.run(None, {"images": images})[0], np.array(expected, dtype=np.float32))

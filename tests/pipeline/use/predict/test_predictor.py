@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.errors import MissingFeaturesError
 from hamcache.cache.keys import FeatureKey
+from hamcache.cache.store import FeatureStore
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ArtefactNotFoundError, DamagedError, PredictionError
 from hamcache.pipeline.runs.records import read_run
@@ -223,6 +226,35 @@ def test_the_fields_in_which_another_network_differs_are_told(photographs, tmp_p
     (tmp_path / "other" / "provenance.json").write_text(json.dumps(provenance))
     with pytest.raises(PredictionError, match=rf"here: weights is {key['weights']}, but was 0{{64}}\."):
         Predictor(read_run(tmp_path / "other"), photographs.workspace, device="cpu")
+
+
+def test_a_run_on_views_that_an_older_version_drew_is_refused_and_new_runs_do_not_read_them(
+    photographs, tmp_path
+) -> None:
+    """Their keys name no kernels. Such a store stays, is listed, and can be asked for by its digits."""
+    blocks = [(NET, "rotate", 1)]
+    photographs.extract(*blocks)
+    run = photographs.run(blocks=blocks)
+    ((folder, key),) = run.provenance["keys"].items()
+    augmentation = {name: step for name, step in key["augmentation"].items() if name != "kernels"}
+    older = replace(FeatureKey.from_dict(key), augmentation=augmentation)
+    catalogue = Catalogue(photographs.workspace.features)
+    store = catalogue.get(FeatureKey.from_dict(key))
+    FeatureStore.prepare(catalogue.root, older, store.dim, store.image_ids, {})
+    former = replace(
+        run, provenance=run.provenance | {"keys": {folder: older.to_dict()}, "stores": {folder: older.digest}}
+    )
+    with pytest.raises(PredictionError, match=r"'rotate' that an older hamcache drew .*extract and train again"):
+        Predictor(former, photographs.workspace, device="cpu")
+    again = photographs.run("seed=1", blocks=blocks)
+    assert list(again.provenance["stores"].values()) == [FeatureKey.from_dict(key).digest]
+    catalogue.remove(folder)
+    with pytest.raises(MissingFeaturesError, match=r"\(rotate, drawn by an older hamcache\).*--augmentations rotate"):
+        photographs.run("seed=2", blocks=blocks)
+    with pytest.raises(MissingFeaturesError) as caught:  # it is empty here
+        photographs.run("seed=2", blocks=[(f"{NET}@{older.digest[:8]}", "rotate", 1)])
+    assert "older hamcache" not in str(caught.value)
+    catalogue.remove(older.folder)
 
 
 def test_a_run_that_recorded_no_whole_keys_predicts_the_same(photographs, tmp_path) -> None:
