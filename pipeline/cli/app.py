@@ -21,6 +21,7 @@ from hamcache.pipeline.cli import (
     data,
     demo,
     doctor,
+    evaluate,
     export,
     extract,
     grid,
@@ -42,7 +43,7 @@ from hamcache.pipeline.cli.renamed_options import name_successor
 ORDER = (
     *("demo", "doctor", "download", "data", "backbones", "show-views", "extract", "cache"),
     *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps"),
-    *("report", "predict", "serve", "export", "leakage-demo"),
+    *("report", "predict", "evaluate", "evaluations", "serve", "export", "leakage-demo"),
 )
 """Commands in the order in which a newcomer needs them."""
 
@@ -116,6 +117,8 @@ app.command(tables=True)(sweep.sweep)
 app.add_typer(artefacts.sweeps, name="sweeps")
 app.command()(report.report)
 app.command()(predict.predict)
+app.command()(evaluate.evaluate)
+app.add_typer(artefacts.evaluations, name="evaluations")
 app.command()(serve.serve)
 app.command()(export.export)
 app.command("leakage-demo", tables=True)(leakage.leakage_demo)

@@ -146,12 +146,13 @@ def _describe(name: str, workspace: Workspace) -> bool:
 
     from hamcache.extract.backbones import BackboneSpec, describe_backbone
     from hamcache.extract.names import split_kind
+    from hamcache.extract.sources import own_code
     from hamcache.extract.sources.choose import bare_name, source_of
     from hamcache.pipeline.runs.tuned import tuned_weights
 
     full = split_kind(name)[0]
     bare = bare_name(full)[0]
-    is_elsewhere = set(bare) & set(":/") or source_of(bare).__name__.endswith("own_code")
+    is_elsewhere = set(bare) & set(":/") or source_of(bare) is own_code
     if not is_elsewhere and not timm.is_model(bare):
         return False
     found = describe_backbone(BackboneSpec(full, tuned_weights([full], workspace).get(full)))

@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.data.workspace import Workspace

@@ -18,8 +18,8 @@ from hamcache.data.ham10000 import read_table
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.decode import decode_image
 from hamcache.extract.draws import draw_view
-from hamcache.extract.kernels import ImageViews
 from hamcache.extract.errors import UnknownBackboneError
+from hamcache.extract.kernels import ImageViews
 from hamcache.extract.sources import own_code
 from hamcache.lab import Lab, find_workspace
 from hamcache.pipeline.cli.app import app
