@@ -18,7 +18,7 @@ from time import monotonic, sleep
 
 from benchmarks import pictures
 from benchmarks.harness import FULL, QUICK, Benchmark, Costs
-from benchmarks.results import Result, kept, markdown, summary, write_results, write_table
+from benchmarks.results import Result, in_order, kept, markdown, summary, write_results, write_table
 from benchmarks.rows import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def main() -> int:
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="hamcache-bench-") as made:
         images = arguments.images or pictures.draw(Path(made) / "images", 16 if arguments.quick else pictures.DRAWN)
-        for number, benchmark in enumerate(chosen, 1):
+        for number, benchmark in enumerate(sorted(chosen, key=lambda benchmark: benchmark.seconds), 1):
             print(f"[{number}/{len(chosen)}] {benchmark.name} ...", flush=True)
             began = monotonic()
             new = run_one(benchmark, QUICK if arguments.quick else FULL, Path(made), images.absolute(), deadline)
@@ -58,6 +58,7 @@ def main() -> int:
                 name, rounds, ratio, _, target, is_met = result.cells
                 print(f"    {name}: {ratio} (target {target}: {is_met}; {rounds} rounds)", flush=True)
             print(f"    {monotonic() - began:.0f} s", flush=True)
+    results = in_order(results)
     print(f"\n{markdown(results)}\n{summary(results)}, {(monotonic() - deadline) / 60 + minutes:.1f} minutes")
     about = {"images": "of a folder" if arguments.images else "drawn", "quick": arguments.quick}
     if arguments.record or not (arguments.quick or arguments.only):

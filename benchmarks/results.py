@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -159,9 +159,14 @@ def kept(results: Sequence[Result], file: Path) -> list[Result]:
         return list(results)
     before = {result.row: result for result in map(Result.from_dict, content["rows"])}
     now = {result.row: result for result in results if result.rounds or result.row not in before}
-    known = before | now
+    return in_order((before | now).values())
+
+
+def in_order(results: Iterable[Result]) -> list[Result]:
+    """Results of rows that there are, in the order of the table."""
+    of_row = {result.row: result for result in results}
     order = [row for benchmark in BENCHMARKS for row in benchmark.rows.values()]
-    return [known[row] for row in order if row in known]
+    return [of_row[row] for row in order if row in of_row]
 
 
 def write_table(results: Sequence[Result], document: Path) -> None:

@@ -141,5 +141,5 @@ def test_a_trial_of_each_runs_on_tiny_networks(name: str, founded: tuple[Path, P
         run_trial(point, shared, reports.append, Clock())
     assert "error" not in reports[-1], reports[-1].get("traceback")
     assert 0 < reports[-1][SCORE] <= 1
-    epochs = {"cnn": 1, "resnet": 2, "densenet": 2, "resnet_frozen": 2, "densenet_frozen": 2}
-    assert reports[-1]["epoch"] == epochs.get(name, 12)
+    epochs = {"cnn": [1], "resnet": [2], "densenet": [2], "resnet_frozen": [2], "densenet_frozen": [2]}
+    assert reports[-1]["epoch"] in epochs.get(name, [11, 12])  # 11: ten without a better one than the first
