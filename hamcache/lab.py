@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamcache.configs.defaults import SCORES
 from hamcache.data.workspace import Workspace
+from hamcache.lab_results import LabResults
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,17 +29,15 @@ if TYPE_CHECKING:
     from hamcache.data.table import ImageTable
     from hamcache.extract.fill import ExtractionSummary
     from hamcache.pipeline.config.schema import ExperimentConfig
-    from hamcache.pipeline.evaluate.compare import Comparison
     from hamcache.pipeline.evaluate.evaluations import Evaluation
     from hamcache.pipeline.runs.records import Run
     from hamcache.pipeline.studies.sweeps.results import Sweep
-    from hamcache.pipeline.use.predict.predictor import Predictor
 
 # timm imports tqdm, which asks every notebook to install ipywidgets.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 
-class Lab:
+class Lab(LabResults):
     """A data set and a workspace: where one looks at images, extracts their features, and trains on them.
 
     >>> Lab("photos/moles.csv", "workspace", columns={"path": "file", "label": "diagnosis"})
@@ -334,22 +332,6 @@ class Lab:
         runs = list_runs(self.workspace)
         return runs[runs["dataset"] == self.table.name].reset_index(drop=True)
 
-    def run(self, run: str) -> Run:
-        """The run with this id, or with an id that begins like this."""
-        from hamcache.pipeline.runs.records import load_run
-
-        return load_run(run, self.workspace)
-
-    def predictor(self, run: Run | str, **options: Any) -> Predictor:
-        """A finished run, ready to be asked about images: `lab.predictor(run).predict(["photos/*.jpg"])`.
-
-        Takes the options of `use.predict.predictor.Predictor`.
-        """
-        from hamcache.pipeline.use.predict.predictor import Predictor
-
-        (loaded,) = self._loaded([run])
-        return Predictor(loaded, self.workspace, **options)
-
     def evaluate(self, run: Run | str, **choices: Any) -> Evaluation:
         """Score a finished run, of whatever data set, on this one: `Lab("clinic.csv").evaluate(run).record["scores"]`.
 
@@ -359,30 +341,12 @@ class Lab:
 
         return evaluate_run(self._loaded([run])[0], self._opened(), self.workspace, Evaluating(**choices))
 
-    def leaderboard(self, *runs: Run | str, metrics: Sequence[str] = SCORES, part: str = "validation") -> pd.DataFrame:
-        """Scores of runs, the best first, with an interval of the first metric; last the majority-class baseline."""
-        from hamcache.pipeline.evaluate.compare import leaderboard
-
-        return leaderboard(self._loaded(runs), metrics, part)
-
-    def compare(
-        self, *runs: Run | str, metric: str = "mcc", part: str | None = None, reference: Run | str | None = None
-    ) -> Comparison:
-        """Differences between runs on the same images, by a paired bootstrap over lesions (see `compare_runs`)."""
-        from hamcache.pipeline.evaluate.compare import compare_runs
-
-        base = None if reference is None else self._loaded([reference])[0].id
-        return compare_runs(self._loaded(runs), metric, part, reference=base)
-
     def _drawn(self, run: Run) -> Run:
         from hamcache.pipeline.cli.pictures import draw_pictures
 
         if self.plots:
             draw_pictures([run])
         return run
-
-    def _loaded(self, runs: Sequence[Run | str]) -> list[Run]:
-        return [self.run(run) if isinstance(run, str) else run for run in runs]
 
     def _chosen(
         self,

@@ -145,7 +145,7 @@ def imported() -> Iterator[tuple[str, str]]:
                 yield path.relative_to(ROOT).as_posix(), name
 
 
-EXTRAS = ("s3", "serve", "export", "notebooks")
+EXTRAS = ("s3", "serve", "export", "open-clip", "transformers", "notebooks")
 
 
 def test_what_is_imported_is_declared() -> None:

@@ -20,7 +20,7 @@ OF_TABLES = {"as_json": AsJson}
 
 @dataclass
 class Manner:
-    """How the command that runs speaks.
+    """The way in which the running command speaks.
 
     Attributes:
         quiet: No lines on what is done, no progress.
