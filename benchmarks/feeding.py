@@ -1,8 +1,9 @@
 """How well a device is fed: the time of an extraction over the time that its batches alone take on the device.
 
-The device is not real: it computes one batch at a time in a fixed time, which is waited for outside Python's global
-lock, as a GPU's is. All else is: files, decoding, fitting, Dask, chunks on the disk. The device is given one and a half
-times as long as this machine takes to prepare a batch, so a pipeline that hides everything but the device comes near 1.
+The device is not real: it computes one batch after the other in a fixed time each, which is waited for outside Python's
+global lock; as a GPU, it holds two batches, and begins with the next when it is done with one. All else is real: files,
+decoding, fitting, Dask, chunks on the disk. The device is given one and a half times as long as this machine takes to
+prepare a batch, so a pipeline that hides everything but the device comes near 1.
 """
 
 from __future__ import annotations
@@ -38,19 +39,22 @@ SLACK = 1.5
 
 @dataclass(frozen=True)
 class Device(Backbone):
-    """A network that computes nothing, one batch at a time, for `seconds` each; and when it did."""
+    """A network that computes nothing, one batch after the other, for `seconds` each; and when it did."""
 
     seconds: float = 0.0
     turns: list[tuple[float, float]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(2))
 
     def features(self, images: torch.Tensor, kinds: Sequence[str] = ("pre_logits",)) -> dict[str, torch.Tensor]:
         """Zeros for each image of a batch, after a while."""
         if len(images) == BATCH:  # else its dimensions are asked for
-            with self.lock:
-                started = time.perf_counter()
-                time.sleep(self.seconds)
-                self.turns.append((started, time.perf_counter()))
+            with self.places:
+                with self.lock:
+                    begin = max([time.perf_counter(), *(end for _, end in self.turns[-1:])])
+                    end = begin + self.seconds
+                    self.turns.append((begin, end))
+                time.sleep(max(0.0, end - time.perf_counter()))
         return {kind: torch.zeros(len(images), DIM) for kind in kinds}
 
 

@@ -51,6 +51,11 @@ class Workspace:
         return self.path / "grids"
 
     @property
+    def evaluations(self) -> Path:
+        """Evaluations of runs on data sets that they have not seen, a folder each."""
+        return self.path / "evaluations"
+
+    @property
     def leakage(self) -> Path:
         """Leakage demonstrations, a folder each."""
         return self.path / "leakage"

@@ -53,3 +53,7 @@ class SchedulerError(ExtractError, ConnectionError):
 
 class WorkerError(ExtractError, RuntimeError):
     """A Dask worker can't run the tasks of an extraction: another hamcache, no images there, or it dies of them."""
+
+
+class CorruptionError(ExtractError, ValueError):
+    """A corruption or a severity that nobody has defined."""

@@ -40,7 +40,7 @@ QUIET_WORKER = {
 
 CORES_A_PROCESS = 4
 """Cores that one process with a GPU may keep busy: what Python's global lock allows to decode images."""
-AHEAD = 2
+AHEAD = 4
 """Threads more than cores in a process with a GPU: they wait for it, with a batch ready, while the others decode."""
 STARTED_WITHIN = 120.0
 """Seconds in which the first of these processes must be there."""

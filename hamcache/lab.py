@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hamcache.extract.fill import ExtractionSummary
     from hamcache.pipeline.config.schema import ExperimentConfig
     from hamcache.pipeline.evaluate.compare import Comparison
+    from hamcache.pipeline.evaluate.evaluations import Evaluation
     from hamcache.pipeline.runs.records import Run
     from hamcache.pipeline.studies.sweeps.results import Sweep
     from hamcache.pipeline.use.predict.predictor import Predictor
@@ -308,6 +309,15 @@ class Lab:
 
         (loaded,) = self._loaded([run])
         return Predictor(loaded, self.workspace, **options)
+
+    def evaluate(self, run: Run | str, **choices: Any) -> Evaluation:
+        """Score a finished run, of whatever data set, on this one: `Lab("clinic.csv").evaluate(run).record["scores"]`.
+
+        Takes the fields of `use.external.external.Evaluating` (`pairs=[("bcc", "BCC")]`, `corruptions=["blur"]`).
+        """
+        from hamcache.pipeline.use.external.external import Evaluating, evaluate_run
+
+        return evaluate_run(self._loaded([run])[0], self._opened(), self.workspace, Evaluating(**choices))
 
     def leaderboard(self, *runs: Run | str, metrics: Sequence[str] = SCORES, part: str = "validation") -> pd.DataFrame:
         """Scores of runs, the best first, with an interval of the first metric; last the majority-class baseline."""

@@ -63,6 +63,10 @@ class PredictionError(PipelineError, ValueError):
     """A run that cannot predict here, or a choice about its predictions that does not exist."""
 
 
+class EvaluationError(PipelineError, ValueError):
+    """A data set that a run cannot be evaluated on, or classes that do not fit together."""
+
+
 class ExportError(PipelineError, ValueError):
     """A run that cannot become one portable file, or a file that does not say what the run says."""
 

@@ -192,7 +192,7 @@ def test_options_in_the_text_exist() -> None:
     text = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
     offered = "".join(
         run(["hamcache", *name.split(), "--help"])
-        for name in ("extract", "train", "zoo", "sweep", "download", "cache export")
+        for name in ("extract", "train", "zoo", "sweep", "download", "cache export", "evaluate")
     )
     for option in set(re.findall(r"`(--[a-z-]+)", text)) - {"--help"}:
         assert option in offered, option

@@ -19,6 +19,7 @@ from hamcache.pipeline.cli import (
     cache,
     data,
     demo,
+    evaluate,
     export,
     extract,
     grid,
@@ -40,7 +41,7 @@ from hamcache.pipeline.cli.renamed_options import name_successor
 ORDER = (
     *("demo", "download", "data", "backbones", "show-views", "extract", "cache"),
     *("train", "runs", "compare", "zoo", "hybrids", "grid", "grids", "sweep", "sweeps"),
-    *("report", "predict", "serve", "export", "leakage-demo"),
+    *("report", "predict", "evaluate", "evaluations", "serve", "export", "leakage-demo"),
 )
 """Commands in the order in which a newcomer needs them."""
 
@@ -111,6 +112,8 @@ app.command()(sweep.sweep)
 app.add_typer(artefacts.sweeps, name="sweeps")
 app.command()(report.report)
 app.command()(predict.predict)
+app.command()(evaluate.evaluate)
+app.add_typer(artefacts.evaluations, name="evaluations")
 app.command()(serve.serve)
 app.command()(export.export)
 app.command("leakage-demo")(leakage.leakage_demo)

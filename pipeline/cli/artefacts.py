@@ -12,6 +12,7 @@ from hamcache.pipeline.cli.bundles import Commands
 from hamcache.pipeline.cli.console import confirm, progress_bar, say, show_table, warn
 
 if TYPE_CHECKING:
+    from hamcache.pipeline.evaluate.evaluations import Evaluation
     from hamcache.pipeline.runs.artefacts import Kind
     from hamcache.pipeline.studies.grid.matrix import Grid
     from hamcache.pipeline.studies.sweeps.results import Sweep
@@ -39,6 +40,13 @@ def grids_kind() -> Kind[Any]:
     from hamcache.pipeline.studies.grid.matrix import GRIDS
 
     return GRIDS
+
+
+def evaluations_kind() -> Kind[Any]:
+    """Evaluations."""
+    from hamcache.pipeline.evaluate.evaluations import EVALUATIONS
+
+    return EVALUATIONS
 
 
 def add_rm(app: Commands, noun: str, kind_of: KindOf) -> None:
@@ -100,8 +108,17 @@ def add_verify(app: Commands, noun: str, kind_of: KindOf) -> None:
         say(f"{_counted(len(folders), noun)}, nothing wrong.")
 
 
-def listing(noun: str, kind_of: KindOf, columns: Sequence[str], row: Callable[[Any], tuple[Any, ...]]) -> Commands:
-    """An app that lists one kind of artefact, latest first, and has `rm` and `verify`."""
+def listing(
+    noun: str,
+    kind_of: KindOf,
+    columns: Sequence[str],
+    row: Callable[[Any], tuple[Any, ...]],
+    making: str | None = None,
+) -> Commands:
+    """An app that lists one kind of artefact, latest first, and has `rm` and `verify`.
+
+    `making` is the command that makes one, where it is not named as they are.
+    """
     app = Commands(help=f"List {noun}; `{noun} rm` to remove some, `{noun} verify` to check their files.")
 
     @app.callback(invoke_without_command=True)
@@ -119,7 +136,8 @@ def listing(noun: str, kind_of: KindOf, columns: Sequence[str], row: Callable[[A
         if rows:
             show_table(_counted(len(rows), noun), columns, rows)
         else:
-            say(f"No {noun} in {workspace}. Make one: `hamcache {noun.removesuffix('s')}`.")
+            command = making or f"hamcache {noun.removesuffix('s')}"
+            say(f"No {noun} in {workspace}. Make one: `{command}`.")
 
     add_rm(app, noun, kind_of)
     add_verify(app, noun, kind_of)
@@ -148,5 +166,19 @@ def _grid_row(grid: Grid) -> tuple[Any, ...]:
     return grid.id, grid.head, str(grid.settings.get("dataset", "-")), size, grid.metric, score, cell
 
 
+def _evaluation_row(evaluation: Evaluation) -> tuple[Any, ...]:
+    record = evaluation.record
+    scores = (record[of].get(record["objective"]) for of in ("scores", "own"))
+    cells = ("-" if score is None else f"{score['value']:.3f}" for score in scores)
+    return evaluation.id, record["run"], record["dataset"], record["images"], record["objective"], *cells
+
+
 sweeps = listing("sweeps", sweeps_kind, ("sweep", "state", "trials", "metric", "best", "final run"), _sweep_row)
 grids = listing("grids", grids_kind, ("grid", "head", "data set", "size", "metric", "score", "best cell"), _grid_row)
+evaluations = listing(
+    "evaluations",
+    evaluations_kind,
+    ("evaluation", "run", "data set", "images", "metric", "score", "own"),
+    _evaluation_row,
+    making="hamcache evaluate RUN --dataset OTHER",
+)

@@ -23,7 +23,7 @@ app = Commands(
 def summary(
     words: bundles.Words,
     workspace: bundles.PlainWorkspace,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Sizes, class distribution for all images and for one image per lesion, images per lesion, missing files."""
     from hamcache.data.summary import summarise

@@ -31,7 +31,7 @@ class Temperature:
 
     def __call__(self, proba: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64 `[n, C]`, of a run's own."""
-        return _scaled(proba, self.value)
+        return scaled(proba, self.value)
 
 
 def fit_temperature(proba: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Temperature:
@@ -50,7 +50,7 @@ def fit_temperature(proba: np.ndarray, y: np.ndarray, groups: np.ndarray | None 
     n_folds = min(CHECK_FOLDS, len(np.unique(lesions)))
     if n_folds > 1:
         for rest, fold in GroupKFold(n_folds).split(proba, y, lesions):
-            after[fold] = _scaled(proba[fold], _best(proba[rest], y[rest]))
+            after[fold] = scaled(proba[fold], _best(proba[rest], y[rest]))
     ece = METRICS["ece"]
     return Temperature(_best(proba, y), len(y), ece(y, np.asarray(proba)), ece(y, after))
 
@@ -64,7 +64,8 @@ def _best(proba: np.ndarray, y: np.ndarray) -> float:
     return float(fitted.temperature_)
 
 
-def _scaled(proba: np.ndarray, temperature: float) -> np.ndarray:
+def scaled(proba: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities float64 `[n, C]` whose logarithms are divided by a temperature."""
     scaling = TemperatureScaling()
     scaling.temperature_ = temperature
     return scaling.predict_proba(_logs(proba))

@@ -82,7 +82,7 @@ def bootstrap(
         resamples: Number of resamples drawn.
         seed: Seed of the resamples.
     """
-    values = _resampled([(y_true, proba, groups)], metrics, classes, resamples, seed)
+    values = resampled([(y_true, proba, groups)], metrics, classes, resamples, seed)
     n_groups = len(np.unique(np.asarray(groups)))
     return [interval(of_metric[0], n_groups) for of_metric in values]
 
@@ -117,7 +117,7 @@ def resampled_scores(
 ) -> np.ndarray:
     """float64 `[len(probas), 1 + resamples]`: the metric of all images, then of each resample, the same for all."""
     sets = [(y_true, proba, groups) for proba in probas]
-    return _resampled(sets, [metric], classes, resamples, seed)[0]
+    return resampled(sets, [metric], classes, resamples, seed)[0]
 
 
 def resampled_together(
@@ -144,7 +144,7 @@ def resampled_together(
     Returns:
         float64 `[len(sets), 1 + resamples]`: the metric of all images, then of each resample; NaN where undefined.
     """
-    return _resampled(sets, [metric], classes, resamples, seed)[0]
+    return resampled(sets, [metric], classes, resamples, seed)[0]
 
 
 def interval(values: np.ndarray, groups: int) -> Interval:
@@ -189,14 +189,14 @@ def _lesion_counts(lesions: int, images: int, resamples: int, seed: int) -> Iter
         yield np.bincount(drawn.ravel(), minlength=size * lesions).reshape(size, lesions)
 
 
-def _resampled(
+def resampled(
     sets: Sequence[tuple[np.ndarray, np.ndarray, Groups]],
     metrics: Sequence[MetricLike],
     classes: Sequence[str],
     resamples: int,
     seed: int,
 ) -> list[np.ndarray]:
-    """One array `[len(sets), 1 + resamples]` a metric; column 0 is the score of all images."""
+    """One array `[len(sets), 1 + resamples]` a metric, all from the same resamples; see `resampled_together`."""
     images, groups = [scored(y, proba) for y, proba, _ in sets], [np.asarray(of_set) for _, _, of_set in sets]
     for whole, of_set in zip(images, groups, strict=True):
         if of_set.shape != whole.y.shape:

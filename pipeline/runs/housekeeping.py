@@ -30,6 +30,7 @@ def workspace_leftovers(workspace: Workspace, *, everything: bool = False) -> li
         "sweep": workspace.sweeps,
         "grid": workspace.grids,
         "demonstration": workspace.leakage,
+        "evaluation": workspace.evaluations,
     }
     reasons = {
         folder: f"a {noun} whose process died" for noun, home in homes.items() for folder in abandoned_folders(home)

@@ -119,9 +119,67 @@ class DemoSummary(Shape):
     fingerprint: str = ""
 
 
+class Bound(Shape):
+    """A score with its interval, whose ends are not known where no resample gives one."""
+
+    value: float
+    low: float | None
+    high: float | None
+    resamples: int
+    groups: int
+
+
+class Corrupted(Shape):
+    """Scores of one corruption at one severity; without a corruption those of the images as they are."""
+
+    corruption: str | None
+    severity: int
+    scores: dict[str, Bound]
+    coverage: Bound
+    unlike: Bound | None = None
+
+
+class CoverageOf(Shape):
+    """Prediction sets: the coverage promised, and what they held."""
+
+    promised: float
+    share: Bound
+    size: Bound
+    own: Bound
+
+
+class EvaluationRecord(Shape):
+    """Settings, scores and origin of an evaluation."""
+
+    fingerprint: str
+    finished: str
+    run: str
+    dataset: str
+    objective: str
+    part: str
+    classes: Names
+    run_classes: Names
+    columns: list[int]
+    images: int
+    lesions: int
+    left_out: dict[str, int]
+    scores: dict[str, Bound]
+    own: dict[str, Bound]
+    difference: dict[str, Bound]
+    temperature: float
+    calibrated: dict[str, Bound]
+    own_calibrated: dict[str, Bound]
+    coverage: CoverageOf
+    unlike: Bound | None = None
+    corrupted: list[Corrupted] = []
+    notes: list[str] = []
+
+
 METRICS: TypeAdapter[Any] = TypeAdapter(
     Annotated[dict[str, Numbers], Field(min_length=1)], config=ConfigDict(allow_inf_nan=False)
 )
 """Part -> name -> score."""
 CLASSES: TypeAdapter[Any] = TypeAdapter(Annotated[list[Class], Field(min_length=1)])
-PROVENANCE, GRID, SWEEP, DEMO = map(TypeAdapter[Any], (Provenance, GridSettings, SweepSummary, DemoSummary))
+PROVENANCE, GRID, SWEEP, DEMO, EVALUATION = map(
+    TypeAdapter[Any], (Provenance, GridSettings, SweepSummary, DemoSummary, EvaluationRecord)
+)

@@ -325,9 +325,9 @@ def test_a_gpu_has_batches_ready_and_several_or_many_cores_have_processes(monkey
             return client
 
     assert place(8, "cpu", "0") == {"threads_per_worker": 8}
-    assert place(4, "cuda", "0") == {"threads_per_worker": 4 + 2}
-    assert place(16, "cuda", "3") == (["3"] * 4, 4 + 2)
-    assert place(6, "cuda", "0,1") == (["0", "1"], 3 + 2)
+    assert place(4, "cuda", "0") == {"threads_per_worker": 4 + scheduler.AHEAD}
+    assert place(16, "cuda", "3") == (["3"] * 4, 4 + scheduler.AHEAD)
+    assert place(6, "cuda", "0,1") == (["0", "1"], 3 + scheduler.AHEAD)
 
 
 KILLED_RUN = """

@@ -21,6 +21,7 @@ from hamcache.pipeline.show.report.choose import choose
 from hamcache.pipeline.show.report.contributions import contributions
 from hamcache.pipeline.show.report.cost import costs
 from hamcache.pipeline.show.report.datasets import Datasets, describe
+from hamcache.pipeline.show.report.evaluations import evaluation_views
 from hamcache.pipeline.show.report.gallery import galleries
 from hamcache.pipeline.show.report.grids import grid_views
 from hamcache.pipeline.show.report.origins import origins
@@ -134,6 +135,7 @@ def build_report(
         costs=costs(board, chosen.sweeps),
         sweeps=sweep_views(chosen.sweeps, board),
         grids=grid_views(chosen.grids, board),
+        evaluations=evaluation_views(board, workspace),
         gallery=shown,
         data=describe(board, datasets),
         names={key: name for cohort in board.cohorts for key, name in cohort.best.run.class_names.items()},

@@ -130,7 +130,8 @@ class Predictor:
         self._sets = lru_cache(maxsize=16)(self._fit_sets)
 
     @cached_property
-    def _seen(self) -> TrainingImages | str:
+    def seen(self) -> TrainingImages | str:
+        """The training images in feature space, or a sentence that says why they are not available."""
         if not self.model.sources:
             return "a net trained from images keeps no features of them, and the cache has none that can be made here"
         return training_images(self.run, self.model.sources)
@@ -146,13 +147,13 @@ class Predictor:
         notes = []
         if any(source.spec.precision == "bf16" for source in self.model.sources) and not has_bf16(self.device):
             notes.append("The features were made in bf16, which is not native here: the last digits may differ.")
-        if isinstance(self._seen, str):
-            notes.append(f"Nearest training images and the flag `unlike` are not available: {self._seen}.")
+        if isinstance(self.seen, str):
+            notes.append(f"Nearest training images and the flag `unlike` are not available: {self.seen}.")
         elif self.run.config.net is not None:
             name = self.model.sources[0].spec.name
             notes.append(f"Training images are looked up by the features of {name}, not by what the net itself sees.")
-        if isinstance(self._seen, TrainingImages) and self._seen.least_p() > unlike:
-            n = len(self._seen.held_out)
+        if isinstance(self.seen, TrainingImages) and self.seen.least_p() > unlike:
+            n = len(self.seen.held_out)
             notes.append(f"Unlike means further from the training images than all {n} validation images.")
         short = [label for label, endless in zip(self.classes, sets.unlimited, strict=True) if endless]
         if short:
@@ -212,9 +213,9 @@ class Predictor:
         near: Sequence[tuple[Neighbour, ...]] = [()] * len(rows)
         p_values: Sequence[float | None] = [None] * len(rows)
         least = question.unlike
-        if isinstance(self._seen, TrainingImages):
-            near, p = self._seen.look_up(scored.blocks, question.neighbours)
-            p_values, least = p.tolist(), max(question.unlike, self._seen.least_p())
+        if isinstance(self.seen, TrainingImages):
+            near, p = self.seen.look_up(scored.blocks, question.neighbours)
+            p_values, least = p.tolist(), max(question.unlike, self.seen.least_p())
         for row, number in enumerate(rows):
             order = np.argsort(-proba[row], kind="stable")
             p_value = p_values[row]

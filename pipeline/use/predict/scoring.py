@@ -102,9 +102,13 @@ class HeadModel:
         proba = np.full((len(images), self._n_classes), np.nan)
         blocks = _all_together(parts, len(self.sources))
         if parts:
-            joined = prediction_views(blocks, self._policy)
-            proba[kept] = np.mean([head.predict_proba(joined) for head in self.heads], axis=0)
+            proba[kept] = self.of_features(blocks)
         return Scored(proba, blocks, errors)
+
+    def of_features(self, blocks: Sequence[BlockArrays]) -> np.ndarray:
+        """Probabilities float64 `[n, C]` of images whose features are known, a block a source."""
+        joined = prediction_views(blocks, self._policy)
+        return np.mean([head.predict_proba(joined) for head in self.heads], axis=0)
 
     def _features(
         self, portion: range, images: Sequence[Source]

@@ -65,7 +65,7 @@ def test_a_training_image_is_its_own_nearest_neighbour(photographs, plain) -> No
 
 def test_noise_is_unlike_anything_seen_and_known_kinds_of_images_are_not(photographs, plain, noise) -> None:
     (strange,) = plain.predict([noise])
-    assert strange.unlike and strange.unlike_p == plain._seen.least_p() and strange.error is None
+    assert strange.unlike and strange.unlike_p == plain.seen.least_p() and strange.error is None
     assert not any(one.unlike for one in plain.predict(photographs.paths(plain.run, "train")))
     # As many validation images are flagged as the share says, and no more.
     p_values = [one.unlike_p for one in plain.predict(photographs.paths(plain.run, "validation"))]
