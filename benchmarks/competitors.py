@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import count
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,13 @@ def timm_loop(name: str, paths: Sequence[str], views: int, augment: bool) -> Wor
     """The usual loop: a DataLoader with two workers, eager float32. Its workers are started once and wait."""
     network, transform = timm_network(name)
     transform = augmented(transform) if augment else transform
-    loader = DataLoader(_Pictures(paths, transform), batch_size=BATCH, num_workers=LOADERS, persistent_workers=True)
+    loader = DataLoader(
+        _Pictures(paths, transform),
+        batch_size=BATCH,
+        num_workers=LOADERS,
+        persistent_workers=True,
+        multiprocessing_context=get_all_start_methods()[0],  # the system's default, not that of this process
+    )
 
     @torch.inference_mode()
     def work() -> torch.Tensor:

@@ -207,7 +207,8 @@ class _Filling:
         layout, chunk_rows = ([], CHUNK_ROWS) if store else Catalogue(self.root).layout(table.name, usable)
         if self.request.chunk_mib is not None:  # the same rows for all, so that an image is decoded once
             widest = max(other.dim for other in self.wanted) * np.dtype(self.request.storage).itemsize
-            chunk_rows = rows_for(self.request.chunk_mib * 2**20, widest)
+            most = -(-max(len(usable), 1) // CHUNK_ROWS) * CHUNK_ROWS  # rows nobody needs would take room in labels
+            chunk_rows = min(rows_for(self.request.chunk_mib * 2**20, widest), most)
         provenance = _provenance(self.request.source or table.name)
         image_ids = [*layout, *sorted(usable)]
         return FeatureStore.prepare(self.root, wanted.key, wanted.dim, image_ids, provenance, chunk_rows)
