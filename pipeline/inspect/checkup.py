@@ -142,7 +142,7 @@ def _runs(workspace: Workspace) -> list[Finding]:
 
 
 def _server(name: str, url: str) -> Finding:
-    """Whether a server answers, whatever it says."""
+    """The finding that a server answers, whatever it says, or none."""
     import requests
 
     advice = {
@@ -157,7 +157,7 @@ def _server(name: str, url: str) -> Finding:
 
 
 def _extra(name: str) -> Finding:
-    """Whether an extra's packages are installed."""
+    """The finding that the packages of an extra are installed, or not."""
     missing = [package for package in _packages_of(name) if not _is_there(package)]
     if not missing:
         return Finding(f"extra {name}", "installed")
