@@ -50,9 +50,10 @@ def predict(
     with the chance stated (split conformal prediction). An image that is unlike all training images is flagged. For
     research only: this is not a medical device.
     """
+    form = _form(form, out)  # wrong usage and a wrong name are told before anything heavy is loaded
+
     from hamcache.pipeline.runs.records import load_run
 
-    form = _form(form, out)  # wrong usage and a wrong name are told before anything heavy is loaded
     load_run(run, workspace)
 
     from hamcache.data.files import write_text
