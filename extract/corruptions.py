@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from hamcache.data.files import replacing
 from hamcache.data.image_files import open_image
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.decode import decode_file, opened_image, picture_of
@@ -55,7 +56,8 @@ def write_corrupted(source: Path, target: Path, corruption: str, severity: int) 
         BadImageError: The file can't be read.
     """
     picture = corrupt(picture_of(decode_file(source)), corruption, severity, target.stem)
-    picture.save(target, format="PNG", compress_level=1)
+    with replacing(target, durable=False) as path:
+        picture.save(path, format="PNG", compress_level=1)
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -24,13 +24,14 @@ def end(run: Callable[[], Any]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        manner.begin()
         check_words(sys.argv[1:], os.environ)
         code = run()
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         code = INTERRUPTED
     except Exception as error:
-        if os.environ.get(DEBUG) or manner.verbose:
+        if os.environ.get(DEBUG):
             raise
         code = explain(error)
     sys.exit(code if isinstance(code, int) else 0)

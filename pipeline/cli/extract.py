@@ -145,13 +145,18 @@ def _describe(name: str, workspace: Workspace) -> bool:
     import timm
 
     from hamcache.extract.backbones import BackboneSpec, describe_backbone
-    from hamcache.extract.names import split_kind
+    from hamcache.extract.names import TORCHVISION, split_kind
     from hamcache.extract.sources import own_code
     from hamcache.extract.sources.choose import bare_name, source_of
     from hamcache.pipeline.runs.tuned import tuned_weights
 
     full = split_kind(name)[0]
     bare = bare_name(full)[0]
+    if bare.startswith(TORCHVISION):
+        import torchvision
+
+        if bare.removeprefix(TORCHVISION) not in torchvision.models.list_models(module=torchvision.models):
+            return False
     is_elsewhere = set(bare) & set(":/") or source_of(bare) is own_code
     if not is_elsewhere and not timm.is_model(bare):
         return False

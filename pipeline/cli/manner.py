@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say results and errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also libraries' logs, and the traceback of an error.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Tables as JSON, all else on standard error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also libraries' logs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, all else on standard error.")]
 EVERYWHERE = {"quiet": Quiet, "verbose": Verbose}
 OF_TABLES = {"as_json": AsJson}
 
@@ -24,7 +24,7 @@ class Manner:
 
     Attributes:
         quiet: No lines on what is done, no progress.
-        verbose: Libraries log, and errors end in their traceback.
+        verbose: Libraries log.
         tables: Tables so far, where they are to be JSON.
     """
 

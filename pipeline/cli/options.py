@@ -183,7 +183,7 @@ Citation = Annotated[str | None, typer.Option(help="Source that users of the dat
 Force = Annotated[
     bool, typer.Option("--force", help="Even if the result is there: run again, or write over the files.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, all else on standard error.")]
 Limit = Annotated[int, typer.Option(min=1, help="Rows to print.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 

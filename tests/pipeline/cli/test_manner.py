@@ -63,15 +63,6 @@ def test_quiet_says_results_only_and_verbose_what_libraries_say() -> None:
     assert "somebody" not in CliRunner().invoke(SPEAKER, []).stderr and not manner.verbose
 
 
-def test_an_error_ends_in_its_traceback_where_that_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "Traceback" not in hamcache("runs show nobody", tmp_path).failed()
-    monkeypatch.setattr("sys.argv", ["hamcache"])
-    with pytest.raises(Exception, match="Expected the id of one run"):
-        hamcache("runs show nobody -v", tmp_path)
-
-
 def test_help_is_short_too_and_what_lists_or_scores_has_json(tmp_path: Path) -> None:
     for line in ("-h", "cache -h", "cache ls -h"):
         assert "Usage: hamcache" in hamcache(line, tmp_path).ok()

@@ -14,7 +14,10 @@ DIFFERENT = {
     "--out": ("help", "default"),  # every command writes something else, and by default elsewhere
     "--format": ("help", "default"),  # of predictions on standard output, or of a file of features
     "--images": ("help", "default", "range"),  # how many are drawn, taken or expected
-    "cache ls --dataset": ("help",),  # the name of the stores' data set, which may lie nowhere
+    "cache ls --dataset": ("help", "words"),  # the name of the stores' data set, which may lie nowhere
+    "cache export --dataset": ("help", "words"),  # by default the one that the features were made from
+    "data subset --out": ("type",),  # a name that --dataset takes
+    "curve --repeats": ("help", "default"),  # of every number of labels
     "extract --backbones": ("default",),  # a first extraction needs no choice
     "hybrids --backbones": ("required",),  # subsets of nothing are nothing
     "extract --augmentations": ("default",),
