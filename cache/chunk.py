@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import google_crc32c
@@ -84,6 +84,12 @@ class Place:
     def fingerprint(self, digests: np.ndarray) -> str:
         """sha256 of the place and of the file digests uint8 `[n, 32]` of its images: of all that a label says."""
         return hashlib.sha256(self.seal(len(self.image_ids)) + digests.tobytes()).hexdigest()
+
+
+def views_among(names: Iterable[str], n_chunks: int) -> int:
+    """Views of which there is a chunk file, by the names of files below a store's folder and its number of chunks."""
+    places = (place for place in map(chunk_of, names) if place)
+    return max((view + 1 for chunk, view in places if chunk < n_chunks), default=0)
 
 
 def _label_bytes(rows: int) -> int:

@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from hamcache.cache.chunk import DIGEST_BYTES, DamagedChunkError, Place, chunk_name, chunk_of, decode, encode, rows_in
+from hamcache.cache.chunk import (
+    DIGEST_BYTES,
+    DamagedChunkError,
+    Place,
+    chunk_name,
+    chunk_of,
+    decode,
+    encode,
+    rows_in,
+    views_among,
+)
 from hamcache.cache.description import (
     CHECKED,
     CHUNK_ROWS,
@@ -164,9 +174,7 @@ class FeatureStore:
         described = None
         while True:
             self.refresh()
-            places = [place for place in map(chunk_of, self.root.stamps(self.folder)) if place]
-            n_views = max((view + 1 for chunk, view in places if chunk < self.n_chunks), default=0)
-            bounds = (len(self.image_ids), n_views)
+            bounds = (len(self.image_ids), views_among(self.root.stamps(self.folder), self.n_chunks))
             if bounds == described:
                 return
             described = bounds

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from hamcache.cache.chunk import DamagedChunkError, check, chunk_name, chunk_of, read_label
+from hamcache.cache.chunk import DamagedChunkError, check, chunk_name, chunk_of, read_label, views_among
 from hamcache.cache.description import CHECKED
 from hamcache.cache.store import FeatureStore
 
@@ -56,8 +56,8 @@ class Survey:
     @property
     def is_described(self) -> bool:
         """True if the store's description claims the rows and views that there are."""
-        n_views = max((view + 1 for _, view in self.chunks), default=0)
-        return self.store.bounds == (len(self.store.image_ids), n_views)
+        store = self.store
+        return store.bounds == (len(store.image_ids), views_among(self.stamps, store.n_chunks))
 
     @property
     def gone(self) -> list[str]:

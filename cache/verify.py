@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamcache.cache.chunk import DamagedChunkError, chunk_of, decode
+from hamcache.cache.chunk import DamagedChunkError, chunk_of, decode, views_among
 from hamcache.cache.description import ARRAY, CHECKED, GROUP, ROWS
 from hamcache.cache.errors import CorruptStoreError
 from hamcache.cache.store import FeatureStore
@@ -58,7 +58,7 @@ def _verify(survey: Survey) -> Iterator[Flaw | None]:
     except (CorruptStoreError, FileNotFoundError) as error:
         yield Flaw(ROWS if ROWS in str(error) else GROUP, str(error))
         return
-    views, damaged = 0, False
+    views, damaged = views_among(survey.stamps, n_chunks), False
     for name in sorted(survey.stamps):
         place = chunk_of(name)
         if place is None:
@@ -67,7 +67,6 @@ def _verify(survey: Survey) -> Iterator[Flaw | None]:
         elif place[0] >= n_chunks:
             yield Flaw(name, "lies outside the store's rows")
         else:
-            views = max(views, place[1] + 1)
             what = _damage(store, name, *place)
             if what:
                 damaged = True

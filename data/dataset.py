@@ -69,6 +69,15 @@ class Dataset:
         """sha256 of each image's file, by image id; see `data.digests.file_digests`."""
         return file_digests(self.table, self.memory, self.rehash)
 
+    def of(self, table: ImageTable) -> "Dataset":
+        """These images of it alone, with the digests that are known already.
+
+        table: the images, out of this one's.
+        """
+        part = Dataset(self.words, table)
+        part.__dict__["digests"] = {image_id: self.digests[image_id] for image_id in table.frame["image_id"]}
+        return part
+
     def correct(self, read: Mapping[str, str]) -> None:
         """Hash files again whose bytes turned out to have other digests than these, here and in the memory.
 

@@ -6,7 +6,6 @@ image's id, and on nothing else. The pattern of the noise and the direction of t
 severities of an image, so that a curve over them shows the severity alone.
 """
 
-import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from hamcache.data.files import replacing
 from hamcache.data.image_files import open_image
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.decode import decode_file, opened_image, picture_of
+from hamcache.extract.draws import generator_named
 from hamcache.extract.errors import CorruptionError
 
 SIDE = 256
@@ -44,8 +44,7 @@ def corrupt(image: Image.Image, corruption: str, severity: int, image_id: str) -
         raise CorruptionError(f"Expected a corruption: {unknown_name('corruption', corruption, PARAMETERS)}")
     if severity not in SEVERITIES:
         raise CorruptionError(f"Expected a severity from 1 to {SEVERITIES[-1]}, got {severity}.")
-    key = hashlib.blake2b(f"{corruption}\0{image_id}".encode(), digest_size=16).digest()
-    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+    rng = generator_named(corruption, image_id)
     return _CORRUPT[corruption](_reduced(image), PARAMETERS[corruption][severity - 1], rng)
 
 

@@ -47,8 +47,13 @@ PLAIN = ViewDraw()
 
 
 def generator_for(seed: int, augmentation: str, image_id: str, view: int) -> np.random.Generator:
-    """A counter-based generator (Philox) keyed by the name of a view and by nothing else."""
-    name = f"{seed}\0{augmentation}\0{image_id}\0{view}".encode()
+    """The generator of a view, keyed by its name and by nothing else."""
+    return generator_named(seed, augmentation, image_id, view)
+
+
+def generator_named(*words: object) -> np.random.Generator:
+    """A counter-based generator (Philox) keyed by some words and by nothing else."""
+    name = "\0".join(map(str, words)).encode()
     key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
     return np.random.Generator(np.random.Philox(key=key))
 

@@ -136,6 +136,11 @@ def is_in_hub_cache(repository: str, files: Sequence[str]) -> bool:
     return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 
 
+def availability(is_here: bool) -> str:
+    """Words for whether weights are on this machine."""
+    return "on this machine already" if is_here else "downloaded when first used"
+
+
 def require_hub_files(backbone: str, repository: str, files: Sequence[str]) -> None:
     """Return if one of these files is on this machine or the hub answers.
 

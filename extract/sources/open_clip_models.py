@@ -15,7 +15,14 @@ from hamcache.extract.feature_kinds import require_kinds, spaced, stage_features
 from hamcache.extract.names import CLS, CLS_MEAN, MEAN, OPEN_CLIP, PRE_LOGITS, STAGES
 from hamcache.extract.precision import arithmetic
 from hamcache.extract.sources.source import BackboneSpec, Built, missing_extra
-from hamcache.extract.weights import file_state, is_in_hub_cache, load_every_key, require_hub, require_hub_files
+from hamcache.extract.weights import (
+    availability,
+    file_state,
+    is_in_hub_cache,
+    load_every_key,
+    require_hub,
+    require_hub_files,
+)
 
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TOWER = "visual."
@@ -71,8 +78,8 @@ def origin(name: str) -> str:
     _require_tag(open_clip, name, model_name, tag)
     config = open_clip.get_pretrained_cfg(model_name, tag)
     repository = config["hf_hub"].strip("/")
-    here = "on this machine already" if repository and is_in_hub_cache(repository, FILES) else "downloaded when used"
-    return f"{repository or config['url']}, {here}"
+    is_here = bool(repository) and is_in_hub_cache(repository, FILES)
+    return f"{repository or config['url']}, {availability(is_here)}"
 
 
 def _library(name: str) -> Any:

@@ -12,7 +12,14 @@ from hamcache.extract.errors import HubUnreachableError, UnknownBackboneError
 from hamcache.extract.feature_kinds import feature_forward
 from hamcache.extract.names import EMBEDDED, HF_HUB, LOCAL_DIR, full_name
 from hamcache.extract.sources.source import BackboneSpec, Built
-from hamcache.extract.weights import file_state, is_in_hub_cache, load_every_key, packaged_state, require_hub_files
+from hamcache.extract.weights import (
+    availability,
+    file_state,
+    is_in_hub_cache,
+    load_every_key,
+    packaged_state,
+    require_hub_files,
+)
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 """Names under which a repository of timm's may hold the weights."""
@@ -57,8 +64,7 @@ def origin(name: str) -> str:
     repository = name.removeprefix(HF_HUB) if name.startswith(HF_HUB) else config and config.hf_hub_id
     if not repository:
         return str(config.url) if config and config.url else "none are published: give a file with --weights"
-    here = "on this machine already" if is_in_hub_cache(repository, FILES) else "downloaded when first used"
-    return f"{repository} on the Hugging Face hub, {here}"
+    return f"{repository} on the Hugging Face hub, {availability(is_in_hub_cache(repository, FILES))}"
 
 
 def classifier_of(module: Any) -> str:

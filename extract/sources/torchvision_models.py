@@ -14,7 +14,7 @@ from hamcache.extract.errors import UnknownBackboneError
 from hamcache.extract.feature_kinds import feature_forward
 from hamcache.extract.names import TORCHVISION
 from hamcache.extract.sources.source import BackboneSpec, Built
-from hamcache.extract.weights import file_state, load_every_key, require_hub
+from hamcache.extract.weights import availability, file_state, load_every_key, require_hub
 
 
 def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
@@ -37,7 +37,17 @@ def build(spec: BackboneSpec, name: str, pretrained: bool) -> Built:
 def origin(name: str) -> str:
     """Origin of the weights; see `Source`."""
     weights = _weights(name)
-    return f"{weights.url}, {'on this machine already' if _file(weights).exists() else 'downloaded when first used'}"
+    return f"{weights.url}, {availability(_file(weights).exists())}"
+
+
+def known_names() -> list[str]:
+    """All of torchvision's classifiers, without the beginning `torchvision/`."""
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def is_known(name: str) -> bool:
+    """True for a classifier of torchvision."""
+    return name.removeprefix(TORCHVISION) in known_names()
 
 
 def preset_config(preset: Any) -> dict[str, Any]:
@@ -53,9 +63,9 @@ def preset_config(preset: Any) -> dict[str, Any]:
 
 def _weights(name: str) -> Any:
     """The default weights of a classifier."""
-    known = torchvision.models.list_models(module=torchvision.models)
-    if (bare := name.removeprefix(TORCHVISION)) not in known:
-        near = get_close_matches(bare, known, n=3)
+    bare = name.removeprefix(TORCHVISION)
+    if not is_known(name):
+        near = get_close_matches(bare, known_names(), n=3)
         hint = f" Did you mean {' or '.join(TORCHVISION + n for n in near)}?" if near else ""
         raise UnknownBackboneError(f"Expected a torchvision classifier, got {name!r}.{hint}")
     return torchvision.models.get_model_weights(bare).DEFAULT

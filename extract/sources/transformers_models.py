@@ -14,7 +14,7 @@ from hamcache.extract.feature_kinds import require_kinds, spaced, stage_features
 from hamcache.extract.names import CLS, CLS_MEAN, MEAN, PRE_LOGITS, STAGES, TRANSFORMERS
 from hamcache.extract.precision import arithmetic
 from hamcache.extract.sources.source import BackboneSpec, Built, missing_extra
-from hamcache.extract.weights import file_state, is_in_hub_cache, load_every_key, require_hub_files
+from hamcache.extract.weights import availability, file_state, is_in_hub_cache, load_every_key, require_hub_files
 
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -65,8 +65,7 @@ def origin(name: str) -> str:
     place = name.removeprefix(TRANSFORMERS)
     if Path(place).is_dir():
         return f"the folder {place}"
-    here = "on this machine already" if is_in_hub_cache(place, FILES) else "downloaded when first used"
-    return f"{place} on the Hugging Face hub, {here}"
+    return f"{place} on the Hugging Face hub, {availability(is_in_hub_cache(place, FILES))}"
 
 
 def _may_leave_out_pooling(config: Any) -> bool:

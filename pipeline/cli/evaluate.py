@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -59,18 +60,16 @@ def evaluate(
     if unknown := [name for name in names if name not in CORRUPTIONS]:
         expected = f"expected {', '.join(CORRUPTIONS)} or all"
         raise typer.BadParameter(f"{expected}, got {unknown[0]!r:.100}", param_hint="--corruptions")
-    options.pairs(map_)
+    pairs = options.pair_list(map_)
 
     from hamcache.pipeline.runs.records import load_run
 
-    found, dataset = (
-        load_run(run, workspace),
-        open_dataset(words, workspace),
-    )  # mistakes are told before torch is imported
+    found = load_run(run, workspace)  # mistakes are told before torch is imported
+    dataset = open_dataset(words, workspace)
     from hamcache.pipeline.use.external.external import Evaluating, evaluate_run
 
     chosen = Evaluating(
-        tuple((our, their) for our, _, their in (text.partition("=") for text in map_ or ())),
+        tuple(pairs),
         tuple(dict.fromkeys(names)),
         images,
         test,
@@ -102,13 +101,10 @@ def evaluate(
 def _show(evaluation: Evaluation) -> None:
     record = evaluation.record
     part, objective = record["part"], record["objective"]
-    names = [name for name in dict.fromkeys((objective, *SHOWN)) if name in record["scores"]]
+    names = evaluation.scored(SHOWN)
     names += [name for name in record["scores"] if name.startswith("sensitivity_") or "_at_" in name]
     rows = [(name, *(_bound(record[of].get(name)) for of in ("scores", "own", "difference"))) for name in names]
-    for name in ("ece",):
-        rows.append(
-            (f"{name}, calibrated", _bound(record["calibrated"][name]), _bound(record["own_calibrated"][name]), "-")
-        )
+    rows.append(("ece, calibrated", *(_bound(record[of]["ece"]) for of in ("calibrated", "own_calibrated")), "-"))
     coverage = record["coverage"]
     promised = f"sets of {100 * coverage['promised']:g} % hold the class"
     rows.append((promised, _bound(coverage["share"]), _bound(coverage["own"]), "-"))
@@ -121,18 +117,12 @@ def _show(evaluation: Evaluation) -> None:
         rows,
         caption=f"[95 % interval over lesions]; own {part}: {record['own_images']:,} images of the same classes",
     )
-    if record["corrupted"]:
-        clean, *others = record["corrupted"]
-        kinds = dict.fromkeys(row["corruption"] for row in others)
-        severities = sorted({row["severity"] for row in others})
-        by_place = {kind: [row["scores"] for row in others if row["corruption"] == kind] for kind in kinds}
+    if curves := evaluation.curves:
+        _, *severities = (str(row["severity"]) for row in next(iter(curves.values())))
         show_table(
             f"{objective} of corrupted copies, by severity",
-            ("corruption", "as it is", *map(str, severities)),
-            [
-                (kind, *(_bound(scores.get(objective)) for scores in (clean["scores"], *by_place[kind])))
-                for kind in kinds
-            ],
+            ("corruption", "as it is", *severities),
+            [(kind, *(_bound(row["scores"].get(objective)) for row in rows)) for kind, rows in curves.items()],
         )
     left_out = ", ".join(f"{reason} {count:,}" for reason, count in record["left_out"].items())
     if left_out:
@@ -144,8 +134,9 @@ def _show(evaluation: Evaluation) -> None:
 
 
 def _bound(entry: dict[str, Any] | None) -> str:
-    if entry is None:
+    from hamcache.pipeline.evaluate.evaluations import bound_of
+
+    bound = bound_of(entry)
+    if bound is None:
         return "-"
-    if entry["low"] is None:
-        return f"{entry['value']:.3f}"
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+    return str(bound) if isfinite(bound.low) else f"{bound.value:.3f}"

@@ -120,10 +120,9 @@ def backbones(
     from; nothing is downloaded for it but, for hf-hub: and transformers/, the network's configuration.
     """
     import timm
-    import torchvision
 
     from hamcache.extract.names import ALIASES, EMBEDDED, TORCHVISION
-    from hamcache.extract.sources import own_code
+    from hamcache.extract.sources import own_code, torchvision_models
 
     if match is not None and _describe(match, workspace):
         return
@@ -131,8 +130,7 @@ def backbones(
     rows = [(n, "weights are installed with hamcache") for n in EMBEDDED]
     rows += [(alias, f"short for {full} (hub)") for alias, full in short.items()]
     rows += [(n, "timm (hub)") for n in timm.list_pretrained() if n not in ALIASES]
-    known = torchvision.models.list_models(module=torchvision.models)
-    rows += [(f"{TORCHVISION}{n}", "torchvision (hub)") for n in known]
+    rows += [(f"{TORCHVISION}{n}", "torchvision (hub)") for n in torchvision_models.known_names()]
     rows += [(name, f"offered by {point.value}") for name, point in own_code.offered().items()]
     fitting = [row for row in rows if (match or "") in row[0]]
     show_table(f"{len(fitting):,} backbones", ("name", "weights"), fitting[:limit])
@@ -146,19 +144,17 @@ def _describe(name: str, workspace: Workspace) -> bool:
 
     from hamcache.extract.backbones import BackboneSpec, describe_backbone
     from hamcache.extract.names import TORCHVISION, split_kind
-    from hamcache.extract.sources import own_code
+    from hamcache.extract.sources import own_code, torchvision_models
     from hamcache.extract.sources.choose import bare_name, source_of
     from hamcache.pipeline.runs.tuned import tuned_weights
 
     full = split_kind(name)[0]
     bare = bare_name(full)[0]
     if bare.startswith(TORCHVISION):
-        import torchvision
-
-        if bare.removeprefix(TORCHVISION) not in torchvision.models.list_models(module=torchvision.models):
-            return False
-    is_elsewhere = set(bare) & set(":/") or source_of(bare) is own_code
-    if not is_elsewhere and not timm.is_model(bare):
+        is_name = torchvision_models.is_known(bare)
+    else:
+        is_name = bool(set(bare) & set(":/")) or source_of(bare) is own_code or timm.is_model(bare)
+    if not is_name:
         return False
     found = describe_backbone(BackboneSpec(full, tuned_weights([full], workspace).get(full)))
     images = found.preprocessing

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from hamcache.configs.defaults import DEVICES, MOST_SEED, MOST_VIEWS, PARTS, POLICIES, SETS
+from hamcache.pipeline.cli.manner import AsJson as AsJson
 
 
 def word(valid: Sequence[str], meaning: str, *names: str) -> Any:
@@ -183,7 +184,6 @@ Citation = Annotated[str | None, typer.Option(help="Source that users of the dat
 Force = Annotated[
     bool, typer.Option("--force", help="Even if the result is there: run again, or write over the files.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON, all else on standard error.")]
 Limit = Annotated[int, typer.Option(min=1, help="Rows to print.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
@@ -198,7 +198,12 @@ def listed(names: str | None) -> list[str]:
 
 def pairs(texts: Sequence[str] | None) -> dict[str, str]:
     """`["a=b", ...]` as a dict; anything else is wrong usage."""
+    return dict(pair_list(texts))
+
+
+def pair_list(texts: Sequence[str] | None) -> list[tuple[str, str]]:
+    """`["a=b", ...]` as pairs, of which several may begin alike; anything else is wrong usage."""
     wrong = [text for text in texts or () if not all(text.partition("="))]
     if wrong:
         raise typer.BadParameter(f"expected NAME=VALUE, got {wrong[0]!r:.100}")
-    return {key: value for key, _, value in (text.partition("=") for text in texts or ())}
+    return [(key, value) for key, _, value in (text.partition("=") for text in texts or ())]

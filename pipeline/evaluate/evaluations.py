@@ -1,6 +1,6 @@
 """Evaluations on disk: scores of a run on a data set that it has never seen, written whole, found again and read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -53,6 +53,17 @@ class Evaluation(Artefact):
             keep_default_na=False,
             na_values={"unlike_p": [""], "nearest_similarity": [""]},
         )
+
+    def scored(self, names: Sequence[str]) -> list[str]:
+        """The objective, then those of some scores that there are."""
+        return [name for name in dict.fromkeys((self.record["objective"], *names)) if name in self.record["scores"]]
+
+    @property
+    def curves(self) -> dict[str, list[dict[str, Any]]]:
+        """Corruption -> its rows of the record by severity, first that of the images as they are."""
+        clean, *others = self.record["corrupted"] or [None]
+        kinds = dict.fromkeys(row["corruption"] for row in others)
+        return {kind: [clean, *(row for row in others if row["corruption"] == kind)] for kind in kinds}
 
     @property
     def picture(self) -> Path:

@@ -12,12 +12,11 @@ from scipy import stats
 
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ConfigError
+from hamcache.pipeline.evaluate.intervals import LEVEL
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.studies.experiments import Experiment, Outcome, Template, plan
 
 SHARES = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-SHOTS = (1, 2, 4, 8, 16)
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)

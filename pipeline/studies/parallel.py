@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import joblib
-import psutil  # type: ignore[import-untyped]
 
+from hamcache.data.large_arrays import free_memory
 from hamcache.pipeline.errors import RunError
 
 Result = tuple[int, Any]
@@ -87,5 +87,5 @@ def workers_that_fit(bytes_each: int, tasks: int) -> int:
         bytes_each: Memory of one task.
         tasks: Number of tasks.
     """
-    in_memory = psutil.virtual_memory().available // max(bytes_each, 1)
+    in_memory = free_memory() // max(bytes_each, 1)
     return max(1, min(joblib.cpu_count(), tasks, in_memory))

@@ -1,6 +1,5 @@
 """The picture of an evaluation: scores beside the run's own, reliability there, and what corruptions cost."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,13 +27,13 @@ def evaluation_figure(evaluation: Evaluation) -> Figure:
     rows = 2 if record["corrupted"] else 1
     figure = Figure(figsize=(10.5, 4.6 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, 2, squeeze=False)
-    _scores(panels[0, 0], record)
+    _scores(panels[0, 0], evaluation)
     _reliability(panels[0, 1], evaluation)
     if record["corrupted"]:
         name = record["objective"] if record["objective"] in record["corrupted"][0]["scores"] else "mcc"
-        _curves(panels[1, 0], record, name, lambda row: row["scores"].get(name))
+        _curves(panels[1, 0], evaluation, name, lambda row: row["scores"].get(name))
         panel_title(panels[1, 0], "Corrupted copies of the same images")
-        _curves(panels[1, 1], record, "share of prediction sets that hold the class", lambda row: row["coverage"])
+        _curves(panels[1, 1], evaluation, "share of prediction sets that hold the class", lambda row: row["coverage"])
         panels[1, 1].axhline(record["coverage"]["promised"], color="black", linestyle="--", linewidth=1)
         panel_title(panels[1, 1], f"Prediction sets that promise {100 * record['coverage']['promised']:g} %")
     titled(
@@ -45,8 +44,8 @@ def evaluation_figure(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _scores(axes: Any, record: Mapping[str, Any]) -> None:
-    names = [name for name in dict.fromkeys((record["objective"], *SCORES)) if name in record["scores"]]
+def _scores(axes: Any, evaluation: Evaluation) -> None:
+    record, names = evaluation.record, evaluation.scored(SCORES)
     for number, (of, label) in enumerate((("scores", record["dataset"]), ("own", f"own {record['part']}"))):
         there = [place for place, name in enumerate(names) if name in record[of]]
         bounds = [record[of][names[place]] for place in there]
@@ -90,10 +89,8 @@ def _reliability(axes: Any, evaluation: Evaluation) -> None:
     )
 
 
-def _curves(axes: Any, record: Mapping[str, Any], label: str, bound_of: Any) -> None:
-    clean, *others = record["corrupted"]
-    for number, kind in enumerate(dict.fromkeys(row["corruption"] for row in others)):
-        rows = [clean, *(row for row in others if row["corruption"] == kind)]
+def _curves(axes: Any, evaluation: Evaluation, label: str, bound_of: Any) -> None:
+    for number, (kind, rows) in enumerate(evaluation.curves.items()):
         there = [(row["severity"], bound) for row in rows if (bound := bound_of(row)) is not None]
         axes.errorbar(
             np.array([severity for severity, _ in there]) + 0.06 * (number - 1.5),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,17 +54,14 @@ def evaluation_views(board: Board, workspace: Workspace) -> list[EvaluationView]
     for evaluation in reversed(all_evaluations(workspace)):
         row = board.of(evaluation.record["run"])
         if row is not None:
-            views.append(EvaluationView(evaluation, row, _scores(evaluation.record), _picture(evaluation)))
+            views.append(EvaluationView(evaluation, row, _scores(evaluation), _picture(evaluation)))
     return views
 
 
-def _scores(
-    record: Mapping[str, Any],
-) -> list[tuple[str, Interval | None, Interval | None, Interval | None]]:
-    names = [name for name in dict.fromkeys((record["objective"], *SCORES)) if name in record["scores"]]
-    tables: Sequence[Mapping[str, Any]] = [record["scores"], record["own"], record["difference"]]
+def _scores(evaluation: Evaluation) -> list[tuple[str, Interval | None, Interval | None, Interval | None]]:
+    tables = [evaluation.record[of] for of in ("scores", "own", "difference")]
     rows = []
-    for name in names:
+    for name in evaluation.scored(SCORES):
         there, own, gap = (bound_of(table.get(name)) for table in tables)
         rows.append((name, there, own, gap))
     return rows

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hamcache.configs.defaults import COVERAGE, RESAMPLES, UNLIKE
+from hamcache.configs.defaults import COVERAGE, RESAMPLES
 from hamcache.data.dataset import Dataset
 from hamcache.data.subset import stratified_subset
 from hamcache.data.workspace import Workspace
@@ -36,7 +36,6 @@ from hamcache.pipeline.use.external.corrupted_copies import corrupted_copy
 from hamcache.pipeline.use.external.known_images import KnownImages, known_images
 from hamcache.pipeline.use.external.set_answers import SetAnswers, answer
 from hamcache.pipeline.use.predict.predictor import Predictor
-from hamcache.pipeline.use.predict.seen import TrainingImages
 
 _SCORING = 1  # part of the fingerprint: another way of scoring makes other evaluations
 FEW = 10
@@ -184,8 +183,7 @@ def _plan(run: Run, dataset: Dataset, workspace: Workspace, chosen: Evaluating) 
     if chosen.images is not None and chosen.images < len(table):
         table = stratified_subset(table, max(chosen.images, table.frame["label"].nunique()))
         left_out["not drawn"] = len(kept) - len(table)
-    part = Dataset(dataset.words, table)
-    part.__dict__["digests"] = {image_id: dataset.digests[image_id] for image_id in table.frame["image_id"]}
+    part = dataset.of(table)
     plan = _Plan(run, part, chosen, known, classes, left_out, {str(k): int(v) for k, v in unmapped.items()})
     content = [
         _SCORING,
@@ -304,18 +302,13 @@ class _Evaluator:
             return {"unlike": None}
         return {
             "unlike": plain(share(flagged, theirs.groups, self.plan.chosen.resamples)),
-            "unlike_at": self._least(),
+            "unlike_at": self.predictor.unlike_at(),
             "median_unlike_p": float(np.median(answers.unlike_p)),
             "median_similarity": float(np.nanmedian(answers.similarity)),
         }
 
-    def _least(self) -> float:
-        """The p-value at and below which an image is unlike the training images."""
-        seen = self.predictor.seen
-        return max(UNLIKE, seen.least_p()) if isinstance(seen, TrainingImages) else UNLIKE
-
     def _flagged(self, answers: SetAnswers) -> np.ndarray | None:
-        return None if answers.unlike_p is None else answers.unlike_p <= self._least()
+        return None if answers.unlike_p is None else answers.unlike_p <= self.predictor.unlike_at()
 
     def _corrupted(self, answers: SetAnswers, theirs: Answered) -> list[dict[str, Any]]:
         """Scores at each severity of each corruption; first those of the images as they are."""

@@ -138,6 +138,10 @@ class Predictor:
             return "a net trained from images keeps no features of them, and the cache has none that can be made here"
         return training_images(self.run, self.model.sources)
 
+    def unlike_at(self, unlike: float = UNLIKE) -> float:
+        """The p-value at and below which an image is flagged: `unlike`, or the least that there is."""
+        return max(unlike, self.seen.least_p()) if isinstance(self.seen, TrainingImages) else unlike
+
     def sets(
         self, coverage: float = COVERAGE, score: str = "lac", class_conditional: bool = False, raw: bool = False
     ) -> PredictionSets:
@@ -154,7 +158,7 @@ class Predictor:
         elif self.run.config.net is not None:
             name = self.model.sources[0].spec.name
             notes.append(f"Training images are looked up by the features of {name}, not by what the net itself sees.")
-        if isinstance(self.seen, TrainingImages) and self.seen.least_p() > unlike:
+        if isinstance(self.seen, TrainingImages) and self.unlike_at(unlike) > unlike:
             n = len(self.seen.held_out)
             notes.append(f"Unlike means further from the training images than all {n} validation images.")
         short = [label for label, endless in zip(self.classes, sets.unlimited, strict=True) if endless]
@@ -214,10 +218,10 @@ class Predictor:
         inside = sets(proba)
         near: Sequence[tuple[Neighbour, ...]] = [()] * len(rows)
         p_values: Sequence[float | None] = [None] * len(rows)
-        least = question.unlike
+        least = self.unlike_at(question.unlike)
         if isinstance(self.seen, TrainingImages):
             near, p = self.seen.look_up(scored.blocks, question.neighbours)
-            p_values, least = p.tolist(), max(question.unlike, self.seen.least_p())
+            p_values = p.tolist()
         for row, number in enumerate(rows):
             order = np.argsort(-proba[row], kind="stable")
             p_value = p_values[row]
