@@ -27,6 +27,8 @@ EXTRAS = {
     "s3": "feature stores on s3://",
     "serve": "`hamcache serve`, a page to drop images on",
     "export": "`hamcache export`, runs as ONNX files",
+    "open-clip": "backbones open_clip/NAME@TAG",
+    "transformers": "backbones transformers/NAME",
     "notebooks": "the notebooks' kernel",
 }
 

@@ -1,5 +1,6 @@
 """What `hamcache doctor` finds: here, and where something is amiss."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,8 @@ def test_servers_are_asked_with_patience_for_three_seconds(monkeypatch: pytest.M
     hub, kaggle = (checkup._server(name, url) for name, url in checkup.SERVERS.items())
     assert hub.found == "https://huggingface.co answers" and not hub.advice
     assert kaggle.found.endswith("does not answer (ConnectTimeout)") and "--source FILE" in kaggle.advice
+
+
+def test_every_extra_that_is_for_users_is_looked_at() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(checkup.EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
