@@ -149,6 +149,13 @@ BENCHMARKS = (
         seconds=65,
     ),
     Benchmark(
+        "penalties",
+        "training:penalties",
+        {"fits": Row("logistic regressions of 16 penalties fitted together, over one after another", 5, HIGHER)},
+        seconds=60,
+        in_quick=False,
+    ),
+    Benchmark(
         "mlp-64",
         "training:mlp",
         {"epoch": Row("MLP epoch over a bare torch loop, hidden 64", 1.10, LOWER)},

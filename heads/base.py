@@ -27,7 +27,8 @@ class BaseHead(ClassifierMixin, BaseEstimator):
     """A classifier on features; subclasses implement `_fit` and `_predict_rows`.
 
     `classes` are the class names in code order. After `fit`: `classes_` (codes 0..C-1), `counts_` (training images
-    a class), `prior_` (their share) and `history_` (one dict an epoch; empty for heads without epochs).
+    a class), `prior_` (their share) `history_` (one dict an epoch; empty for heads without epochs) and
+    `notes_` (lines for the log of who trains it).
     """
 
     classes: Sequence[str]
@@ -64,6 +65,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         self.prior_ = self.counts_ / len(codes)
         self.n_features_in_ = features.shape[2]
         self.history_: list[dict[str, float]] = []
+        self.notes_: list[str] = []
         if validation is not None:
             held_out = check_features(validation[0], self.n_features_in_)
             validation = (held_out, self._check_codes(validation[1], len(held_out)))

@@ -168,6 +168,7 @@ class _Function(nn.Module):
 
 
 _HEADS: dict[str, Callable[[Any], nn.Module]] = {
+    "LogregPathHead": lambda head: _MeanOverViews(_Estimator(head)),
     "EstimatorHead": lambda head: _MeanOverViews(_Estimator(head)),
     "MLPHead": lambda head: _MeanOverViews(_Perceptron(head)),
     "AverageHead": _Average,
