@@ -134,7 +134,7 @@ BENCHMARKS = (
             "plan": Row("plan of an untouched store of 1,000,000 images, seconds", 5.0, LOWER),
             "open": Row("opening a store of 1,000,000 images, milliseconds", 2.0, LOWER),
         },
-        seconds=60,
+        seconds=35,
         options={"rows": 1_000_000},
         in_quick=False,
     ),
@@ -146,7 +146,7 @@ BENCHMARKS = (
             "processor": Row(f"{TRAIN}: processor time", 1.2, LOWER),
             "memory": Row(f"{TRAIN}: peak memory", 1.5, LOWER),
         },
-        seconds=65,
+        seconds=35,
     ),
     Benchmark(
         "penalties",

@@ -92,7 +92,7 @@ class _Loss:
         self._classes = int(codes.max()) + 1
 
     def scale(self, C: float, squares: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What a step along each axis is multiplied by [r + 1, C]: one over the root of the curvature there."""
+        """Factors for steps along each axis [r + 1, C]: one over the root of the curvature there."""
         frequent = np.bincount(self._codes, self._share, self._classes)
         spread = frequent * (1 - frequent)
         return 1 / np.sqrt(np.vstack([np.outer(squares, spread) + 1 / C, self._total * spread]) / self._total)

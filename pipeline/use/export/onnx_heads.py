@@ -168,8 +168,8 @@ class _Function(nn.Module):
 
 
 _HEADS: dict[str, Callable[[Any], nn.Module]] = {
-    "LogregPathHead": lambda head: _MeanOverViews(_Estimator(head)),
     "EstimatorHead": lambda head: _MeanOverViews(_Estimator(head)),
+    "LogregPathHead": lambda head: _MeanOverViews(_Estimator(head)),
     "MLPHead": lambda head: _MeanOverViews(_Perceptron(head)),
     "AverageHead": _Average,
     "StackHead": _Stack,
