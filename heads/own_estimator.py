@@ -53,14 +53,14 @@ class OwnHead(EstimatorHead):
         blocks: BlockTransformer,
         classifier: Any,
         class_weight: ClassWeight | Literal["auto"] = "auto",
-        name: str = "",
+        name: str = "own",
         n_folds: int = 5,
         seed: int = 0,
     ):
         self.classes = classes
         self.blocks = blocks
         self.classifier = classifier
-        self.class_weight = class_weight
+        self.class_weight = class_weight  # type: ignore[assignment]
         self.name = name
         self.n_folds = n_folds
         self.seed = seed
@@ -105,7 +105,7 @@ class OwnHead(EstimatorHead):
             arguments[keyword] = weight
         elif (factors != 1).any():
             weigh_classes(classifier, factors)
-        with lesion_folds(classifier, y, groups, self.seed, self.class_names), by_itself(self.seed):
+        with lesion_folds(classifier, y, groups, self.seed, self.class_names), by_itself(self.name, self.seed):
             fitted = classifier.fit(rows, y, **arguments)
         found = getattr(classifier, "classes_", None)
         if found is not None and not np.array_equal(found, np.arange(len(self.class_names))):
@@ -119,7 +119,7 @@ class OwnHead(EstimatorHead):
         return self.blocks_.transform(X.reshape(-1, X.shape[2])), np.repeat(y, X.shape[1])
 
     def _predict_rows(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        with by_itself(self.seed):
+        with by_itself(self.name, self.seed):
             probabilities = np.asarray(super()._predict_rows(X), dtype=np.float64)
         shape = (len(X), len(self.class_names))
         if probabilities.shape != shape or not np.isfinite(probabilities).all() or probabilities.min() < 0:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import has_fit_parameter
 
+from hamcache.heads.errors import HeadError, ModelFailedError
 from hamcache.heads.folds import image_folds
 
 MOST_WORDS = 20
@@ -94,8 +95,12 @@ def watching(classifier: Any, validation: tuple[NDArray[np.float32], NDArray[np.
 
 
 @contextmanager
-def by_itself(seed: int) -> Iterator[None]:
-    """Inside, code of others draws from generators with this seed, and what it prints becomes warnings."""
+def by_itself(name: str, seed: int) -> Iterator[None]:
+    """Inside, code of others draws from generators with this seed, and what it prints becomes warnings.
+
+    Raises:
+        ModelFailedError: It raised something; names it.
+    """
     torch = sys.modules.get("torch")
     state, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002  (what others may draw from)
     drawn = torch.get_rng_state() if torch is not None else None
@@ -107,6 +112,14 @@ def by_itself(seed: int) -> Iterator[None]:
     try:
         with redirect_stdout(printed):
             yield
+    except HeadError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:500] or "no reason given"
+        raise ModelFailedError(
+            f"Expected {name} to fit and predict, but it failed: {type(error).__name__}: {reason}. Change its "
+            "parameters, or its code."
+        ) from error
     finally:
         random.setstate(state)
         np.random.set_state(numbers)  # noqa: NPY002

@@ -92,17 +92,16 @@ def made(name: str, params: Mapping[str, Any]) -> Any:
 
 
 def own_identity(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """For each name what decides its results: a digest of one's own code, and the versions of the packages it uses.
+    """All that decides the results of each name: a digest of one's own code, and the versions of the packages it uses.
 
     Raises:
         OwnHeadError: That can't be said.
     """
-    return {name: _identity(name) for name in names}
+    return {name: _identity(name, _thing(name)) for name in names}
 
 
 @functools.lru_cache(maxsize=256)
-def _identity(name: str) -> dict[str, str]:
-    thing = _thing(name)
+def _identity(name: str, thing: Any) -> dict[str, str]:
     try:
         teller = LibraryTeller()
         place = teller.note(thing)

@@ -54,7 +54,7 @@ def net_identity(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def head_identity(config: ExperimentConfig) -> dict[str, Any]:
-    """What decides the results of heads of one's own: versions of packages, a digest of code; empty for the zoo's.
+    """Versions of packages and digests of code that decide the results of heads of one's own; empty for the zoo's.
 
     Raises:
         OwnHeadError: That can't be said.
