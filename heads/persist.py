@@ -28,6 +28,7 @@ TRUSTED_TYPES = [
     "hamcache.heads.logit_adjustment.LogitAdjusted",
     "hamcache.heads.mlp.MLPHead",
     "hamcache.heads.svm.OneVsRestSVC",
+    "hamcache.heads.table_columns.TableColumns",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 ]

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from hamcache.configs.defaults import MOST_SEED, MOST_VIEWS
+from hamcache.configs.defaults import METADATA, MOST_SEED, MOST_VIEWS
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
 from hamcache.heads.metrics import METRICS
@@ -38,9 +38,11 @@ MOST_BLOCKS = 100
 
 
 class BlockConfig(ConfigPart):
-    """One backbone's cached features inside a hybrid."""
+    """One backbone's cached features inside a hybrid; `metadata` stands for columns of the image table."""
 
-    backbone: str = Field(min_length=1, description="name of the backbone, as `hamcache extract` was given it")
+    backbone: str = Field(
+        min_length=1, description="name of the backbone, as `hamcache extract` was given it, or metadata"
+    )
     augmentation: str = Field(default="none", min_length=1, description="augmentation whose views are read")
     views: int = Field(
         default=1, ge=1, le=MOST_VIEWS, description="how many views of each image are read: 0 .. views-1"
@@ -50,6 +52,43 @@ class BlockConfig(ConfigPart):
         pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",
         description="fitted on train only: standardize, l2, power, pca:<components> or none",
     )
+
+    @property
+    def is_metadata(self) -> bool:
+        """True for the block of columns of the image table."""
+        return self.backbone == METADATA
+
+    @model_validator(mode="after")
+    def _metadata_has_no_views(self) -> "BlockConfig":
+        if self.is_metadata and (self.augmentation, self.views, self.transform) != ("none", 1, "standardize"):
+            raise ValueError(
+                "expected the block metadata without augmentation, views and transform, since it is the same for every "
+                f"view of an image, got {self.augmentation} x{self.views}, {self.transform}"
+            )
+        return self
+
+
+class MetadataConfig(ConfigPart):
+    """Columns of the image table that are the block `metadata`."""
+
+    columns: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="names of columns; null: those of age, sex, localization that there are"
+    )
+    weight: float = Field(
+        default=1.0, gt=0, le=1000, description="factor of its columns, beside features that are many more"
+    )
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _listed(cls, columns: Any) -> Any:
+        return [name.strip() for name in columns.split(",")] if isinstance(columns, str) else columns
+
+    @field_validator("columns")
+    @classmethod
+    def _different(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if columns is not None and (len(set(columns)) < len(columns) or not all(columns)):
+            raise ValueError(f"expected names of columns, each once, got {', '.join(map(repr, columns))}")
+        return columns
 
 
 class FeaturesConfig(ConfigPart):
@@ -64,12 +103,22 @@ class FeaturesConfig(ConfigPart):
     )
     aug_seed: int = Field(default=0, ge=0, le=MOST_SEED, description="seed the views were drawn with")
     views: ViewPolicy = Field(default=ViewPolicy(), description="which views the head sees")
+    metadata: MetadataConfig = Field(default=MetadataConfig(), description="what the block metadata holds")
+
+    @property
+    def has_metadata(self) -> bool:
+        """True where one of the blocks is `metadata`."""
+        return any(block.is_metadata for block in self.blocks)
 
     @model_serializer(mode="wrap")
-    def _as_before_storage(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Plain values; without a choice of storage those of a time that had none, so that digests stay."""
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain values; without a choice of storage or metadata those of a time without, so that digests stay."""
         values: dict[str, Any] = dump(self)
-        return {key: value for key, value in values.items() if (key, value) != ("storage", "auto")}
+        if values.get("storage") == "auto":
+            del values["storage"]
+        if not self.has_metadata and self.metadata == MetadataConfig():
+            values.pop("metadata", None)
+        return values
 
     @field_validator("blocks")
     @classmethod
@@ -175,9 +224,12 @@ class ExperimentConfig(ConfigPart):
         return self.net.name if self.net is not None else self.head.name
 
     def content(self) -> dict[str, Any]:
-        """Plain values, defaults included; a net without features has no head."""
+        """Plain values, defaults included; a net without features has no head, features without metadata no columns."""
         unused = {"features", "head"} if self.net is not None and not self.features.blocks else set()
-        return self.model_dump(mode="json", exclude=unused)
+        content: dict[str, Any] = self.model_dump(mode="json", exclude=unused)
+        if not self.features.has_metadata:
+            content.get("features", {}).pop("metadata", None)
+        return content
 
     @property
     def digest(self) -> str:
@@ -324,7 +376,8 @@ def blocks_from(
             f"features {features!r}: expected backbones joined by '+', e.g. resnet34+densenet121, "
             "got an empty hybrid or an empty name between two '+'"
         )
-    return [{"backbone": name, "augmentation": augmentation, "views": views, "transform": transform} for name in names]
+    how = {"augmentation": augmentation, "views": views, "transform": transform}
+    return [{"backbone": name, **({} if name == METADATA else how)} for name in names]
 
 
 def resolved_yaml(config: ExperimentConfig) -> str:

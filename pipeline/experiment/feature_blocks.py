@@ -38,6 +38,11 @@ class FeatureBlock:
         return self._some_store.dim
 
     @property
+    def transform(self) -> str:
+        """The name of its transform, see `heads.blocks.Block`."""
+        return self.config.transform
+
+    @property
     def stores(self) -> list[FeatureStore]:
         """The stores that are read."""
         return list({store.folder: store for store in (self.store, self.plain_store) if store is not None}.values())

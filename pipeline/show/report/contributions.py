@@ -76,5 +76,5 @@ def _names(blocks: Sequence[BlockConfig]) -> list[str]:
 
 def _all_but_blocks(row: Row) -> str:
     content = row.run.config.content()
-    content["features"] = {key: value for key, value in content["features"].items() if key != "blocks"}
+    content["features"] = {k: v for k, v in content["features"].items() if k not in ("blocks", "metadata")}
     return json.dumps(content, sort_keys=True)
