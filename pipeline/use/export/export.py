@@ -152,12 +152,19 @@ def export_run(
     return Exported(model_path, card_path, parity)
 
 
-def check_views(run: Run) -> None:
-    """Find out before networks are loaded that a run predicts from views that no file can draw.
+def check_inputs(run: Run) -> None:
+    """Find out before networks are loaded that a run predicts from what no file of images has or can draw.
 
     Raises:
-        ExportError: Its views are drawn at random; names the command that trains a run whose views are not.
+        ExportError: It was trained on metadata, or its views are drawn at random; names what helps.
     """
+    if run.metadata is not None:
+        features = "+".join(block.backbone for block in run.config.features.blocks if not block.is_metadata)
+        advice = f"Train one without: --features {features}." if features else "Ask it with `hamcache predict`."
+        raise ExportError(
+            f"Expected a run that learned from images alone, got {run.id}, which wants {', '.join(run.metadata.names)}, "
+            f"too: the exported file takes an image and nothing else. {advice}"
+        )
     views = run.config.features.views
     if run.config.net is not None:
         names, change = [run.config.net.params["predict_augmentation"]], "net.predict_augmentation=none"
