@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.evaluate.conformal import PredictionSets
 from hamcache.pipeline.evaluate.intervals import RESAMPLES, Interval, bootstrap, group_weights, interval
+from hamcache.pipeline.evaluate.subgroups import Subgroup, run_subgroups
 from hamcache.pipeline.use.predict.predictor import Predictor
 
 COVERAGES = (0.8, 0.9, 0.95)
@@ -27,6 +29,7 @@ class PartFigures:
         baseline: Name -> score of the predictor that knows only the class frequencies of train.
         raw_ece: Expected calibration error without calibration.
         sets: The same of prediction sets, see `set_figures`.
+        subgroups: Scores by age band, sex and body site, as far as the data set is here and tells.
     """
 
     part: str
@@ -37,6 +40,7 @@ class PartFigures:
     baseline: dict[str, float]
     raw_ece: float
     sets: "list[SetFigures]"
+    subgroups: list[Subgroup]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +62,14 @@ class SetFigures:
     single: float
 
 
-def part_figures(predictor: Predictor, part: str, resamples: int = RESAMPLES) -> PartFigures:
+def part_figures(predictor: Predictor, part: str, workspace: Workspace, resamples: int = RESAMPLES) -> PartFigures:
     """All figures of one part of a run; intervals are 95 % bootstraps over lesions.
+
+    Args:
+        predictor: The run.
+        part: Part of the split.
+        workspace: Where its data set lies, if it is named by a word.
+        resamples: Resamples of the bootstraps.
 
     Raises:
         RunError: The run has no such part.
@@ -75,6 +85,7 @@ def part_figures(predictor: Predictor, part: str, resamples: int = RESAMPLES) ->
         for score, conditional in KINDS
         for coverage in COVERAGES
     ]
+    subgroups = run_subgroups(run, workspace, part, proba=proba, resamples=resamples)
     return PartFigures(
         part=part,
         images=len(y),
@@ -84,6 +95,7 @@ def part_figures(predictor: Predictor, part: str, resamples: int = RESAMPLES) ->
         baseline=run.baseline(part),
         raw_ece=METRICS["ece"](y, raw),
         sets=sets,
+        subgroups=[] if isinstance(subgroups, str) else subgroups,
     )
 
 

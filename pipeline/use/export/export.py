@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from hamcache.configs.defaults import COVERAGE
-from hamcache.data.dataset import Dataset, open_dataset
-from hamcache.data.errors import BadImageError, DataError
+from hamcache.data.dataset import Dataset
+from hamcache.data.errors import BadImageError
 from hamcache.data.files import write_bytes, write_text
 from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.data.readers.imported import Terms
@@ -25,6 +25,7 @@ from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.evaluate import DISCLAIMER
 from hamcache.pipeline.evaluate.conformal import PredictionSets
 from hamcache.pipeline.evaluate.intervals import RESAMPLES
+from hamcache.pipeline.runs.own_dataset import own_dataset
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.export.card_figures import part_figures
 from hamcache.pipeline.use.export.model_card import model_card
@@ -144,7 +145,7 @@ def export_run(
     say("Writing the card ...")
     terms = _terms(predictor.run, workspace, settings.terms)
     parts = [part for part in ("validation", "test") if part in predictor.run.metrics]
-    figures = [part_figures(predictor, part, settings.resamples) for part in parts]
+    figures = [part_figures(predictor, part, workspace, settings.resamples) for part in parts]
     card = model_card(predictor, sets, figures, terms, str(parity), model_path.name, len(content))
     add_metadata(model, _metadata(predictor, sets, terms, card), f"{predictor.run.id}. {DISCLAIMER}")
     write_bytes(model_path, model.SerializeToString(deterministic=True))
@@ -162,8 +163,8 @@ def check_inputs(run: Run) -> None:
         features = "+".join(block.backbone for block in run.config.features.blocks if not block.is_metadata)
         advice = f"Train one without: --features {features}." if features else "Ask it with `hamcache predict`."
         raise ExportError(
-            f"Expected a run that learned from images alone, got {run.id}, which wants {', '.join(run.metadata.names)}, "
-            f"too: the exported file takes an image and nothing else. {advice}"
+            f"Expected a run of images alone, got {run.id}, which takes {', '.join(run.metadata.names)}: "
+            f"the exported file gets an image and nothing else. {advice}"
         )
     views = run.config.features.views
     if run.config.net is not None:
@@ -205,8 +206,8 @@ def check_images(run: Run, workspace: Workspace, count: int) -> tuple[list[Image
     """Images to compare with: validation images, evenly spaced; where they are not here, pictures of smooth noise."""
     ids = list(run.part("validation")["image_id"])
     wanted = ids[:: max(1, len(ids) // count)][:count]
-    dataset = _dataset(run, workspace)
-    rows = [] if dataset is None else dataset.table.frame[["image_id", "path"]].to_numpy().tolist()
+    dataset = own_dataset(run, workspace)
+    rows = [] if isinstance(dataset, str) else dataset.table.frame[["image_id", "path"]].to_numpy().tolist()
     paths = dict(rows)
     images = []
     for image_id in wanted:
@@ -266,20 +267,9 @@ def _metadata(predictor: Predictor, sets: PredictionSets, terms: Terms, card: st
     }
 
 
-def _dataset(run: Run, workspace: Workspace) -> Dataset | None:
-    """The run's data set, if it is here."""
-    words = run.config.dataset_words
-    if words.must_be_drawn(workspace):
-        return None
-    try:
-        return open_dataset(words, workspace)
-    except (DataError, OSError):
-        return None
-
-
 def _terms(run: Run, workspace: Workspace, given: Terms) -> Terms:
     """Licence and citation of the data: those given, else what is known of it."""
-    dataset = _dataset(run, workspace)
-    if dataset is None:  # its labels still tell whether it is HAM10000
+    dataset = own_dataset(run, workspace)
+    if isinstance(dataset, str):  # its labels still tell whether it is HAM10000
         dataset = Dataset(run.config.dataset_words, ImageTable("", run.predictions, run.classes))
     return terms_of(dataset, given)

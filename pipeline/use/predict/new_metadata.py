@@ -78,7 +78,7 @@ def rows_of_images(rows: pd.DataFrame, image_ids: Sequence[str]) -> pd.DataFrame
     """
     if len(image_ids) and not rows.index.isin(list(image_ids)).any():
         raise MetadataAbsentError(
-            f"Expected metadata of the images {some_of(list(image_ids), 3)}, got rows of {some_of(list(rows.index), 3)} "
-            "only. Name each image by its image_id: the name of its file without suffix."
+            f"Expected metadata of the images {some_of(image_ids, 3)}, got rows of {some_of(list(rows.index), 3)}. "
+            "Name each image by its image_id: the name of its file without suffix."
         )
     return rows.reindex(list(image_ids))
