@@ -161,7 +161,7 @@ class Metadata:
 
     @classmethod
     def from_list(cls, columns: Iterable[Mapping[str, Any]]) -> "Metadata":
-        """What `to_list` gave."""
+        """The columns that `to_list` made plain."""
         return cls(
             tuple(
                 Column(str(c["name"]), tuple(c["words"]) if "words" in c else None, tuple(c.get("unseen", ())))

@@ -21,7 +21,8 @@ from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import Augmentation, drawn_as_now, get_augmentation
 from hamcache.extract.names import full_name
 from hamcache.heads.views import ViewPolicy
-from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig
+from hamcache.pipeline.config.features_config import BlockConfig, FeaturesConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
 from hamcache.pipeline.experiment.metadata_block import MetadataBlock

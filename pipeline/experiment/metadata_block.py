@@ -9,9 +9,9 @@ import pandas as pd
 from hamcache.cache.store import FeatureStore
 from hamcache.data.metadata import Metadata, metadata_of
 from hamcache.data.table import ImageTable
-from hamcache.heads.table_columns import transform_of
 from hamcache.heads.views import BlockArrays
-from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
+from hamcache.pipeline.config.features_config import BlockConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
 
 
 @dataclass(eq=False)
@@ -54,6 +54,8 @@ class MetadataBlock:
     @property
     def transform(self) -> str:
         """The name of its transform."""
+        from hamcache.heads.table_columns import transform_of  # imports scikit-learn: once everything is checked
+
         return transform_of(self.metadata.kinds, self.weight)
 
     @property

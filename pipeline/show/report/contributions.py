@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hamcache.pipeline.config.schema import BlockConfig
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.evaluate.intervals import RESAMPLES
 from hamcache.pipeline.show.report.board import Board, Row
 from hamcache.pipeline.studies.hybrids import what_each_adds

@@ -12,7 +12,7 @@ from hamcache.data.errors import DataError
 from hamcache.extract.errors import ExtractError
 from hamcache.heads.scored import scored
 from hamcache.heads.views import ViewPolicy
-from hamcache.pipeline.config.schema import FeaturesConfig
+from hamcache.pipeline.config.features_config import FeaturesConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.inputs import image_blocks
 from hamcache.pipeline.inspect.neighbours import JointSpace, nearest

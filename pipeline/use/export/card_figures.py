@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.evaluate.conformal import PredictionSets
 from hamcache.pipeline.evaluate.intervals import RESAMPLES, Interval, bootstrap, group_weights, interval
@@ -62,14 +61,8 @@ class SetFigures:
     single: float
 
 
-def part_figures(predictor: Predictor, part: str, workspace: Workspace, resamples: int = RESAMPLES) -> PartFigures:
+def part_figures(predictor: Predictor, part: str, resamples: int = RESAMPLES) -> PartFigures:
     """All figures of one part of a run; intervals are 95 % bootstraps over lesions.
-
-    Args:
-        predictor: The run.
-        part: Part of the split.
-        workspace: Where its data set lies, if it is named by a word.
-        resamples: Resamples of the bootstraps.
 
     Raises:
         RunError: The run has no such part.
@@ -85,7 +78,7 @@ def part_figures(predictor: Predictor, part: str, workspace: Workspace, resample
         for score, conditional in KINDS
         for coverage in COVERAGES
     ]
-    subgroups = run_subgroups(run, workspace, part, proba=proba, resamples=resamples)
+    subgroups = run_subgroups(run, predictor.workspace, part, proba=proba, resamples=resamples)
     return PartFigures(
         part=part,
         images=len(y),

@@ -145,7 +145,7 @@ def export_run(
     say("Writing the card ...")
     terms = _terms(predictor.run, workspace, settings.terms)
     parts = [part for part in ("validation", "test") if part in predictor.run.metrics]
-    figures = [part_figures(predictor, part, workspace, settings.resamples) for part in parts]
+    figures = [part_figures(predictor, part, settings.resamples) for part in parts]
     card = model_card(predictor, sets, figures, terms, str(parity), model_path.name, len(content))
     add_metadata(model, _metadata(predictor, sets, terms, card), f"{predictor.run.id}. {DISCLAIMER}")
     write_bytes(model_path, model.SerializeToString(deterministic=True))

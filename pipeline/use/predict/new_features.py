@@ -21,7 +21,7 @@ from hamcache.extract.draws import ViewDraw, draw_view
 from hamcache.extract.forward import FittedViews, batch_size, fit_views, forward
 from hamcache.extract.names import full_name, split_kind
 from hamcache.heads.views import BlockArrays
-from hamcache.pipeline.config.schema import BlockConfig
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.errors import PredictionError
 from hamcache.pipeline.experiment.inputs import PLAIN, image_blocks
 from hamcache.pipeline.runs.provenance import whole_keys
