@@ -49,7 +49,7 @@ class MetadataConfig(ConfigPart):
         default=None, min_length=1, description="names of columns; null: those of age, sex, localization that there are"
     )
     weight: float = Field(
-        default=1.0, gt=0, le=1000, description="factor of its columns, beside features that are many more"
+        default=2.0, gt=0, le=1000, description="factor of its columns, beside features that are many more"
     )
 
     @field_validator("columns", mode="before")

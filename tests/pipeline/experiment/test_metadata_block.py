@@ -79,7 +79,7 @@ def test_values_and_columns_decide_the_fingerprint_and_nothing_else_of_it(known_
 
     first = fingerprint(known_world)
     assert fingerprint(known_world, "features.metadata.columns=[age]") != first
-    assert fingerprint(known_world, "features.metadata.weight=2") != first
+    assert fingerprint(known_world, "features.metadata.weight=3") != first
     assert fingerprint(known_world, features="net_a") == fingerprint(
         known_world, "features.metadata.columns=[age]", features="net_a"
     )
