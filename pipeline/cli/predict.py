@@ -56,7 +56,7 @@ def predict(
     from hamcache.pipeline.runs.records import load_run
 
     asked = load_run(run, workspace)
-
+    asked.require_trust(networks["trust"])
     from hamcache.pipeline.use.predict.new_metadata import read_metadata, require_metadata
 
     require_metadata(asked, metadata is not None)
