@@ -40,7 +40,7 @@ class LogregPathHead(EstimatorHead):
 
     def __init__(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         blocks: BlockTransformer,
         Cs: Sequence[float],
         class_weight: ClassWeight = "balanced",
@@ -66,8 +66,8 @@ class LogregPathHead(EstimatorHead):
             held_out, y_held_out = options.validation
             proba = np.stack([self._mean_over_views(classifier, held_out) for classifier in path])
         else:
-            proba, y_held_out = np.empty((len(Cs), len(y), len(self.classes))), y
-            for train, rest in image_folds(y, options.groups, self.n_folds, self.seed, self.classes):
+            proba, y_held_out = np.empty((len(Cs), len(y), len(self.class_names))), y
+            for train, rest in image_folds(y, options.groups, self.n_folds, self.seed, self.class_names):
                 for row, classifier in zip(proba, self._path(X[train], y[train], Cs), strict=True):
                     row[rest] = self._mean_over_views(classifier, X[rest])
         metric = get_metric(self.choose_by)
@@ -83,7 +83,7 @@ class LogregPathHead(EstimatorHead):
     def _path(self, X: NDArray[np.float32], y: NDArray[np.int64], Cs: Sequence[float]) -> list[LogisticRegression]:
         views = X.shape[1]
         row_y = np.repeat(y, views)
-        weight = class_weights(self.class_weight, self.counts_, self.classes)[row_y] / views
+        weight = class_weights(self.class_weight, self.counts_, self.class_names)[row_y] / views
         return logistic_path(
             self.blocks_.transform(X.reshape(-1, X.shape[2])), row_y, weight, Cs, max_iter=self.max_iter
         )
