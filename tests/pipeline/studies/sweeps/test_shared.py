@@ -99,7 +99,7 @@ def test_a_head_of_ones_own_that_could_not_be_kept_is_refused_before_any_trial(w
     world.extract()
     process = "sklearn.gaussian_process:GaussianProcessClassifier"
     settings = sweep_of({"head": {"choice": ["logreg", process]}}, experiment={"features": "net_a"})
-    with pytest.raises(OwnHeadError, match="--trust sklearn.gaussian_process"):
+    with pytest.raises(OwnHeadError, match=r"--trust sklearn\.gaussian_process"):
         open_sweep(settings, world.workspace)
 
 
