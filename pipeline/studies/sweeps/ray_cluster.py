@@ -94,8 +94,7 @@ def _core_aside(path: Path) -> ExitStack:
         is_core_s = False
     if is_core_s:
         undo.callback(setattr, sys, "stderr", sys.stderr)
-        options = {"encoding": sys.stderr.encoding, "errors": sys.stderr.errors}
-        sys.stderr = undo.enter_context(os.fdopen(kept, "w", buffering=1, closefd=False, **options))
+        sys.stderr = undo.enter_context(os.fdopen(kept, "w", 1, sys.stderr.encoding, sys.stderr.errors, closefd=False))
     return undo
 
 
