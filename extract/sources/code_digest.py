@@ -1,4 +1,4 @@
-"""Digest of a network of one's own: of all that decides its features beside its weights.
+"""Digest of code of one's own: of all that decides a network's features beside its weights, or a function's results.
 
 Two things are in it. The *structure*: for every part of the network its class and its plain attributes (a stride is in
 no state dict). The *code*: the source files of the classes and of the factory, and of the modules of one's own that
@@ -31,6 +31,7 @@ import torch
 from torch import nn
 
 from hamcache.extract.errors import BackboneCodeError
+from hamcache.extract.sources.own_modules import OWN_FILE
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 OF_TORCH = frozenset(vars(nn.Module()))
@@ -38,8 +39,6 @@ OF_TORCH = frozenset(vars(nn.Module()))
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 MAIN = "__main__"
 """A notebook or a script: only what the network uses of it counts, not the rest of it."""
-OWN_FILE = "hamcache_own_"
-"""Beginning of the names under which files of one's own are imported (see `extract.sources.own_code`)."""
 INSTALLED = {"site-packages", "dist-packages"}
 _as_imported: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 """Digest of each module's file when it was first looked at: what runs is what was imported."""
@@ -64,6 +63,17 @@ def code_digest(module: nn.Module, factory: FunctionType | type | None = None) -
     if factory is not None:
         teller.note(factory)
     return hashlib.sha256("\n".join([*lines, *teller.sources()]).encode()).hexdigest()
+
+
+def function_digest(function: FunctionType) -> str:
+    """sha256 of the code behind a function.
+
+    Raises:
+        BackboneCodeError: something in it has no source, or can't be written down.
+    """
+    teller = _Teller(function.__module__.partition(".")[0])
+    name = teller.note(function)
+    return hashlib.sha256("\n".join([name, *teller.sources()]).encode()).hexdigest()
 
 
 class _Teller:
@@ -254,6 +264,6 @@ def _names(code: CodeType) -> Iterator[str]:
 
 def _refused(reason: str, advice: str) -> BackboneCodeError:
     return BackboneCodeError(
-        "Expected a network whose code can be named exactly, since it is part of the name of its features, got one "
-        f"where {reason}. {advice}"
+        "Expected code that can be named exactly, since it is part of the name of the features, got some where "
+        f"{reason}. {advice}"
     )

@@ -6,10 +6,6 @@ Code beside the libraries decides their features, so its digest is in their key 
 from __future__ import annotations
 
 import copy
-import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -25,7 +21,8 @@ from hamcache.extract.errors import BackboneCodeError, UnknownBackboneError
 from hamcache.extract.feature_kinds import FeatureForward, TimmForward, is_timm, require_kinds
 from hamcache.extract.names import KINDS, PRE_LOGITS, is_code
 from hamcache.extract.precision import arithmetic
-from hamcache.extract.sources.code_digest import OWN_FILE, code_digest
+from hamcache.extract.sources.code_digest import code_digest
+from hamcache.extract.sources.own_modules import imported
 from hamcache.extract.sources.own_preprocessing import declared_config
 from hamcache.extract.sources.source import BackboneSpec, Built
 from hamcache.extract.weights import file_state, load_every_key
@@ -150,7 +147,7 @@ def _factory(name: str) -> FunctionType | type:
         )
     place, _, attribute = (name if is_code(name) else offered()[name].value).rpartition(":")
     try:
-        module = _imported_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        module = imported(place)
     except Exception as error:  # code of others may raise anything
         missing = isinstance(error, ModuleNotFoundError | FileNotFoundError)
         kinds = f" (kinds of features are {', '.join(KINDS)})" if missing else ""
@@ -166,27 +163,6 @@ def _factory(name: str) -> FunctionType | type:
             f"there are {', '.join(functions) or 'none'}."
         )
     return found
-
-
-def _imported_file(path: Path) -> Any:
-    """A file as a module of its own; a file that was changed is another module."""
-    content = path.read_bytes()
-    name = OWN_FILE + hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()[:16]
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))  # files beside it
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    finally:
-        sys.path.remove(str(path.resolve().parent))
-    return module
 
 
 def _made(factory: FunctionType | type, name: str) -> tuple[nn.Module, dict[str, Any]]:
