@@ -239,8 +239,10 @@ def declared_augmentation(name: Any, steps: Any, folder: Path | None = None) -> 
         ) from None
     if name == PLAIN_IMAGE and not (augmentation.starts_plain and augmentation.distinct_views == 1):
         raise AugmentationError(f"Expected no steps in {name!r}, the plain image, got some. Call them otherwise.")
-    return augmentation if augmentation.function is None else augmentation.model_copy(
-        update={"function": _placed(augmentation.function, folder)}
+    return (
+        augmentation
+        if augmentation.function is None
+        else augmentation.model_copy(update={"function": _placed(augmentation.function, folder)})
     )
 
 

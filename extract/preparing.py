@@ -73,8 +73,8 @@ def in_white_light(pixels: Pixels, constancy: Constancy) -> Pixels:
 def hair_mask(pixels: Pixels, removal: HairRemoval) -> np.ndarray:
     """Where an image has thin, long lines darker than what lies beside them: uint8 `[height, width]`, 255 on hair.
 
-    What is darker than both its sides (the black hat) and stays so along a straight piece is part of a hair; pieces that
-    touch are one hair, if together they are long and thin.
+    What is darker than both its sides (the black hat) and stays so along a straight piece is part of a hair; pieces
+    that touch are one hair, if together they are long and thin.
     """
     height, width = pixels.shape[:2]
     short = min(height, width)

@@ -1,4 +1,4 @@
-"""Recipes: the augmentations that names stand for, packaged ones and one's own; the one place that every command asks."""
+"""Recipes: the augmentations that names stand for, packaged ones and one's own; every command asks here."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ class Recipes:
     def of_steps(cls, steps: Mapping[str, Any]) -> Recipes:
         """Those of a configuration: steps by name, as a YAML file has them."""
         return cls({name: declared_augmentation(name, inner) for name, inner in steps.items()})
+
+    def over(self, others: Recipes) -> Recipes:
+        """These, and those of others that have other names."""
+        return Recipes({**others.own, **self.own}, self.given)
 
     @property
     def names(self) -> list[str]:

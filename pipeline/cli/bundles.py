@@ -155,9 +155,13 @@ def settings(
     split_column: options.SplitColumn = None,
     column: options.Columns = None,
     dataset_name: options.DatasetName = None,
+    recipes: options.Recipes = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> dict[str, Any]:
     """Options as settings of an experiment's configuration, by dotted keys; the texts of `--set` come last."""
+    from hamcache.extract.recipes import recipes_of
     from hamcache.pipeline.config.overrides import in_order, parse_settings
+    from hamcache.pipeline.config.own_recipes import recipe_settings
     from hamcache.pipeline.config.schema import blocks_from
 
     if features and "," in features:
@@ -176,7 +180,7 @@ def settings(
         "objective": objective,
     }
     given = {key: value for key, value in chosen.items() if value is not None}
-    return in_order(given, parse_settings(set_))
+    return in_order(recipe_settings(recipes_of(Workspace(workspace), recipes)), given, parse_settings(set_))
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,9 @@ Views = Annotated[
     int, typer.Option(min=1, max=MOST_VIEWS, help="Views of each augmentation, at most as many as are different.")
 ]
 AugSeed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the augmentation draws.")]
-Recipes = Annotated[Path | None, file("YAML", "A file of your own augmentations.")]
+Recipes = Annotated[
+    Path | None, file("YAML", "A file of your own augmentations, over those of WORKSPACE/augmentations.yaml.")
+]
 Weights = Annotated[
     list[str] | None,
     typer.Option(callback=_check_pairs, metavar="BACKBONE=FILE", help="Weights of a backbone, from a file."),

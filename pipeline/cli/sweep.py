@@ -58,7 +58,9 @@ def sweep(
 
         settings = load_sweep_config(config, values, changes=changes)
     else:
-        if values or search or stopping:
+        from hamcache.pipeline.config.own_recipes import RECIPES  # those of the workspace are no setting
+
+        if values.keys() - {RECIPES} or search or stopping:
             raise typer.BadParameter(
                 "a sweep goes on with its own settings; beside --resume expected only --samples, --workers, "
                 "--finalize, --extract, --ray-address, --workspace and --features-url",

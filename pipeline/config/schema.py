@@ -23,10 +23,12 @@ from pydantic import (
 from hamcache.configs.defaults import MOST_SEED, MOST_VIEWS
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
+from hamcache.extract.recipes import Recipes
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.messages import config_error, valid_keys
 from hamcache.pipeline.config.overrides import merged, read_yaml, set_value, value_at
+from hamcache.pipeline.config.own_recipes import RECIPES, from_file, in_use, with_known
 from hamcache.pipeline.config.renamed import former, refuse_former
 from hamcache.pipeline.config.split_config import ConfigPart, SplitConfig
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
@@ -134,6 +136,9 @@ class ExperimentConfig(ConfigPart):
     tau: float | Literal["auto"] | None = Field(
         default=None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
     )
+    recipes: dict[str, Any] = Field(
+        default={}, description="augmentations of your own, by name: their steps as in a file of them, or the file"
+    )
     objective: str = Field(
         default="mcc", description="metric that choices are made by, on validation: early stopping, tau, the best run"
     )
@@ -146,6 +151,11 @@ class ExperimentConfig(ConfigPart):
     @classmethod
     def _short_forms(cls, content: Any) -> Any:
         return expand_short_forms(content) if isinstance(content, dict) else content
+
+    @field_validator("recipes")
+    @classmethod
+    def _well_formed(cls, recipes: dict[str, Any]) -> dict[str, Any]:
+        return {name: augmentation.steps for name, augmentation in Recipes.of_steps(recipes).own.items()}
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> "ExperimentConfig":
@@ -170,6 +180,11 @@ class ExperimentConfig(ConfigPart):
         return DatasetWords(self.dataset, self.columns, self.dataset_name)
 
     @property
+    def augmentations(self) -> Recipes:
+        """The augmentations that names stand for: packaged ones, and those that the configuration carries."""
+        return Recipes.of_steps(self.recipes)
+
+    @property
     def model_name(self) -> str:
         """Name of the model: the net's, or the head's."""
         return self.net.name if self.net is not None else self.head.name
@@ -177,6 +192,8 @@ class ExperimentConfig(ConfigPart):
     def content(self) -> dict[str, Any]:
         """Plain values, defaults included; a net without features has no head."""
         unused = {"features", "head"} if self.net is not None and not self.features.blocks else set()
+        if not self.recipes:  # as it was before there were any
+            unused.add(RECIPES)
         return self.model_dump(mode="json", exclude=unused)
 
     @property
@@ -197,6 +214,7 @@ def load_config(
         path_or_name: A YAML file, or the name of a packaged configuration (`logreg`, `experiments/mlp`);
             None starts from the defaults.
         settings: Values by their dotted keys (`head.lr`, `features.blocks.0.views`), set in order.
+
         base: Values under the file's own (the file wins), for commands that bring defaults.
 
     Raises:
@@ -223,6 +241,8 @@ def with_settings(content: Mapping[str, Any], settings: Mapping[str, Any], *, me
     changed = expand_short_forms(deepcopy(dict(content)))
     for key, value in settings.items():
         there = value_at(changed, key) if merge else None
+        if key == RECIPES:
+            value = with_known(changed.get(key), from_file(value))
         if isinstance(value, Mapping) and isinstance(there, Mapping):
             value = merged(there, value)
         set_value(changed, key, deepcopy(value))
@@ -247,7 +267,9 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
 
         resolved["net"] = _resolved(config.net, "net", NETS, net_params, config.objective, source)
         _check_net(config, resolved["net"], source)
-    return config.model_copy(update=resolved)
+    config = config.model_copy(update=resolved)
+    blocks, net = (block.augmentation for block in config.features.blocks), config.net.params if config.net else {}
+    return config.model_copy(update={RECIPES: in_use(config.recipes, blocks, net, source)})
 
 
 def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
@@ -293,6 +315,8 @@ def _resolved(
 def expand_short_forms(content: dict[str, Any]) -> dict[str, Any]:
     """Write out `head: mlp`, `net: simple_cnn`, `features: A+B` and `blocks: [A, B]` as what they stand for."""
     content = dict(content)
+    if RECIPES in content:
+        content[RECIPES] = from_file(content[RECIPES])
     for key in ("head", "net"):
         if isinstance(content.get(key), str):
             content[key] = {"name": content[key]}

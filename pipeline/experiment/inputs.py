@@ -18,7 +18,7 @@ from hamcache.cache.store import FeatureStore
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import Augmentation, drawn_as_now, get_augmentation
+from hamcache.extract.augmentations import Augmentation, drawn_as_now
 from hamcache.extract.names import full_name
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig
@@ -116,11 +116,11 @@ def open_inputs(
     return inputs
 
 
-def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
+def stores_needed(config: ExperimentConfig) -> list[tuple[str, str, int]]:
     """Stores that the blocks of a configuration read: (backbone, augmentation, views) of each store."""
-    needed = []
-    for block in features.blocks:
-        n_views, needs_none = _needs(block, features.views, get_augmentation(block.augmentation))
+    needed, recipes = [], config.augmentations
+    for block in config.features.blocks:
+        n_views, needs_none = _needs(block, config.features.views, recipes.get(block.augmentation))
         if n_views:
             needed.append((block.backbone, block.augmentation, n_views))
         if needs_none:
@@ -142,6 +142,7 @@ class _Finder:
 
     def __init__(self, catalogue: Catalogue, dataset: str, config: ExperimentConfig) -> None:
         self.catalogue, self.dataset, self.config = catalogue, dataset, config
+        self.recipes = config.augmentations
         self.absent: dict[tuple[str, int], list[str]] = {}
 
     def block(self, block: BlockConfig) -> FeatureBlock | None:
@@ -167,7 +168,7 @@ class _Finder:
         ]
         lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
         stores = self.catalogue.stores(self.dataset)
-        here = sorted({_listed(store) for store in stores})
+        here = sorted({self._listed(store) for store in stores})
         raise MissingFeaturesError(
             f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
             f"(it has: {', '.join(here) or 'none'}). "
@@ -200,18 +201,34 @@ class _Finder:
             if features.precision in ("auto", store.key.precision)
             and features.storage in ("auto", store.key.storage)
             and (store.key.seed == features.aug_seed or not Augmentation.of(store.key).is_random)
-            and ("@" in backbone or drawn_as_now(store.key))
+            and ("@" in backbone or self._is_current(store))
         ]
 
+    def _is_current(self, store: FeatureStore) -> bool:
+        """True if a store's views are what the name of their augmentation stands for now and here.
+
+        A name that only the cache knows, since the recipe came from elsewhere, stands for what is stored.
+        """
+        name = store.key.augmentation_name
+        if name not in self.recipes:
+            return drawn_as_now(store.key)
+        return dict(store.key.augmentation) == self.recipes.get(name).to_dict()
+
     def _augmentation(self, augmentation: str) -> Augmentation:
-        """The augmentation of this name in the cache (perhaps from a file of the user's own), or the packaged one."""
-        stores = self.catalogue.find(self.dataset, augmentation=augmentation)
-        return Augmentation.of(stores[0].key) if stores else get_augmentation(augmentation)
+        """The augmentation of this name: one that is known here, or that of the cache."""
+        if augmentation not in self.recipes:
+            stores = self.catalogue.find(self.dataset, augmentation=augmentation)
+            if stores:
+                return Augmentation.of(stores[0].key)
+        return self.recipes.get(augmentation)
 
-
-def _listed(store: FeatureStore) -> str:
-    older = "" if drawn_as_now(store.key) else ", drawn by an older hamcache"
-    return f"{store.key.features_name} ({store.key.augmentation_name}{older})"
+    def _listed(self, store: FeatureStore) -> str:
+        reason = ""
+        if not drawn_as_now(store.key):
+            reason = ", drawn by an older hamcache"
+        elif not self._is_current(store):
+            reason = ", of another recipe"
+        return f"{store.key.features_name} ({store.key.augmentation_name}{reason})"
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:

@@ -61,6 +61,6 @@ def origins(board: Board) -> Origins:
 def _features_of(run: Run) -> list[tuple[str, str, int]]:
     """Backbone, augmentation and views of what a run reads; nothing where its recipe is not known here."""
     try:
-        return stores_needed(run.config.features)
+        return stores_needed(run.config)
     except ExtractError:
         return []

@@ -10,7 +10,6 @@ import torch
 
 from hamcache.cache.storage import Root
 from hamcache.data.errors import BadImageError
-from hamcache.extract.augmentations import get_augmentation
 from hamcache.heads.logit_adjustment import LogitAdjusted
 from hamcache.heads.nets.decoded import ahead, default_threads, in_memory, reduced
 from hamcache.heads.views import BlockArrays, prediction_views
@@ -150,7 +149,8 @@ class NetModel:
             (net.head if isinstance(net, LogitAdjusted) else net).network_.to(device)
         assert run.config.net is not None
         self._stored_side = run.config.net.params["stored_side"]
-        recipe = get_augmentation(run.config.net.params["predict_augmentation"]).to_dict()
+        net = getattr(nets[0], "head", nets[0])
+        recipe = net.predict_augmentation.to_dict()
         if recipe not in run.provenance.get("recipes", [recipe]):
             raise PredictionError(
                 f"Expected the recipe {recipe['name']!r} that run {run.id} predicts with, got another one of this "
