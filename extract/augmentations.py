@@ -31,7 +31,7 @@ UNBOUNDED = 1_000_000
 
 
 class _Step(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Flip(_Step):

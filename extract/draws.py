@@ -17,7 +17,7 @@ from hamcache.extract.augmentations import Augmentation, Constancy, HairRemoval,
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to the whole image before it is moved, in this order.
+    """Preparation of the whole image before it is moved, in this order.
 
     Attributes:
         canvas: see `ViewDraw`.
@@ -117,7 +117,7 @@ def draw_view(augmentation: Augmentation, seed: int, image_id: str, view: int) -
 
 
 def _preparation(augmentation: Augmentation, name: tuple[int, str, str, int], u: np.ndarray) -> Preparation | None:
-    """What one view does to the whole image; equal for views that do the same, so that it is done once."""
+    """The preparation of one view; equal for views that do the same, so that it is done once."""
     hairs = augmentation.hairs
     is_hairy = hairs is not None and u[0] < hairs.probability
     made = Preparation(

@@ -33,7 +33,7 @@ def digested(function: OwnFunction) -> OwnFunction:
 
 
 def applied(function: OwnFunction, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a function makes of an image, uint8 `[height, width, 3]`; the image is left as it was.
+    """The image that a function makes of one, uint8 `[height, width, 3]`, which is left as it was.
 
     Raises:
         AugmentationError: its code is not the one that its key names, it fails, or it gives no image of that size.

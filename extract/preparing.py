@@ -71,7 +71,7 @@ def in_white_light(pixels: Pixels, constancy: Constancy) -> Pixels:
 
 
 def hair_mask(pixels: Pixels, removal: HairRemoval) -> np.ndarray:
-    """Where an image has thin, long lines darker than what lies beside them: uint8 `[height, width]`, 255 on hair.
+    """Mask of thin, long lines that are darker than what lies beside them: uint8 `[height, width]`, 255 on hair.
 
     What is darker than both its sides (the black hat) and stays so along a straight piece is part of a hair; pieces
     that touch are one hair, if together they are long and thin.
@@ -88,7 +88,7 @@ def hair_mask(pixels: Pixels, removal: HairRemoval) -> np.ndarray:
     dark = np.where(darker >= FAINT * removal.contrast, 255, 0).astype(np.uint8)
     found = np.zeros_like(dark)
     for line in _lines(piece):
-        found |= cv2.morphologyEx(dark, cv2.MORPH_OPEN, line)
+        found = np.maximum(found, cv2.morphologyEx(dark, cv2.MORPH_OPEN, line))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
     extent = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
     area = stats[:, cv2.CC_STAT_AREA]
