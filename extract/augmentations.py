@@ -180,7 +180,7 @@ class Augmentation(_Step):
     @property
     def steps(self) -> dict[str, Any]:
         """The recipe as a YAML file has it below the name."""
-        return self.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"name"})
+        return self.model_dump(mode="json", exclude_none=True, exclude={"name"})
 
 
 def drawn_as_now(key: FeatureKey) -> bool:

@@ -26,9 +26,13 @@ LONG = 0.15
 FULL = 0.7
 """Share of its length times the widest hair's width that a hair fills at most; blots and nets of lines fill more."""
 BUNDLE = 0.6
-"""Length, as a share of the short side, from which on hairs that cross may fill more."""
+"""Length, as a share of the short side, from which on hairs that cross may fill more, if they are straight."""
+STRAIGHT = 0.6
+"""Share of crossing hairs that lies in straight pieces of twice the length; what is drawn within a lesion bends sooner."""
 FAINT = 0.75
 """Share of the contrast that a hair's faintest pixels have; on the average it has all of it."""
+MOST = 0.5
+"""Share of an image that hairs cover at most; behind more, nothing is left to paint them over with."""
 HAIR_COLOUR = np.array([1.0, 0.78, 0.65], np.float32)
 """Red, green and blue of a hair, by its shade."""
 BITS = 4
@@ -86,23 +90,34 @@ def hair_mask(pixels: Pixels, removal: HairRemoval) -> np.ndarray:
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (widest + 2, widest + 2))
     darker = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, disk)[edge:-edge, edge:-edge]
     dark = np.where(darker >= FAINT * removal.contrast, 255, 0).astype(np.uint8)
-    found = np.zeros_like(dark)
-    for line in _lines(piece):
-        found = np.maximum(found, cv2.morphologyEx(dark, cv2.MORPH_OPEN, line))
+    found = _straight(dark, piece)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
     extent = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
     area = stats[:, cv2.CC_STAT_AREA]
-    is_thin = (area <= FULL * widest * extent) | (extent >= BUNDLE * short)
+    is_thin = area <= FULL * widest * extent
+    is_bundle = ~is_thin & (extent >= BUNDLE * short)
+    is_bundle[0] = False
+    if is_bundle.any():
+        longer = _straight(np.where(is_bundle[labels], found, 0).astype(np.uint8), 2 * piece + 1)
+        is_thin |= is_bundle & (np.bincount(labels.ravel(), longer.ravel() > 0) >= STRAIGHT * area)
     is_dark = np.bincount(labels.ravel(), darker.ravel()) >= removal.contrast * area
     is_hair = is_thin & is_dark & (extent >= LONG * short)
     is_hair[0] = False  # the background
     return np.where(is_hair[labels], 255, 0).astype(np.uint8)
 
 
+def _straight(mask: np.ndarray, length: int) -> np.ndarray:
+    """The straight pieces of a mask, of a length in pixels, whatever their direction."""
+    found = np.zeros_like(mask)
+    for line in _lines(length):
+        found = np.maximum(found, cv2.morphologyEx(mask, cv2.MORPH_OPEN, line))
+    return found
+
+
 def without_hair(pixels: Pixels, removal: HairRemoval) -> Pixels:
-    """An image whose hairs are painted over from both sides (Telea's inpainting)."""
+    """An image whose hairs are painted over from both sides (Telea's inpainting), where enough is seen between them."""
     mask = hair_mask(pixels, removal)
-    if not mask.any():
+    if not 0 < (mask > 0).mean() <= MOST:
         return pixels
     return cv2.inpaint(pixels, cv2.dilate(mask, np.ones((3, 3), np.uint8)), 3, cv2.INPAINT_TELEA)
 
@@ -131,9 +146,15 @@ def with_hairs(pixels: Pixels, count: int, rng: np.random.Generator) -> Pixels:
         across = np.array([-along[1], along[0]])
         place = np.linspace(-0.5, 0.5, 24)[:, None]
         points = middle + length * (place * along + bend * (1 - 4 * place**2) * across)
-        line = np.zeros((height, width), np.uint8)
-        corners = np.rint(points * 2**BITS).astype(np.int32)
+        margin = math.ceil(thickness) + 2
+        left, top = np.maximum(np.floor(points.min(axis=0)).astype(int) - margin, 0)
+        right, bottom = np.maximum(np.ceil(points.max(axis=0)).astype(int) + margin, 0)
+        part = drawn[top:bottom, left:right]
+        line = np.zeros(part.shape[:2], np.uint8)
+        if not line.size:
+            continue
+        corners = np.rint((points - (left, top)) * 2**BITS).astype(np.int32)
         cv2.polylines(line, [corners], False, 255, max(1, round(thickness)), cv2.LINE_AA, BITS)
         cover = line[..., None] * np.float32(depth * min(1.0, thickness) / 255)
-        drawn += cover * (shade * HAIR_COLOUR - drawn)
+        part += cover * (shade * HAIR_COLOUR - part)
     return np.rint(drawn).astype(np.uint8)

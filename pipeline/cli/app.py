@@ -70,7 +70,6 @@ app = Commands(
     cls=Group,
     help="Run every frozen image backbone once, then make every classification experiment cost seconds.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
