@@ -28,7 +28,7 @@ FULL = 0.7
 BUNDLE = 0.6
 """Length, as a share of the short side, from which on hairs that cross may fill more, if they are straight."""
 STRAIGHT = 0.6
-"""Share of crossing hairs that lies in straight pieces of twice the length; what is drawn within a lesion bends sooner."""
+"""Share of crossing hairs that lies in straight pieces of twice the length; lines within a lesion bend sooner."""
 FAINT = 0.75
 """Share of the contrast that a hair's faintest pixels have; on the average it has all of it."""
 MOST = 0.5

@@ -28,7 +28,10 @@ def word(valid: Sequence[str], meaning: str, *names: str) -> Any:
             raise typer.BadParameter(f"expected {', '.join(valid[:-1])} or {valid[-1]}, got {value!r:.100}{hint}")
         return value
 
-    return typer.Option(*names, callback=check, help=meaning)
+    def begun(incomplete: str) -> list[str]:
+        return [name for name in valid if name.startswith(incomplete)]
+
+    return typer.Option(*names, callback=check, help=meaning, autocompletion=begun)
 
 
 def _check_pairs(values: list[str] | None) -> list[str] | None:

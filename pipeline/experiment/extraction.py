@@ -1,7 +1,7 @@
 """The extract stage for commands, runner and notebooks: from names and a workspace to a filled cache."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.keys import DEFAULT_STORAGE
@@ -104,11 +104,23 @@ def _storage(asked: str, dataset: Dataset, workspace: Workspace) -> str:
 
 
 def extract_for(
-    config: ExperimentConfig, workspace: Workspace, on_progress: OnProgress | None = None
+    config: ExperimentConfig,
+    workspace: Workspace,
+    on_progress: OnProgress | None = None,
+    *,
+    weights: Mapping[str, str] | None = None,
+    device: str = "auto",
 ) -> list[ExtractionSummary]:
-    """Extract what the cache lacks of the features that an experiment reads; one summary for each pass."""
+    """Extract what the cache lacks of the features that an experiment reads; one summary for each pass.
+
+    Args:
+        config: The experiment.
+        workspace: Holds `features/`.
+        on_progress, weights, device: See `extract_features` and `FeatureWords`.
+    """
     dataset = open_dataset(config.dataset_words, workspace)
-    return [extract_features(dataset, workspace, words, on_progress=on_progress) for words in passes_for(config)]
+    passes = [replace(words, weights=weights or {}) for words in passes_for(config)]
+    return [extract_features(dataset, workspace, words, device=device, on_progress=on_progress) for words in passes]
 
 
 def passes_for(config: ExperimentConfig) -> list[FeatureWords]:

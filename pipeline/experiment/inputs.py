@@ -5,7 +5,6 @@ Rows are looked up by image id for every block, so the blocks of a hybrid cannot
 
 import hashlib
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import Augmentation, drawn_as_now
 from hamcache.extract.names import full_name
+from hamcache.extract.recipes import recipes_of
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig
 from hamcache.pipeline.errors import FeaturesError
@@ -107,7 +107,7 @@ def open_inputs(
         dataset = dataset or open_dataset(config.dataset_words, workspace)
         bad = Quarantine(catalogue.root, dataset.name).among(dataset.digests)
         inputs = Inputs(dataset, {image_id: image.reason for image_id, image in bad.items()})
-    finder = _Finder(catalogue, inputs.dataset.name, config)
+    finder = _Finder(catalogue, inputs.dataset.name, config, workspace)
     for block in config.features.blocks:
         name = _name(block, config.features)
         if name not in inputs.blocks and (opened := finder.block(block)) is not None:
@@ -140,8 +140,8 @@ def _needs(block: BlockConfig, policy: ViewPolicy, augmentation: Augmentation) -
 class _Finder:
     """Finds the stores of a configuration's blocks, and remembers what the cache lacks to name it all at once."""
 
-    def __init__(self, catalogue: Catalogue, dataset: str, config: ExperimentConfig) -> None:
-        self.catalogue, self.dataset, self.config = catalogue, dataset, config
+    def __init__(self, catalogue: Catalogue, dataset: str, config: ExperimentConfig, workspace: Workspace) -> None:
+        self.catalogue, self.dataset, self.config, self.workspace = catalogue, dataset, config, workspace
         self.recipes = config.augmentations
         self.absent: dict[tuple[str, int], list[str]] = {}
 
@@ -161,9 +161,8 @@ class _Finder:
         """One error for all that is missing, with one command an augmentation."""
         if not self.absent:
             return
-        source = shlex.quote(self.config.dataset)
         commands = [
-            extract_command(source, ",".join(dict.fromkeys(backbones)), augmentation, views)
+            extract_command(self.config.dataset, ",".join(dict.fromkeys(backbones)), augmentation, views, self._further)
             for (augmentation, views), backbones in self.absent.items()
         ]
         lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
@@ -172,8 +171,33 @@ class _Finder:
         raise MissingFeaturesError(
             f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
             f"(it has: {', '.join(here) or 'none'}). "
-            f"Make them with `{' && '.join(commands)}`, or train with --extract."
+            f"{self._advice(commands)}"
         )
+
+    def _advice(self, commands: Sequence[str]) -> str:
+        """The way to what is missing; a recipe that only the configuration holds has no command of its own."""
+        known = recipes_of(self.workspace)
+        carried = {
+            name
+            for name, _ in self.absent
+            if name not in known or known.get(name).to_dict() != self.recipes.get(name).to_dict()
+        }
+        if carried:
+            return f"Train with --extract: the recipe of {', '.join(sorted(carried))} is the experiment's own."
+        return f"Make them with `{' && '.join(commands)}`, or train with --extract."
+
+    @property
+    def _further(self) -> dict[str, object]:
+        """Further options of the command that makes what is missing, as far as they are not the defaults."""
+        config, features, place = self.config, self.config.features, self.workspace
+        return {
+            "precision": None if features.precision == "auto" else features.precision,
+            "storage": None if features.storage == "auto" else features.storage,
+            "aug-seed": features.aug_seed or None,
+            "dataset-name": config.dataset_name,
+            "workspace": None if place.path == Workspace().path else place.path,
+            "features-url": place.features_url,
+        }
 
     def _store(self, backbone: str, augmentation: str, views: int) -> FeatureStore | None:
         features = self.config.features

@@ -65,7 +65,7 @@ def model_of(run: Run, root: Root, machine: Machine) -> Model:
     heads = [run.load_head(fold) for fold in ([None] if folds is None else range(1, folds + 1))]
     if run.config.net is not None:
         source = lookalike_source(run, root, machine)
-        return NetModel(run, heads, [] if source is None else [source], machine.device)
+        return NetModel(run, heads, [] if source is None else [source], machine)
     return HeadModel(run, heads, block_sources(run, root, machine), machine.device)
 
 
@@ -136,20 +136,21 @@ class NetModel:
         nets: Its net, or its folds' nets.
         sources: Cached features of the training images that images are looked up by, if there are any: they say
             nothing of the probabilities.
-        device: `cpu` or `cuda`.
+        machine: Where they run, and where functions of one's own lie.
 
     Raises:
         PredictionError: The recipe of prediction is no longer that of the run.
     """
 
-    def __init__(self, run: Run, nets: Sequence[Any], sources: Sequence[BlockSource], device: str) -> None:
+    def __init__(self, run: Run, nets: Sequence[Any], sources: Sequence[BlockSource], machine: Machine) -> None:
         self.sources = sources
-        self.heads, self._n_classes, self._maker = nets, len(run.classes), FeatureMaker(sources, device)
-        for net in nets:
-            (net.head if isinstance(net, LogitAdjusted) else net).network_.to(device)
+        self.heads, self._n_classes, self._maker = nets, len(run.classes), FeatureMaker(sources, machine.device)
+        for head in nets:
+            net = head.head if isinstance(head, LogitAdjusted) else head
+            net.network_.to(machine.device)
+            net.predict_augmentation = machine.recipes.placed(net.predict_augmentation)
         assert run.config.net is not None
         self._stored_side = run.config.net.params["stored_side"]
-        net = getattr(nets[0], "head", nets[0])
         recipe = net.predict_augmentation.to_dict()
         if recipe not in run.provenance.get("recipes", [recipe]):
             raise PredictionError(
