@@ -1,4 +1,4 @@
-"""A recipe of one's own with code in it, by every command: extracted, trained on, gridded, looked at, predicted with."""
+"""A recipe of one's own with code in it, by every command: extracted, trained on, gridded, seen, predicted with."""
 
 import csv
 import io
@@ -47,7 +47,6 @@ def test_a_recipe_of_the_workspace_works_in_every_command(place: Place, tmp_path
     )
     (trained,) = place.runs()
     assert recipe_of(trained)["function"]["code"] and recipe_of(trained)["symmetry"] == "flips"
-    place(f"zoo {on_mine} --features {{net}} --heads ridge,nearest_centroid --workers 1").ok()
     cells = place(
         "grid --dataset {data} --features {net} --augmentations none,mine --head ridge --no-plots --workers 1"
     )
