@@ -27,6 +27,14 @@ class TableError(DataError, ValueError):
     """Metadata that cannot make an image table; the message names the rows."""
 
 
+class MetadataError(DataError, ValueError):
+    """Columns of a table that cannot be features, or values that are none of theirs."""
+
+
+class MetadataAbsentError(MetadataError, FileNotFoundError):
+    """A run that was trained on metadata too, asked about images without theirs."""
+
+
 class BadImageError(DataError, ValueError):
     """A file that is not a readable image; the message is the reason that quarantine records."""
 
@@ -69,6 +77,14 @@ class CredentialsError(DownloadError, PermissionError):
 
 class ArchiveError(DownloadError, ValueError):
     """An archive that is damaged, is none, or holds what no such archive should."""
+
+
+class CodeError(DataError, ValueError):
+    """Code of one's own that can't be named exactly, so that a result could not be found again by it."""
+
+
+class CodeNotFoundError(DataError, LookupError):
+    """A module, a file, or a thing in it, that is not there."""
 
 
 def some_of(items: Sequence[object], limit: int = 5) -> str:

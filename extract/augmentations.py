@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from hamcache.cache.keys import FeatureKey
 from hamcache.data.documents import parse_yaml, read_file
 from hamcache.data.errors import DocumentError
+from hamcache.data.named_code import CODE
 from hamcache.data.nearest import nearest
 from hamcache.data.unfit import unfit
 from hamcache.extract.errors import AugmentationError
@@ -25,7 +26,6 @@ Keys of version 1, which resampled and recoloured at the canvas's size, do not n
 PLAIN_IMAGE = "none"
 """Name of the augmentation that does nothing."""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-CALL = r"^(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*$"
 UNBOUNDED = 1_000_000
 """Distinct views of an augmentation that draws from a continuum."""
 
@@ -109,7 +109,7 @@ class OwnFunction(_Step):
         place: the file, as it can be found from here; it names nothing.
     """
 
-    call: Annotated[str, Field(pattern=CALL)]
+    call: Annotated[str, Field(pattern=f"^{CODE.pattern}$")]
     code: str | None = None
     place: str | None = None
 

@@ -7,6 +7,7 @@ in every process.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,8 +15,11 @@ from types import FunctionType
 
 import numpy as np
 
+from hamcache.data.errors import CodeError, CodeNotFoundError
+from hamcache.data.named_code import named_code
+from hamcache.data.source_digest import SourceTeller
 from hamcache.extract.augmentations import OwnFunction
-from hamcache.extract.errors import AugmentationError, BackboneCodeError
+from hamcache.extract.errors import AugmentationError
 
 Function = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 SIZES = ((48, 64), (40, 40))
@@ -57,12 +61,12 @@ def _verified(call: str, place: str | None, code: str | None) -> Function:
 def _tried(call: str, place: str | None) -> tuple[Function, str]:
     """A function and the digest of its code, tried on small images before it is used on any."""
     found = _found(call, place)
+    teller = SourceTeller(found.__module__.partition(".")[0])
     try:
-        from hamcache.extract.sources.code_digest import function_digest
-
-        digest = function_digest(found)
-    except BackboneCodeError as error:
+        lines = [teller.note(found), *teller.sources()]
+    except CodeError as error:
         raise AugmentationError(f"The step {call} can't be used: {error}") from None
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     for number, (height, width) in enumerate(SIZES):
         image = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
         first, again = (_result(found, call, image, np.random.default_rng(1)) for _ in range(2))
@@ -75,25 +79,16 @@ def _tried(call: str, place: str | None) -> tuple[Function, str]:
 
 
 def _found(call: str, place: str | None) -> FunctionType:
-    from hamcache.extract.sources.own_modules import imported
-
-    named, _, attribute = call.rpartition(":")
-    where = place or named
+    where, _, attribute = call.rpartition(":")
     try:
-        module = imported(where)
-    except Exception as error:  # code of others may raise anything
-        raise AugmentationError(
-            f"Expected a module or a file of Python before the colon of the step {call!r}, got {type(error).__name__}: "
-            f"{error}. Bring the file {where}, or say --recipes FILE with the recipe that it belongs to."
-        ) from error
-    found = getattr(module, attribute, None)
-    if not isinstance(found, FunctionType):
-        functions = [key for key, value in vars(module).items() if isinstance(value, FunctionType)]
-        got = "none" if found is None else f"a {type(found).__name__}, whose code can't be digested"
-        raise AugmentationError(
-            f"Expected a function `def {attribute}(image, rng)` in {where}, got {got}; functions there are "
-            f"{', '.join(functions) or 'none'}."
+        found: FunctionType = named_code(
+            f"{place or where}:{attribute}", (FunctionType,), "a function of (image, rng) called"
         )
+    except CodeNotFoundError as error:
+        raise AugmentationError(
+            f"The step {call} can't be used: {error} Bring the file, or say --recipes FILE with the recipe that it "
+            "belongs to."
+        ) from error
     return found
 
 

@@ -15,6 +15,7 @@ from hamcache.extract.augmentations import (
     packaged_augmentations,
     unknown_augmentation,
 )
+from hamcache.extract.own_functions import digested
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,6 @@ class Recipes:
             raise unknown_augmentation(name, self.names)
         if augmentation.function is None or augmentation.function.code is not None:
             return augmentation
-        from hamcache.extract.own_functions import digested  # imports torch: only for code of one's own
-
         return augmentation.model_copy(update={"function": digested(augmentation.function)})
 
     def placed(self, augmentation: Augmentation) -> Augmentation:

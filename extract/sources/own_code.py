@@ -17,12 +17,13 @@ import timm
 import torch
 from torch import nn
 
+from hamcache.data.errors import CodeNotFoundError
+from hamcache.data.named_code import named_code
 from hamcache.extract.errors import BackboneCodeError, UnknownBackboneError
 from hamcache.extract.feature_kinds import FeatureForward, TimmForward, is_timm, require_kinds
 from hamcache.extract.names import KINDS, PRE_LOGITS, is_code
 from hamcache.extract.precision import arithmetic
 from hamcache.extract.sources.code_digest import code_digest
-from hamcache.extract.sources.own_modules import imported
 from hamcache.extract.sources.own_preprocessing import declared_config
 from hamcache.extract.sources.source import BackboneSpec, Built
 from hamcache.extract.weights import file_state, load_every_key
@@ -145,24 +146,12 @@ def _factory(name: str) -> FunctionType | type:
         raise UnknownBackboneError(
             f"Expected {offered()[name].value} to be offered by a name of its own, got {name!r}, which is timm's."
         )
-    place, _, attribute = (name if is_code(name) else offered()[name].value).rpartition(":")
+    place = name if is_code(name) else offered()[name].value
     try:
-        module = imported(place)
-    except Exception as error:  # code of others may raise anything
-        missing = isinstance(error, ModuleNotFoundError | FileNotFoundError)
-        kinds = f" (kinds of features are {', '.join(KINDS)})" if missing else ""
-        raise UnknownBackboneError(
-            f"Expected a module or a file of Python before the colon of {name!r}, got {type(error).__name__}: {error}"
-            f"{kinds}."
-        ) from error
-    found = getattr(module, attribute, None)
-    if not isinstance(found, FunctionType | type):
-        functions = [key for key, value in vars(module).items() if isinstance(value, FunctionType)]
-        raise UnknownBackboneError(
-            f"Expected a function {attribute} in {place}, got {'none' if found is None else type(found).__name__}; "
-            f"there are {', '.join(functions) or 'none'}."
-        )
-    return found
+        return named_code(place)
+    except CodeNotFoundError as error:
+        kinds = f" Kinds of features are {', '.join(KINDS)}." if is_code(name) else ""
+        raise UnknownBackboneError(f"{error}{kinds}") from error
 
 
 def _made(factory: FunctionType | type, name: str) -> tuple[nn.Module, dict[str, Any]]:

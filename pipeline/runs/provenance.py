@@ -11,12 +11,14 @@ from typing import Any
 
 from hamcache.cache.keys import FeatureKey
 from hamcache.extract.names import LOCAL_DIR, TRANSFORMERS
+from hamcache.heads.own_heads import own_heads, own_identity
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.config.renamed import former
-from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
 
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
 
-_HELD_ELSEWHERE = ("dataset", "dataset_name", "columns", "recipes")
+_HELD_ELSEWHERE = ("dataset", "dataset_name", "columns", "recipes", "trust")
 _NAMES_ONLY = ("exclude", "merge_groups", "file", "column")
 
 
@@ -48,6 +50,18 @@ def net_identity(config: ExperimentConfig) -> dict[str, Any]:
         files = sorted(path for path in place.iterdir() if path.suffix in (".json", ".safetensors", ".bin"))
         identity["folder"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return identity
+
+
+def head_identity(config: ExperimentConfig) -> dict[str, Any]:
+    """Versions of packages and digests of code that decide the results of heads of one's own; empty for the zoo's.
+
+    Raises:
+        OwnHeadError: That can't be said.
+    """
+    if not config.features.blocks:
+        return {}
+    names = [name for name, _ in own_heads(config.head.name, config.head.params)]
+    return {"own_heads": own_identity(names)} if names else {}
 
 
 def whole_keys(provenance: Mapping[str, Any]) -> list[FeatureKey]:

@@ -140,7 +140,7 @@ def test_a_recipe_of_a_key_finds_its_code_again_and_refuses_another(workspace: W
     mine = recipes.get("mine")
     recorded = Augmentation.model_validate({k: step for k, step in mine.to_dict().items() if k != "kernels"})
     assert torch.equal(view(recipes.placed(recorded)), view(mine))
-    with pytest.raises(AugmentationError, match=r"Bring the file steps\.py"):
+    with pytest.raises(AugmentationError, match=r"steps\.py.*Bring the file"):
         view(recorded)
     forget()
     (workspace.path / "shades.py").write_text("def darker(image):\n    return image // 3\n")
@@ -156,8 +156,8 @@ def test_a_recipe_of_a_key_finds_its_code_again_and_refuses_another(workspace: W
         ("listed", "got a list"),
         ("broken", "AttributeError"),
         ("counting", "random number from `rng`"),
-        ("absent", "got none; functions there are darker, speckled, halved"),
-        ("speckles", "a Speckles, whose code can't be digested"),
+        ("absent", "got none.*There are .*speckled"),
+        ("speckles", "got a Speckles"),
         ("sharp", "a lambda is used"),
     ],
 )
