@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from hamcache.cache.errors import MissingFeaturesError
 from hamcache.extract.errors import AugmentationError
+from hamcache.extract.recipes import Recipes
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError, DamagedError, FeaturesError, RunError
 from hamcache.pipeline.evaluate.compare import compare_runs, leaderboard
 from hamcache.pipeline.evaluate.intervals import bootstrap, interval, resampled_together
-from hamcache.extract.recipes import Recipes
 from hamcache.pipeline.experiment.extraction import FeatureWords, passes_for
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import all_runs, load_run
