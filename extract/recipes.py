@@ -70,6 +70,10 @@ class Recipes:
         function = augmentation.function.model_copy(update={"place": own.function.place})
         return augmentation.model_copy(update={"function": function})
 
+    def placing(self, others: Recipes) -> Recipes:
+        """Others, their code where it lies as these know."""
+        return Recipes({name: self.placed(other) for name, other in others.own.items()}, others.given)
+
 
 def recipes_of(workspace: Workspace, file: Path | None = None) -> Recipes:
     """Packaged recipes, over them those of the workspace's `augmentations.yaml`, over them those of a file.

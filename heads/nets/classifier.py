@@ -69,8 +69,9 @@ class NetClassifier:
         self.params = params if isinstance(params, NetParams) else validated(model, params, f"net {name}")
         self.classes = tuple(classes)
         self.seed = seed
-        self.augmentation = recipes.get(self.params.augmentation)
-        self.predict_augmentation = recipes.get(self.params.predict_augmentation)
+        self.recipes = recipes
+        for chosen in (self.params.augmentation, self.params.predict_augmentation):
+            recipes.get(chosen)
 
     def build(self, pretrained: bool = True) -> ImageNetwork:
         """The untrained network, on its device; a backbone without its weights if they are loaded afterwards."""
@@ -83,6 +84,16 @@ class NetClassifier:
             assert isinstance(self.params, SimpleCNNParams)
             network = build_simple_cnn(self.params, count, precision, self.seed)
         return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Augmentation of the training views."""
+        return self.recipes.get(self.params.augmentation)
+
+    @property
+    def predict_augmentation(self) -> Augmentation:
+        """Augmentation of the views that are predicted."""
+        return self.recipes.get(self.params.predict_augmentation)
 
     @property
     def device(self) -> str:

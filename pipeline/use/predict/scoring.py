@@ -175,7 +175,7 @@ class NetModel:
         for head in nets:
             net = head.head if isinstance(head, LogitAdjusted) else head
             net.network_.to(machine.device)
-            net.predict_augmentation = machine.recipes.placed(net.predict_augmentation)
+            net.recipes = machine.recipes.placing(net.recipes)
         assert run.config.net is not None
         self._stored_side = run.config.net.params["stored_side"]
         recipe = net.predict_augmentation.to_dict()
