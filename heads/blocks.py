@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScale
 
 from hamcache.data.large_arrays import large_array
 from hamcache.heads.errors import BlockError, FeatureShapeError, UnknownNameError
+from hamcache.heads.table_columns import table_columns
 
 ROWS = 1 << 17
 """Rows that are transformed at a time: what is made on the way must fit into memory, the rows themselves need not."""
@@ -33,7 +34,8 @@ class Block:
     - `pca:<k>`: standardised, then the first k principal components, all divided by one number that makes
       their mean variance 1;
     - `none`: as they are;
-    - `drop`: the head does not see this block.
+    - `drop`: the head does not see this block;
+    - what `heads.table_columns.transform_of` names: columns of a table.
 
     Raises:
         UnknownNameError: an unknown transform.
@@ -51,7 +53,7 @@ class Block:
 def pca_components(transform: str, dim: int) -> int | None:
     """k of `pca:<k>`, None for the other transforms; raises like `Block`."""
     if not transform.startswith("pca:"):
-        if transform not in TRANSFORMS:
+        if transform not in TRANSFORMS and table_columns(transform) is None:
             raise UnknownNameError(transform, TRANSFORMS, "block transform")
         return None
     digits = transform.removeprefix("pca:")
@@ -103,6 +105,8 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
         return out
 
     def _step(self, transform: str, dim: int) -> Any:
+        if (columns := table_columns(transform)) is not None:
+            return columns
         components = pca_components(transform, dim)
         if components:
             return ScaledPCA(components, self.seed)
