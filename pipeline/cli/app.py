@@ -31,6 +31,7 @@ from hamcache.pipeline.cli import (
     runs,
     serve,
     sharing,
+    study,
     sweep,
     train,
     zoo,
@@ -42,7 +43,7 @@ from hamcache.pipeline.cli.renamed_options import name_successor
 
 ORDER = (
     *("demo", "doctor", "download", "data", "backbones", "show-views", "extract", "cache"),
-    *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps"),
+    *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps", "study"),
     *("report", "predict", "evaluate", "evaluations", "serve", "export", "leakage-demo"),
 )
 """Commands in the order in which a newcomer needs them."""
@@ -115,6 +116,7 @@ app.command(tables=True)(grid.grid)
 app.add_typer(artefacts.grids, name="grids")
 app.command(tables=True)(sweep.sweep)
 app.add_typer(artefacts.sweeps, name="sweeps")
+app.command(tables=True)(study.study)
 app.command()(report.report)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)

@@ -20,9 +20,7 @@ class _Entry(NamedTuple):
     test: bool
 
 
-def find_run(
-    workspace: Workspace, fingerprint: str, *, test: bool = False, first: bool = False
-) -> Run | None:
+def find_run(workspace: Workspace, fingerprint: str, *, test: bool = False, first: bool = False) -> Run | None:
     """The latest run with this `provenance.fingerprint` (or the `first`); with `test`, one that opened the test set.
 
     A look reads the names of the runs' folders, and of the runs only those that are new. A run that is no longer what

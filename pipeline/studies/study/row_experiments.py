@@ -53,12 +53,11 @@ class RowExperiments:
             made[name] = made[row.best_of[0]] if row.best_of else self.candidates(row, made)[0]
         return made
 
-    @property
-    def count(self) -> int:
-        """Experiments of all rows, all seeds included, trials of sweeps not."""
-        return sum(
-            max(len(row.candidates), 1) + len(self.seeds(row)) - 1 for row in self.study.rows if not row.best_of
-        )
+    def count(self, test: bool) -> int:
+        """Number of experiments of all rows, all seeds included, trials of sweeps not; with `test`, again for that."""
+        rows = [row for row in self.study.rows if not row.best_of]
+        further = sum(len(self.seeds(row)) for row in rows)
+        return sum(max(len(row.candidates), 1) - 1 for row in rows) + further * (2 if test else 1)
 
     def seeds(self, row: RowConfig) -> list[int]:
         """The seeds of a row's runs, the first of them the one that choices are made with."""
@@ -131,14 +130,16 @@ def over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     base, values = expand_short_forms(dict(base)), expand_short_forms(dict(values))
     for key in ("head", "net"):
         old, new = base.get(key), values.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping) and new.get("name", old.get("name")) != old.get("name"):
+        if (
+            isinstance(old, Mapping)
+            and isinstance(new, Mapping)
+            and new.get("name", old.get("name")) != old.get("name")
+        ):
             base = {name: value for name, value in base.items() if name != key}
     return merged(base, values)
 
 
-def networks_named(
-    config: ExperimentConfig, run_ids: Mapping[str, str]
-) -> ExperimentConfig:
+def networks_named(config: ExperimentConfig, run_ids: Mapping[str, str]) -> ExperimentConfig:
     """The experiment with each backbone `row:NAME` called by the run that it is: `run:RUN_ID`.
 
     Args:

@@ -17,7 +17,7 @@ from hamcache.configs.defaults import MOST_TRIALS, RESAMPLES
 from hamcache.data.nearest import unknown_name
 from hamcache.pipeline.config.messages import config_error
 from hamcache.pipeline.config.overrides import read_yaml
-from hamcache.pipeline.config.schema import BlockConfig
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.config.split_config import ConfigPart
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 
@@ -130,7 +130,9 @@ class StudyConfig(ConfigPart):
         try:
             TopologicalSorter({row.name: row.needs for row in self.rows}).prepare()
         except CycleError as error:
-            raise ValueError(f"rows: expected an order in which to run them, got {' <- '.join(error.args[1])}") from None
+            raise ValueError(
+                f"rows: expected an order in which to run them, got {' <- '.join(error.args[1])}"
+            ) from None
         return self
 
     def row(self, name: str) -> RowConfig:
@@ -194,7 +196,9 @@ def find_study(path_or_name: str | Path) -> Path:
     name = str(path_or_name).removeprefix("configs/").removeprefix("studies/").removesuffix(".yaml")
     if name in study_names():
         return Path(str(resources.files("hamcache.configs"))) / "studies" / f"{name}.yaml"
-    raise ConfigNotFoundError(f"{path_or_name}: no such file, and {unknown_name('packaged study', name, study_names())}")
+    raise ConfigNotFoundError(
+        f"{path_or_name}: no such file, and {unknown_name('packaged study', name, study_names())}"
+    )
 
 
 def wrong_row(row: RowConfig, reason: object) -> ConfigError:

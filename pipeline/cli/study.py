@@ -1,0 +1,169 @@
+"""`hamcache study`: a declared list of rows, chosen on validation, with what each of them cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hamcache.pipeline.cli import bundles, options, pictures
+from hamcache.pipeline.cli.console import KEPT, interruptible, progress_bar, say, show_frame, warn
+from hamcache.pipeline.cli.extraction import prepare
+from hamcache.pipeline.cli.zoo import line_of
+from hamcache.pipeline.studies.study.study_watcher import StudyWatcher
+
+if TYPE_CHECKING:
+    from hamcache.data.workspace import Workspace
+    from hamcache.pipeline.config.schema import ExperimentConfig
+    from hamcache.pipeline.studies.experiments import Outcome
+    from hamcache.pipeline.studies.study.row_experiments import RowExperiments
+    from hamcache.pipeline.studies.study.study_costs import StudyCosts
+    from hamcache.pipeline.studies.study.study_run import StudyResult
+    from hamcache.pipeline.studies.study.study_table import StudyTable
+
+SECONDS = (
+    "Processor seconds. extraction: all features that the row and its search read, each once; share: those of its own "
+    "features, divided by the experiments that read them; training: one run; search: all that was tried, and that of "
+    "rows it is based on; one more: the mean of what was tried."
+)
+
+
+def study(
+    name: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a packaged study.")],
+    settings: bundles.Experiments,
+    running: bundles.Study,
+    workspace: bundles.FullWorkspace,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Seeds that each score is the mean of (default: the study's).")
+    ] = None,
+    out: Annotated[Path | None, options.out("Folder of tables and pictures (default: in WORKSPACE/studies).")] = None,
+) -> None:
+    """Run the rows of a study, choose on validation, and show scores beside costs. Nothing finished is run again.
+
+    Packaged studies are small and founding. With --test the test set is opened for all rows at the end; from then on
+    the study cannot change. With --extract the cost of features that were made without an account of it is measured on
+    a few images.
+    """
+    from hamcache.pipeline.studies.study.row_experiments import load_study
+
+    experiments = load_study(name, settings, repeats)
+    result = _run(experiments, workspace, running)
+    costs = _costs(result, workspace, running.extract)
+    if running.plots:
+        pictures.draw_pictures(result.runs(), running.workers)
+    from hamcache.pipeline.studies.study.study_run import study_folder
+    from hamcache.pipeline.studies.study.study_table import StudyTable
+
+    table = StudyTable(costs)
+    folder = out or study_folder(experiments, workspace)
+    written = _write(table, folder, workspace)
+    _show(table)
+    say(f"Wrote {', '.join(written)} in {folder}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+class _Screen(StudyWatcher):
+    """Shows a study under way: extracts what lacks, a line an experiment, a bar for all and one for a net."""
+
+    def __init__(self, workspace: Workspace, extract: bool, advance: Callable[[int, int | None], None]) -> None:
+        self._workspace, self._extract, self._advance = workspace, extract, advance
+        self._done = 0
+
+    def prepare(self, configs: Sequence[ExperimentConfig]) -> None:
+        """Extract the features that the cache lacks, if that is asked for."""
+        prepare(configs, self._workspace, extract=self._extract)
+
+    def ended(self, row: str, outcome: Outcome) -> None:
+        """A line."""
+        self._done += 1
+        say(f"{row}: {line_of(outcome)}")
+        self._advance(self._done, None)
+
+    def said(self, line: str) -> None:
+        """A line of a net's or a sweep's log."""
+        say(line)
+
+
+def _run(experiments: RowExperiments, workspace: Workspace, running: bundles.Running) -> StudyResult:
+    from hamcache.pipeline.studies.study.study_run import run_study
+
+    first = experiments.first
+    prepare([first], workspace, extract=False)  # a data set that cannot be split is told before anything is done
+    with interruptible(KEPT), progress_bar("experiments", experiments.count(running.test), "experiments") as advance_to:
+        screen = _Screen(workspace, running.extract, advance_to)
+        return run_study(experiments, workspace, test=running.test, workers=running.workers, watcher=screen)
+
+
+def _costs(result: StudyResult, workspace: Workspace, extract: bool) -> StudyCosts:
+    from hamcache.pipeline.studies.study.study_costs import StudyCosts, measure
+
+    images = len(result.experiments.first.dataset_words.table(workspace))
+    costs = StudyCosts(result, workspace, images)
+    if costs.unknown and extract:
+        costs = measure(costs, lambda store: say(f"measuring what {store} costs, on a few images"))
+    if costs.unknown:
+        names = ", ".join(costs.names[folder] for folder in costs.unknown)
+        warn(f"What the extraction of {names} cost is not on record; --extract measures it on a few images.")
+    return costs
+
+
+def _write(table: StudyTable, folder: Path, workspace: Workspace) -> list[str]:
+    """Write the tables and pictures of a study; returns their names."""
+    import numpy as np
+
+    from hamcache.data.files import write_csv, write_json
+    from hamcache.pipeline.show.plots.boards import plot_hybrids
+    from hamcache.pipeline.show.plots.study import plot_costs, plot_robustness, plot_rows
+    from hamcache.pipeline.studies.study.study_beside import board_of, robustness
+
+    result, objective = table.result, table.objective
+    part, title = result.parts[-1], _title(table)
+    write_json(folder / "study.json", table.record())
+    write_csv(folder / "study.csv", table.frame)
+    write_csv(folder / "comparisons.csv", table.pairs)
+    extraction = float(np.sum(list(table.costs.stores.values())))
+    plot_rows(table.frame, objective, part, extraction, folder / "rows.png", title)
+    plot_costs(table.frame, objective, part, extraction, folder / "costs.png", title)
+    written = ["study.json", "study.csv", "comparisons.csv", "rows.png", "costs.png"]
+    rows, adds = table.adds
+    if len(adds):
+        chance = float(table.frame[f"validation_{objective}"].iloc[0])
+        board = board_of(rows, table.frame, objective)
+        plot_hybrids(board, adds, objective, chance, folder / "backbones.png", title)
+        written.append("backbones.png")
+    curves = robustness(result, workspace)
+    if len(curves):
+        plot_robustness(curves, objective, folder / "robustness.png", title)
+        written.append("robustness.png")
+    return written
+
+
+def _title(table: StudyTable) -> str:
+    first, study = table.result.experiments.first, table.result.experiments.study
+    label, part = first.dataset_words.label, table.result.parts[-1]
+    return f"Study {study.name}: {label}, {first.split.words}, seed {first.seed}: {table.objective} on {part}"
+
+
+def _show(table: StudyTable) -> None:
+    from hamcache.pipeline.studies.study.study_table import columns_for_people, costs_for_people
+
+    result = table.result
+    study, first = result.experiments.study, result.experiments.first
+    for part in result.parts:
+        show_frame(
+            f"Study {study.name}, {first.dataset_words.label}, {first.split.words}: scores on {part}",
+            columns_for_people(table, part),
+            f"{table.objective} with its 95 % bootstrap interval over lesions (seed {first.seed}), mean and standard "
+            f"deviation over seeds; p_holm: difference to {study.base!r}, paired, Holm's correction. "
+            + ("Chosen on validation, so a little too good there." if part == "validation" else "Nothing chosen here."),
+        )
+    show_frame("What it cost", costs_for_people(table), SECONDS)
+    _, adds = table.adds
+    if len(adds):
+        show_frame("What each backbone adds to the hybrid, on validation", adds.drop(columns="part"))
+    for row in result.rows:
+        for failure in row.failures:
+            warn(f"{row.name}: FAILED: {failure}")
