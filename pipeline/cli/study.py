@@ -70,11 +70,15 @@ class _Screen(StudyWatcher):
 
     def __init__(self, workspace: Workspace, extract: bool, advance: Callable[[int, int | None], None]) -> None:
         self._workspace, self._extract, self._advance = workspace, extract, advance
-        self._done = 0
+        self._done, self._prepared = 0, set[str]()
 
     def prepare(self, configs: Sequence[ExperimentConfig]) -> None:
-        """Extract the features that the cache lacks, if that is asked for."""
-        prepare(configs, self._workspace, extract=self._extract)
+        """Extract the features that the cache lacks, if that is asked for; those of one choice once."""
+        asked = {config.features.model_dump_json() + config.split.model_dump_json(): config for config in configs}
+        new = [config for key, config in asked.items() if key not in self._prepared]
+        if new:
+            prepare(new, self._workspace, extract=self._extract)
+            self._prepared |= asked.keys()
 
     def ended(self, row: str, outcome: Outcome) -> None:
         """A line."""
@@ -90,10 +94,9 @@ class _Screen(StudyWatcher):
 def _run(experiments: RowExperiments, workspace: Workspace, running: bundles.Running) -> StudyResult:
     from hamcache.pipeline.studies.study.study_run import run_study
 
-    first = experiments.first
-    prepare([first], workspace, extract=False)  # a data set that cannot be split is told before anything is done
     with interruptible(KEPT), progress_bar("experiments", experiments.count(running.test), "experiments") as advance_to:
         screen = _Screen(workspace, running.extract, advance_to)
+        screen.prepare(experiments.foreseen())
         return run_study(experiments, workspace, test=running.test, workers=running.workers, watcher=screen)
 
 
@@ -120,7 +123,8 @@ def _write(table: StudyTable, folder: Path, workspace: Workspace) -> list[str]:
     from hamcache.pipeline.studies.study.study_beside import board_of, robustness
 
     result, objective = table.result, table.objective
-    part, title = result.parts[-1], _title(table)
+    part = result.parts[-1]
+    title = _title(table, part)
     write_json(folder / "study.json", table.record())
     write_csv(folder / "study.csv", table.frame)
     write_csv(folder / "comparisons.csv", table.pairs)
@@ -132,18 +136,18 @@ def _write(table: StudyTable, folder: Path, workspace: Workspace) -> list[str]:
     if len(adds):
         chance = float(table.frame[f"validation_{objective}"].iloc[0])
         board = board_of(rows, table.frame, objective)
-        plot_hybrids(board, adds, objective, chance, folder / "backbones.png", title)
+        plot_hybrids(board, adds, objective, chance, folder / "backbones.png", _title(table, "validation"))
         written.append("backbones.png")
     curves = robustness(result, workspace)
     if len(curves):
-        plot_robustness(curves, objective, folder / "robustness.png", title)
+        plot_robustness(curves, objective, folder / "robustness.png", _title(table, "each evaluation"))
         written.append("robustness.png")
     return written
 
 
-def _title(table: StudyTable) -> str:
+def _title(table: StudyTable, part: str) -> str:
     first, study = table.result.experiments.first, table.result.experiments.study
-    label, part = first.dataset_words.label, table.result.parts[-1]
+    label = first.dataset_words.label
     return f"Study {study.name}: {label}, {first.split.words}, seed {first.seed}: {table.objective} on {part}"
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
+from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.show.plots.style import (
     CHANCE,
     COLOURS,
@@ -27,7 +29,7 @@ LEAST_SECONDS = 1e-2
 
 
 def plot_rows(frame: pd.DataFrame, metric: str, part: str, extraction: float, path: Path, title: str) -> None:
-    """Left each row's score, best on top; right what its search cost, and above it the extraction, once.
+    """Left each row's score, in the order of the study; right what its search cost, and above it the extraction, once.
 
     Args:
         frame: `StudyTable.frame`.
@@ -37,7 +39,7 @@ def plot_rows(frame: pd.DataFrame, metric: str, part: str, extraction: float, pa
         path: The PNG to write.
         title: Above the picture.
     """
-    rows, chance = _ranked(frame, metric, part)
+    rows, chance = _rows(frame, metric, part)
     figure = Figure(figsize=(WIDTH + 4, 1.9 + 0.36 * (len(rows) + 1)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(5, 3), sharey=True)
     places = np.arange(1, len(rows) + 1)
@@ -66,11 +68,9 @@ def plot_rows(frame: pd.DataFrame, metric: str, part: str, extraction: float, pa
     if np.isfinite(extraction) and extraction > 0:
         right.scatter([extraction], [0], color="black", marker="s", s=32, label="extraction", zorder=3)
     right.set_xscale("log")
-    right.set_xlabel("processor seconds (logarithmic)")
+    _seconds_axis(right)
     right.grid(axis="x", alpha=0.3)
     right.tick_params(axis="y", left=False, labelleft=False)
-    for side in ("top", "right"):
-        right.spines[side].set_visible(False)
     handles, labels = right.get_legend_handles_labels()
     legend_above(figure, left, title, columns=3)
     figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
@@ -82,36 +82,36 @@ def plot_costs(frame: pd.DataFrame, metric: str, part: str, extraction: float, p
 
     The arguments are those of `plot_rows`.
     """
-    rows, chance = _ranked(frame, metric, part)
-    figure = Figure(figsize=(WIDTH + 3, max(4.6, 0.28 * len(rows) + 1.6)), layout="constrained")
-    axes, side = figure.subplots(1, 2, width_ratios=(3, 2))
+    rows, chance = _rows(frame, metric, part)
+    rows = rows.sort_values(metric, ascending=not get_metric(metric).higher_is_better)
+    figure = Figure(figsize=(WIDTH + 2.4, max(4.6, 0.28 * len(rows) + 1.6)), layout="constrained")
+    axes, side = figure.subplots(1, 2, width_ratios=(5, 2))
     listed = []
     for number, row in enumerate(rows.to_dict("records"), start=1):
         colour, score = COLOURS[(number - 1) % (len(COLOURS) - 2)], row[metric]
         one, whole = row["training"] + _known(row["share"]), row["search"] + _known(row["extraction"])
         one, whole = max(one, LEAST_SECONDS), max(whole, LEAST_SECONDS)
-        axes.plot([one, whole], [score, score], color=colour, linewidth=1, alpha=0.7, zorder=2)
-        axes.vlines(one, row[f"{metric}_low"], row[f"{metric}_high"], color=colour, linewidth=1, alpha=0.5)
-        axes.scatter([one], [score], s=120, color=colour, zorder=3)
-        axes.text(one, score, str(number), color="white", fontsize=7, ha="center", va="center", zorder=4)
+        if not row["of"]:  # the best of some rows is one of them: only its search is another one
+            axes.plot([one, whole], [score, score], color=colour, linewidth=1, alpha=0.7, zorder=2)
+            axes.vlines(one, row[f"{metric}_low"], row[f"{metric}_high"], color=colour, linewidth=1, alpha=0.5)
+            axes.scatter([one], [score], s=60, color=colour, zorder=3)
+            _number(axes, one, score, -7, number, colour)
         axes.scatter([whole], [score], s=50, facecolor="white", edgecolor=colour, linewidth=1.4, zorder=3)
+        _number(axes, whole, score, 7, number, colour)
         unknown = "" if np.isfinite(row["extraction"]) else ", without its extraction"
         listed.append((colour, f"{number}  {row['name']}: {score:.3f}{unknown}"))
-    if np.isfinite(chance):
-        axes.axhline(chance, color="black", linestyle="--", linewidth=1, label=CHANCE)
+    listed.append(("black", f"{CHANCE}: {chance:.3f}"))
     if np.isfinite(extraction) and extraction > 0:
         axes.axvline(extraction, color="#555555", linestyle=":", linewidth=1.4, label=ONCE)
-    axes.scatter([], [], s=90, color="#777777", label="one experiment, with its share of the extraction")
-    axes.scatter(
-        [], [], s=50, facecolor="white", edgecolor="#777777", label="whole search and extraction, for it alone"
-    )
+    axes.scatter([], [], s=60, color="#777777", label="one experiment, with its share of the extraction")
+    alone = "whole search and extraction, for it alone"
+    axes.scatter([], [], s=50, facecolor="white", edgecolor="#777777", label=alone)
     axes.set_xscale("log")
-    axes.set_xlabel("processor seconds (logarithmic)")
-    axes.set_ylabel(f"{metric} on {part}")
+    axes.margins(x=0.08)
+    _seconds_axis(axes)
+    axes.set_ylabel(f"{metric} on {part}, with 95 % interval over lesions")
     axes.grid(alpha=0.3)
-    for edge in ("top", "right"):
-        axes.spines[edge].set_visible(False)
-    _list(side, listed, 0.4 * (WIDTH + 3) - 0.4)
+    _list(side, listed, 2 / 7 * (WIDTH + 2.4) - 0.3)
     legend_above(figure, axes, title, columns=2)
     save_figure(figure, path)
 
@@ -144,13 +144,28 @@ def plot_robustness(curves: pd.DataFrame, metric: str, path: Path, title: str) -
     save_figure(figure, path)
 
 
-def _ranked(frame: pd.DataFrame, metric: str, part: str) -> tuple[pd.DataFrame, float]:
-    """The rows that have a score, best on validation first, with names of scores of one part; and the baseline's."""
+def _rows(frame: pd.DataFrame, metric: str, part: str) -> tuple[pd.DataFrame, float]:
+    """The rows that have a score, with the names of scores without the part's; and the score of the baseline."""
     scores = [name for name in frame.columns if name.startswith(f"{part}_")]
     rows = frame.rename(columns={name: name.removeprefix(f"{part}_") for name in scores})
     chance = float(rows.loc[rows["name"] == MAJORITY, metric].iloc[0])
     rows = rows[(rows["name"] != MAJORITY) & rows[metric].notna()].copy()
     return rows, chance
+
+
+def _seconds_axis(axes: Any) -> None:
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:,.0f}" if seconds >= 1 else f"{seconds:g}"))
+    axes.set_xlabel("processor seconds (logarithmic)")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _number(axes: Any, x: float, y: float, shift: int, number: int, colour: str) -> None:
+    """Write a row's number beside its mark."""
+    side = "left" if shift > 0 else "right"
+    axes.annotate(
+        str(number), (x, y), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=8, color=colour
+    )
 
 
 def _known(seconds: float) -> float:

@@ -53,6 +53,18 @@ class RowExperiments:
             made[name] = made[row.best_of[0]] if row.best_of else self.candidates(row, made)[0]
         return made
 
+    def foreseen(self) -> list[ExperimentConfig]:
+        """Experiments of the first seed that are known before any is run, of those with features of their own."""
+        from hamcache.pipeline.studies.sweeps.sweep_config import structures
+
+        made: list[ExperimentConfig] = []
+        for row in self.study.rows:
+            if row.sweep is not None:
+                made += structures(self.sweep(row))
+            elif not row.best_of and not row.networks:
+                made += self.candidates(row, self.provisional)
+        return [config for config in made if not any(b.backbone.startswith(ROW) for b in config.features.blocks)]
+
     def count(self, test: bool) -> int:
         """Number of experiments of all rows, all seeds included, trials of sweeps not; with `test`, again for that."""
         rows = [row for row in self.study.rows if not row.best_of]

@@ -21,7 +21,6 @@ from hamcache.data.workspace import Workspace
 from hamcache.extract.errors import ExtractError
 from hamcache.extract.names import PRE_LOGITS
 from hamcache.pipeline.errors import PipelineError
-from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
 from hamcache.pipeline.experiment.inputs import stores_needed
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.studies.study.study_run import RowResult, StudyResult
@@ -158,6 +157,8 @@ def measure(costs: StudyCosts, on_store: Callable[[str], None] | None = None) ->
         costs: Of a study.
         on_store: Takes the name of each store before it is measured.
     """
+    from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features  # imports torch
+
     config = costs.result.experiments.first
     dataset = open_dataset(config.dataset_words, costs.workspace)
     root = Root(costs.workspace.features)

@@ -66,7 +66,7 @@ class StudyTable:
     def frame(self) -> pd.DataFrame:
         """One row a row of the study, in its order, the majority class first.
 
-        `name, run, tried, seeds`; for each part and metric `<part>_<metric>`, `_low`, `_high` (of the first seed),
+        `name, of, run, tried, seeds` (`of`: the row that a best one is); for each part and metric `<part>_<metric>`, `_low`, `_high` (of the first seed),
         `_mean`, `_sd` (over the seeds); `<part>_difference`, `_p_holm` (to the row of reference, by the objective);
         `extraction, share, training, search, one_more` in processor seconds, see `study_costs.RowCost`.
         """
@@ -147,7 +147,7 @@ class StudyTable:
 
     @property
     def _majority(self) -> dict[str, Any]:
-        values: dict[str, Any] = {"name": MAJORITY, "run": "", "tried": 0, "seeds": 0}
+        values: dict[str, Any] = {"name": MAJORITY, "of": "", "run": "", "tried": 0, "seeds": 0}
         for part in self.result.parts:
             chance = self._first.baseline(part)
             values |= {f"{part}_{name}": chance.get(name, np.nan) for name in self.metrics}
@@ -155,7 +155,8 @@ class StudyTable:
 
     def _row(self, row: RowResult) -> dict[str, Any]:
         run, cost = row.runs[0], self.costs.of(row)
-        values: dict[str, Any] = {"name": row.name, "run": run.id, "tried": cost.tried, "seeds": len(row.runs)}
+        values: dict[str, Any] = {"name": row.name, "of": row.of or "", "run": run.id, "tried": cost.tried}
+        values["seeds"] = len(row.runs)
         for part in self.result.parts:
             drawn = bootstrap(
                 *run.answers(part),
@@ -222,7 +223,6 @@ def _about(row: RowResult | None) -> dict[str, Any]:
         return {}
     chosen: ExperimentConfig | None = row.config
     return {
-        "is": row.of,
         "choice": differences(row.row.candidates, row.choice) if row.of is None else "",
         "sweep": row.sweep.id if row.sweep is not None else None,
         "runs": [run.id for run in row.runs],

@@ -68,7 +68,7 @@ def test_rows_are_chosen_on_validation_and_their_search_is_counted(done) -> None
         sum(run.provenance["seconds"]["processor"] for run in tried if run.config.head.name == "logreg")
     )
     assert (rows["a"]["tried"], rows["frozen"]["tried"], rows["like it"]["tried"]) == (2, 6, 7)
-    assert rows["frozen"]["is"] == max("a", "b", "both", key=lambda name: rows[name]["validation_mcc_mean"])
+    assert rows["frozen"]["of"] == max("a", "b", "both", key=lambda name: rows[name]["validation_mcc_mean"])
     assert rows["like it"]["experiment"]["features"] == rows["frozen"]["experiment"]["features"]
     assert rows["like it"]["seeds"] == 1 and rows["frozen"]["seeds"] == 2
     seeds = [load_run(name, world.workspace).metrics["validation"]["mcc"] for name in rows["b"]["runs"]]
