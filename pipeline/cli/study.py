@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from hamcache.pipeline.config.schema import ExperimentConfig
     from hamcache.pipeline.studies.experiments import Outcome
     from hamcache.pipeline.studies.study.row_experiments import RowExperiments
-    from hamcache.pipeline.studies.study.study_costs import StudyCosts
     from hamcache.pipeline.studies.study.study_run import StudyResult
     from hamcache.pipeline.studies.study.study_table import StudyTable
 
@@ -50,13 +49,11 @@ def study(
 
     experiments = load_study(name, settings, repeats)
     result = _run(experiments, workspace, running)
-    costs = _costs(result, workspace, running.extract)
+    table = _table(result, workspace, running.extract)
     if running.plots:
         pictures.draw_pictures(result.runs(), running.workers)
     from hamcache.pipeline.studies.study.study_run import study_folder
-    from hamcache.pipeline.studies.study.study_table import StudyTable
 
-    table = StudyTable(costs)
     folder = out or study_folder(experiments, workspace)
     written = _write(table, folder, workspace)
     _show(table)
@@ -100,55 +97,29 @@ def _run(experiments: RowExperiments, workspace: Workspace, running: bundles.Run
         return run_study(experiments, workspace, test=running.test, workers=running.workers, watcher=screen)
 
 
-def _costs(result: StudyResult, workspace: Workspace, extract: bool) -> StudyCosts:
-    from hamcache.pipeline.studies.study.study_costs import StudyCosts, measure
+def _table(result: StudyResult, workspace: Workspace, extract: bool) -> StudyTable:
+    """The table of a study; a cost that is not on record is measured, or told to be unknown."""
+    from hamcache.pipeline.studies.study.study_costs import costs_of, measure
+    from hamcache.pipeline.studies.study.study_table import StudyTable
 
-    images = len(result.experiments.first.dataset_words.table(workspace))
-    costs = StudyCosts(result, workspace, images)
+    costs = costs_of(result, workspace)
     if costs.unknown and extract:
         costs = measure(costs, lambda store: say(f"measuring what {store} costs, on a few images"))
     if costs.unknown:
         names = ", ".join(costs.names[folder] for folder in costs.unknown)
         warn(f"What the extraction of {names} cost is not on record; --extract measures it on a few images.")
-    return costs
+    return StudyTable(costs)
 
 
 def _write(table: StudyTable, folder: Path, workspace: Workspace) -> list[str]:
     """Write the tables and pictures of a study; returns their names."""
-    import numpy as np
-
     from hamcache.data.files import write_csv, write_json
-    from hamcache.pipeline.show.plots.boards import plot_hybrids
-    from hamcache.pipeline.show.plots.study import plot_costs, plot_robustness, plot_rows
-    from hamcache.pipeline.studies.study.study_beside import board_of, robustness
+    from hamcache.pipeline.show.plots.study import draw_study
 
-    result, objective = table.result, table.objective
-    part = result.parts[-1]
-    title = _title(table, part)
     write_json(folder / "study.json", table.record())
     write_csv(folder / "study.csv", table.frame)
     write_csv(folder / "comparisons.csv", table.pairs)
-    extraction = float(np.sum(list(table.costs.stores.values())))
-    plot_rows(table.frame, objective, part, extraction, folder / "rows.png", title)
-    plot_costs(table.frame, objective, part, extraction, folder / "costs.png", title)
-    written = ["study.json", "study.csv", "comparisons.csv", "rows.png", "costs.png"]
-    rows, adds = table.adds
-    if len(adds):
-        chance = float(table.frame[f"validation_{objective}"].iloc[0])
-        board = board_of(rows, table.frame, objective)
-        plot_hybrids(board, adds, objective, chance, folder / "backbones.png", _title(table, "validation"))
-        written.append("backbones.png")
-    curves = robustness(result, workspace)
-    if len(curves):
-        plot_robustness(curves, objective, folder / "robustness.png", _title(table, "each evaluation"))
-        written.append("robustness.png")
-    return written
-
-
-def _title(table: StudyTable, part: str) -> str:
-    first, study = table.result.experiments.first, table.result.experiments.study
-    label = first.dataset_words.label
-    return f"Study {study.name}: {label}, {first.split.words}, seed {first.seed}: {table.objective} on {part}"
+    return ["study.json", "study.csv", "comparisons.csv", *draw_study(table, folder, workspace)]
 
 
 def _show(table: StudyTable) -> None:

@@ -8,7 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
+from hamcache.pipeline.show.plots.boards import plot_hybrids
 from hamcache.pipeline.show.plots.style import (
     CHANCE,
     COLOURS,
@@ -21,11 +23,39 @@ from hamcache.pipeline.show.plots.style import (
     save_figure,
     score_axis,
 )
+from hamcache.pipeline.studies.study.study_beside import board_of, robustness
 from hamcache.pipeline.studies.study.study_config import MAJORITY
+from hamcache.pipeline.studies.study.study_table import StudyTable
 
 ONCE = "extraction of all features, once"
 LEAST_SECONDS = 1e-2
 """Seconds at which a cost of less stands on a logarithmic axis."""
+
+
+def draw_study(table: StudyTable, folder: Path, workspace: Workspace) -> list[str]:
+    """Draw the pictures of a study; returns their names.
+
+    Args:
+        table: Its table.
+        folder: Gets `rows.png` and `costs.png`; `backbones.png` where rows are a hybrid and its parts, and
+            `robustness.png` where runs were evaluated with corruptions.
+        workspace: Holds the evaluations.
+    """
+    metric, part = table.objective, table.result.parts[-1]
+    extraction = float(np.sum(list(table.costs.stores.values())))
+    plot_rows(table.frame, metric, part, extraction, folder / "rows.png", table.title(part))
+    plot_costs(table.frame, metric, part, extraction, folder / "costs.png", table.title(part))
+    written = ["rows.png", "costs.png"]
+    rows, adds = table.adds
+    if len(adds):
+        board, chance = board_of(rows, table.frame, metric), float(table.frame[f"validation_{metric}"].iloc[0])
+        plot_hybrids(board, adds, metric, chance, folder / "backbones.png", table.title("validation"))
+        written.append("backbones.png")
+    curves = robustness(table.result, workspace)
+    if len(curves):
+        plot_robustness(curves, metric, folder / "robustness.png", table.title("corrupted images"))
+        written.append("robustness.png")
+    return written
 
 
 def plot_rows(frame: pd.DataFrame, metric: str, part: str, extraction: float, path: Path, title: str) -> None:
@@ -109,7 +139,7 @@ def plot_costs(frame: pd.DataFrame, metric: str, part: str, extraction: float, p
     axes.set_xscale("log")
     axes.margins(x=0.08)
     _seconds_axis(axes)
-    axes.set_ylabel(f"{metric} on {part}, with 95 % interval over lesions")
+    axes.set_ylabel(f"{metric} on {part}, 95 % interval")
     axes.grid(alpha=0.3)
     _list(side, listed, 2 / 7 * (WIDTH + 2.4) - 0.3)
     legend_above(figure, axes, title, columns=2)
@@ -154,7 +184,9 @@ def _rows(frame: pd.DataFrame, metric: str, part: str) -> tuple[pd.DataFrame, fl
 
 
 def _seconds_axis(axes: Any) -> None:
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:,.0f}" if seconds >= 1 else f"{seconds:g}"))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda seconds, _: f"{seconds:,.0f}" if seconds >= 1 else f"{seconds:g}")
+    )
     axes.set_xlabel("processor seconds (logarithmic)")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

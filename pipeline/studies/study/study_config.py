@@ -15,9 +15,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hamcache.configs.defaults import MOST_TRIALS, RESAMPLES
 from hamcache.data.nearest import unknown_name
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.config.messages import config_error
 from hamcache.pipeline.config.overrides import read_yaml
-from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.config.split_config import ConfigPart
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 

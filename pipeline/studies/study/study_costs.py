@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from tempfile import TemporaryDirectory
 
@@ -142,6 +142,11 @@ class StudyCosts:
         return str(self.result.finished[0].runs[0].provenance["summary"]["dataset"])
 
 
+def costs_of(result: StudyResult, workspace: Workspace) -> StudyCosts:
+    """The costs of a study that was run, as far as they are on record."""
+    return StudyCosts(result, workspace, len(result.experiments.first.dataset_words.table(workspace)))
+
+
 def processor_seconds(run: Run) -> float:
     """Processor seconds of a run; of one that was made before they were recorded, its seconds by the clock."""
     seconds = run.provenance["seconds"]
@@ -181,7 +186,7 @@ def measure(costs: StudyCosts, on_store: Callable[[str], None] | None = None) ->
             measured = read_costs(Root(aside), few.name)
         with writing(root, few.name):
             add_costs(root, few.name, {folder: sum(measured.values(), Cost(0, 0.0))})
-    return StudyCosts(costs.result, costs.workspace, costs.images)
+    return replace(costs)
 
 
 def _trials_seconds(row: RowResult) -> float:

@@ -22,7 +22,7 @@ from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.runs.run_index import find_run
 from hamcache.pipeline.studies.experiments import Experiment, Outcome, attempt_all
-from hamcache.pipeline.studies.study.row_experiments import RowExperiments, networks_named
+from hamcache.pipeline.studies.study.row_experiments import RowExperiments, differences, networks_named
 from hamcache.pipeline.studies.study.study_config import RowConfig
 from hamcache.pipeline.studies.study.study_watcher import StudyWatcher
 
@@ -207,7 +207,8 @@ class _Running:
     def opened_rows(self, rows: Sequence[RowResult]) -> tuple[RowResult, ...]:
         """The rows with their runs on the test set."""
         closed = {each.experiment.config.digest: (row.name, each) for row in rows for each in row.outcomes}
-        outcomes = self._attempt([(name, each.experiment.config) for name, each in closed.values()], test=True)
+        asked = [(f"{name}, test set", each.experiment.config) for name, each in closed.values()]
+        outcomes = self._attempt(asked, test=True)
         if reasons := [outcome.reason for outcome in outcomes if outcome.run is None]:
             raise StudyError(
                 f"Expected the test scores of {len(outcomes)} runs, but {len(reasons)} failed: {reasons[0]}. "
@@ -234,26 +235,33 @@ class _Running:
                     able[row.name] = self.experiments.candidates(row, self._configs())
             except (PipelineError, HeadError) as error:
                 self.results[row.name] = RowResult(row, failures=(f"{type(error).__name__}: {error}",))
-        asked = [(name, config) for name, configs in able.items() for config in configs]
-        outcomes = self._attempt([(name, self._named(name, config, 0)) for name, config in asked])
+        asked = [(name, number, config) for name, configs in able.items() for number, config in enumerate(configs)]
+        outcomes = self._attempt(
+            [(self._words(name, number), self._named(name, config, 0)) for name, number, config in asked]
+        )
         for row in rows:
             if row.name not in able:
                 continue
-            own = [outcome for (name, _), outcome in zip(asked, outcomes, strict=True) if name == row.name]
+            own = [outcome for (name, *_), outcome in zip(asked, outcomes, strict=True) if name == row.name]
             self.results[row.name] = _best(row, able[row.name], own, sweeps.get(row.name))
         further = [
-            (row.name, self._named(row.name, config.model_copy(update={"seed": seed}), number))
+            (row.name, f"seed {seed}", self._named(row.name, config.model_copy(update={"seed": seed}), number))
             for row in rows
             if (config := self.results[row.name].config) is not None
             for number, seed in enumerate(self.experiments.seeds(row))
             if number
         ]
-        for (name, _), outcome in zip(further, self._attempt(further), strict=True):
+        outcomes = self._attempt([(f"{name}, {words}", config) for name, words, config in further])
+        for (name, *_), outcome in zip(further, outcomes, strict=True):
             result = self.results[name]
             if outcome.run is not None:
                 self.results[name] = replace(result, outcomes=(*result.outcomes, outcome))
             else:
                 self.results[name] = replace(result, failures=(*result.failures, outcome.reason))
+
+    def _words(self, name: str, number: int) -> str:
+        """A row and its candidate."""
+        return ", ".join(filter(None, (name, differences(self.experiments.study.row(name).candidates, number))))
 
     def _configs(self) -> dict[str, ExperimentConfig]:
         return {name: result.config for name, result in self.results.items() if result.config is not None}
@@ -293,7 +301,7 @@ class _Running:
         return swept(row.name, settings, self.workspace, self.workers, self.watcher.said)
 
     def _attempt(self, asked: Sequence[tuple[str, ExperimentConfig]], *, test: bool = False) -> list[Outcome]:
-        """Run experiments, each with the row that asks for it: heads in parallel, nets one after the other."""
+        """Run experiments, each with the words of the row that asks for it: heads in parallel, nets one by one."""
         if not asked:
             return []
         self.watcher.prepare([config for _, config in asked])

@@ -66,9 +66,10 @@ class StudyTable:
     def frame(self) -> pd.DataFrame:
         """One row a row of the study, in its order, the majority class first.
 
-        `name, of, run, tried, seeds` (`of`: the row that a best one is); for each part and metric `<part>_<metric>`, `_low`, `_high` (of the first seed),
-        `_mean`, `_sd` (over the seeds); `<part>_difference`, `_p_holm` (to the row of reference, by the objective);
-        `extraction, share, training, search, one_more` in processor seconds, see `study_costs.RowCost`.
+        `name, of, run, tried, seeds` (`of`: the row that a best one is). For each part and metric `<part>_<metric>`,
+        `_low`, `_high` (of the first seed), `_mean`, `_sd` (over the seeds). `<part>_difference`, `_p_holm` (to the row
+        of reference, by the objective). `extraction, share, training, search, one_more` in processor seconds, see
+        `study_costs.RowCost`.
         """
         rows = [self._majority, *(self._row(row) for row in self.result.finished)]
         rows += [{"name": row.name} for row in self.result.failed]
@@ -136,6 +137,12 @@ class StudyTable:
                 for folder, seconds in self.costs.stores.items()
             ],
         }
+
+    def title(self, part: str) -> str:
+        """The study, its data and the part that a picture is about."""
+        first, study = self.result.experiments.first, self.result.experiments.study
+        about = f"{first.dataset_words.label}, {first.split.words}, seed {first.seed}"
+        return f"Study {study.name}: {about}: {self.objective} on {part}"
 
     @property
     def _first(self) -> Run:

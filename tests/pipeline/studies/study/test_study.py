@@ -97,7 +97,9 @@ def test_comparisons_are_paired_and_corrected(done) -> None:
     content = record_of(world)
     runs = {row["name"]: load_run(row["run"], world.workspace) for row in content["rows"] if row["run"]}
     pairs = {pair["row"]: pair for pair in content["comparisons"]}
-    assert set(pairs) == {"b", "both", "frozen", "like it"} - ({"frozen"} if runs["frozen"].id == runs["a"].id else set())
+    assert set(pairs) == {"b", "both", "frozen", "like it"} - (
+        {"frozen"} if runs["frozen"].id == runs["a"].id else set()
+    )
     base = runs["a"]
     y, proba, groups = base.answers("validation")
     gap = paired_bootstrap(y, runs["b"].probabilities("validation"), proba, groups, "mcc", resamples=200)
@@ -126,8 +128,7 @@ def test_tables_and_pictures_are_written(done) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the pictures out, which take longer than all else."""
-    for name in ("study.plot_rows", "study.plot_costs", "boards.plot_hybrids"):
-        monkeypatch.setattr(f"hamcache.pipeline.show.plots.{name}", lambda *_: None)
+    monkeypatch.setattr("hamcache.pipeline.show.plots.study.draw_study", lambda *_: [])
 
 
 @pytest.mark.usefixtures("undrawn")
