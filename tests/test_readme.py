@@ -42,6 +42,7 @@ QUICKLY = {
     "hybrids": ["--workers", "1"],
     "grid": ["--workers", "1"],
     "curve": ["--workers", "1"],
+    "study": ["--workers", "1", "--no-plots"],
     "sweep": ["--workers", "1"],
     "leakage-demo": ["--workers", "1", "--repeats", "1"],
     "export": ["--check", "2"],
@@ -159,7 +160,7 @@ def test_every_command_runs(home: Path, cluster: str) -> None:
     assert all("majority class" in text for text in trained)
     for name in ("views.png", "runs.csv", "predictions.csv", "workspace/report.html"):
         assert (home / name).stat().st_size > 0
-    for folder in ("features", "runs", "zoo", "hybrids", "sweeps", "grids", "datasets", "digests", "images"):
+    for folder in ("features", "runs", "zoo", "hybrids", "sweeps", "studies", "grids", "datasets", "digests", "images"):
         assert f"`{folder}/" in README
         assert any((home / "workspace" / folder).iterdir()), folder
     for path in (home / "workspace").iterdir():

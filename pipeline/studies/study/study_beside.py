@@ -1,4 +1,4 @@
-"""What lies beside a study's table: its hybrids as a board, and curves of evaluations of its runs."""
+"""Companions of a study's table: its hybrids as a board, and curves of evaluations of its runs."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class RowCost:
 
 @dataclass(frozen=True, eq=False)
 class StudyCosts:
-    """What a study cost.
+    """Costs of a study.
 
     Attributes:
         result: The study.

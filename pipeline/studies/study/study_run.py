@@ -34,7 +34,7 @@ OPENED = "opened.json"
 
 @dataclass(frozen=True, eq=False)
 class RowResult:
-    """What became of a row.
+    """Outcome of a row.
 
     Attributes:
         row: The row.
@@ -162,7 +162,7 @@ def run_study(
 
 
 def _opened(memory: Path, experiments: RowExperiments) -> str | None:
-    """When the test set was opened for these rows; None: it was not."""
+    """Time at which the test set was opened for these rows; None: it was not."""
     if not memory.exists():
         return None
     name = experiments.study.name
