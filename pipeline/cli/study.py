@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hamcache.pipeline.studies.study.study_run import StudyResult
     from hamcache.pipeline.studies.study.study_table import StudyTable
 
+CHOSEN = "Candidates are chosen by this score, which is therefore a little too good, and the best of rows by the mean."
 SECONDS = (
     "Processor seconds. extraction: all features that the row and its search read, each once; share: those of its own "
     "features, divided by the experiments that read them; training: one run; search: all that was tried, and that of "
@@ -65,8 +66,10 @@ def study(
 class _Screen(StudyWatcher):
     """Shows a study under way: extracts what lacks, a line an experiment, a bar for all and one for a net."""
 
-    def __init__(self, workspace: Workspace, extract: bool, advance: Callable[[int, int | None], None]) -> None:
-        self._workspace, self._extract, self._advance = workspace, extract, advance
+    advance: Callable[[int, int | None], None]
+
+    def __init__(self, workspace: Workspace, extract: bool) -> None:
+        self._workspace, self._extract = workspace, extract
         self._done, self._prepared = 0, set[str]()
 
     def prepare(self, configs: Sequence[ExperimentConfig]) -> None:
@@ -81,7 +84,7 @@ class _Screen(StudyWatcher):
         """A line."""
         self._done += 1
         say(f"{row}: {line_of(outcome)}")
-        self._advance(self._done, None)
+        self.advance(self._done, None)
 
     def said(self, line: str) -> None:
         """A line of a net's or a sweep's log."""
@@ -91,10 +94,11 @@ class _Screen(StudyWatcher):
 def _run(experiments: RowExperiments, workspace: Workspace, running: bundles.Running) -> StudyResult:
     from hamcache.pipeline.studies.study.study_run import run_study
 
-    with interruptible(KEPT), progress_bar("experiments", experiments.count(running.test), "experiments") as advance_to:
-        screen = _Screen(workspace, running.extract, advance_to)
+    screen, count = _Screen(workspace, running.extract), experiments.count(running.test)
+    with interruptible(KEPT):
         screen.prepare(experiments.foreseen())
-        return run_study(experiments, workspace, test=running.test, workers=running.workers, watcher=screen)
+        with progress_bar("experiments", count, "experiments") as screen.advance:
+            return run_study(experiments, workspace, test=running.test, workers=running.workers, watcher=screen)
 
 
 def _table(result: StudyResult, workspace: Workspace, extract: bool) -> StudyTable:
@@ -133,7 +137,7 @@ def _show(table: StudyTable) -> None:
             columns_for_people(table, part),
             f"{table.objective} with its 95 % bootstrap interval over lesions (seed {first.seed}), mean and standard "
             f"deviation over seeds; p_holm: difference to {study.base!r}, paired, Holm's correction. "
-            + ("Chosen on validation, so a little too good there." if part == "validation" else "Nothing chosen here."),
+            + (CHOSEN if part == "validation" else "Nothing was chosen by these scores."),
         )
     show_frame("What it cost", costs_for_people(table), SECONDS)
     _, adds = table.adds
