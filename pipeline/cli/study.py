@@ -68,8 +68,8 @@ class _Screen(StudyWatcher):
 
     advance: Callable[[int, int | None], None]
 
-    def __init__(self, workspace: Workspace, extract: bool) -> None:
-        self._workspace, self._extract = workspace, extract
+    def __init__(self, workspace: Workspace, running: bundles.Running) -> None:
+        self._workspace, self._running = workspace, running
         self._done, self._prepared = 0, set[str]()
 
     def prepare(self, configs: Sequence[ExperimentConfig]) -> None:
@@ -77,7 +77,7 @@ class _Screen(StudyWatcher):
         asked = {config.features.model_dump_json() + config.split.model_dump_json(): config for config in configs}
         new = [config for key, config in asked.items() if key not in self._prepared]
         if new:
-            prepare(new, self._workspace, extract=self._extract)
+            prepare(new, self._workspace, self._running)
             self._prepared |= asked.keys()
 
     def ended(self, row: str, outcome: Outcome) -> None:
@@ -94,7 +94,7 @@ class _Screen(StudyWatcher):
 def _run(experiments: RowExperiments, workspace: Workspace, running: bundles.Running) -> StudyResult:
     from hamcache.pipeline.studies.study.study_run import run_study
 
-    screen, count = _Screen(workspace, running.extract), experiments.count(running.test)
+    screen, count = _Screen(workspace, running), experiments.count(running.test)
     with interruptible(KEPT):
         screen.prepare(experiments.foreseen())
         with progress_bar("experiments", count, "experiments") as screen.advance:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from importlib import resources
 from itertools import product
@@ -18,6 +18,7 @@ from hamcache.data.nearest import unknown_name
 from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.config.messages import config_error
 from hamcache.pipeline.config.overrides import read_yaml
+from hamcache.pipeline.config.own_recipes import RECIPES, used, words_in
 from hamcache.pipeline.config.split_config import ConfigPart
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 
@@ -90,17 +91,9 @@ class RowConfig(ConfigPart):
     @property
     def networks(self) -> list[str]:
         """The rows whose networks give this one's features."""
-        named = [*_texts(self.experiment), *_texts(self.candidates), *(block.backbone for block in self.beside)]
-        return [row_of(name) for text in named for name in text.split("+") if name.strip().startswith(ROW)]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in plain values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
+        texts = words_in([self.experiment, list(self.candidates), [block.backbone for block in self.beside]])
+        named = {name.strip() for text in texts for name in text.split("+")}
+        return sorted({row_of(name) for name in named if name.startswith(ROW)})
 
 
 class StudyConfig(ConfigPart):
@@ -175,11 +168,19 @@ def read_study(
     if repeats is not None:
         content["repeats"] = repeats
     if settings:
-        content["settings"] = {**(content.get("settings") or {}), **settings}
+        content["settings"] = {**(content.get("settings") or {}), **_with_used_recipes(settings, content)}
     try:
         return StudyConfig.model_validate(content)
     except ValidationError as error:
         raise config_error(error, StudyConfig, str(path_or_name)) from None
+
+
+def _with_used_recipes(settings: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the workspace's recipes that the study does not name."""
+    rest = {key: value for key, value in settings.items() if key != RECIPES}
+    recipes = settings.get(RECIPES)
+    kept = used(recipes, words_in([content, rest])) if isinstance(recipes, Mapping) else recipes
+    return {**({RECIPES: kept} if kept else {}), **rest}
 
 
 def study_names() -> list[str]:

@@ -175,9 +175,18 @@ def measure(costs: StudyCosts, on_store: Callable[[str], None] | None = None) ->
         if on_store:
             on_store(costs.names[folder])
         key = store.key
+        reader = next(run for run in costs.result.runs() if folder in run.provenance.get("keys", {}))
         name = key.backbone if key.kind == PRE_LOGITS else f"{key.backbone}:{key.kind}"
         fit = str(key.preprocessing.get("fit", "crop"))
-        words = FeatureWords([name], [key.augmentation_name], 1, key.seed, key.precision, key.storage, fit=fit)
+        words = FeatureWords(
+            [name],
+            [key.augmentation_name],
+            seed=key.seed,
+            precision=key.precision,
+            storage=key.storage,
+            fit=fit,
+            recipes=reader.config.augmentations,
+        )
         with TemporaryDirectory() as aside:
             try:
                 extract_features(few, Workspace(costs.workspace.path, aside), words)
@@ -204,7 +213,7 @@ def _keys(run: Run) -> Mapping[str, Mapping[str, object]]:
 def _views_of(run: Run) -> dict[str, int]:
     """Views that a run read of each store, by its folder."""
     keys = {folder: FeatureKey.from_dict(key) for folder, key in run.provenance.get("keys", {}).items()}
-    most: Sequence[tuple[str, int]] = [(name, views) for _, name, views in stores_needed(run.config.features)]
+    most: Sequence[tuple[str, int]] = [(name, views) for _, name, views in stores_needed(run.config)]
     return {
         folder: max((views for name, views in most if name == key.augmentation_name), default=1)
         for folder, key in keys.items()
