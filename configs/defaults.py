@@ -26,6 +26,9 @@ STORAGES = ("auto", "float32", "float16")
 FITS = ("crop", "squash")
 DEVICES = ("auto", "cpu", "cuda")
 SETS = ("lac", "aps")
+STRATEGIES = ("margin", "badge", "coverage", "random")
+SUGGESTED = 50
+"""Images that are suggested for labelling at a time."""
 SEARCHES = ("optuna", "random", "grid")
 CORRUPTIONS = ("blur", "noise", "jpeg", "brightness")
 STOPPINGS = ("asha", "none")

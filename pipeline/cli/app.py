@@ -31,6 +31,7 @@ from hamcache.pipeline.cli import (
     runs,
     serve,
     sharing,
+    suggest,
     sweep,
     train,
     zoo,
@@ -43,7 +44,7 @@ from hamcache.pipeline.cli.renamed_options import name_successor
 ORDER = (
     *("demo", "doctor", "download", "data", "backbones", "show-views", "extract", "cache"),
     *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps"),
-    *("report", "predict", "evaluate", "evaluations", "serve", "export", "leakage-demo"),
+    *("report", "predict", "evaluate", "evaluations", "suggest", "suggest-demo", "serve", "export", "leakage-demo"),
 )
 """Commands in the order in which a newcomer needs them."""
 
@@ -119,6 +120,8 @@ app.command()(report.report)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.add_typer(artefacts.evaluations, name="evaluations")
+app.command(tables=True)(suggest.suggest)
+app.command("suggest-demo", tables=True)(suggest.suggest_demo)
 app.command()(serve.serve)
 app.command()(export.export)
 app.command("leakage-demo", tables=True)(leakage.leakage_demo)
