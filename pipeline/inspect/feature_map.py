@@ -77,13 +77,11 @@ def map_features(
         inputs: What `open_inputs` gave for the data set.
 
     Raises:
-        MapError: No such method, no features are named, or there are fewer than three images.
+        MapError: No such method, or fewer than three images.
         MissingExtraError: The package of the method is not installed.
         MissingFeaturesError: The cache lacks features.
     """
     check_method(method)
-    if not config.features.blocks:
-        raise MapError("Expected features to lay out, got none. Name them, e.g. tf_efficientnet_lite0.")
     config = config.model_copy(update={"features": one_view(config.features)})
     inputs = open_inputs(config, workspace, inputs=inputs)
     table = inputs.table
