@@ -71,6 +71,14 @@ class ArchiveError(DownloadError, ValueError):
     """An archive that is damaged, is none, or holds what no such archive should."""
 
 
+class CodeError(DataError, ValueError):
+    """Code of one's own that can't be named exactly, so that a result could not be found again by it."""
+
+
+class CodeNotFoundError(DataError, LookupError):
+    """A module, a file, or a thing in it, that is not there."""
+
+
 def some_of(items: Sequence[object], limit: int = 5) -> str:
     """The first few of `items` and how many more there are.
 

@@ -16,9 +16,9 @@ Behind a last colon may stand the kind of features (see `extract.feature_kinds`)
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 
+from hamcache.data.named_code import is_place
 from hamcache.extract.errors import UnknownKindError
 
 EMBEDDED = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
@@ -40,7 +40,6 @@ HF_HUB = "hf-hub:"
 LOCAL_DIR = "local-dir:"
 RUN = "run:"
 _WITH_COLON = (HF_HUB, LOCAL_DIR, RUN)
-_CODE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*")
 
 
 def split_kind(name: str) -> tuple[str, str]:
@@ -65,7 +64,7 @@ def is_code(backbone: str) -> bool:
     (True, True, False)
     """
     misspelt = get_close_matches(backbone.rpartition(":")[2], KINDS, n=1, cutoff=0.7)
-    return bool(_CODE.fullmatch(backbone)) and not backbone.startswith(_WITH_COLON) and not misspelt
+    return is_place(backbone) and not backbone.startswith(_WITH_COLON) and not misspelt
 
 
 def full_name(name: str) -> str:

@@ -6,10 +6,6 @@ Code beside the libraries decides their features, so its digest is in their key 
 from __future__ import annotations
 
 import copy
-import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -21,11 +17,13 @@ import timm
 import torch
 from torch import nn
 
+from hamcache.data.errors import CodeNotFoundError
+from hamcache.data.named_code import named_code
 from hamcache.extract.errors import BackboneCodeError, UnknownBackboneError
 from hamcache.extract.feature_kinds import FeatureForward, TimmForward, is_timm, require_kinds
 from hamcache.extract.names import KINDS, PRE_LOGITS, is_code
 from hamcache.extract.precision import arithmetic
-from hamcache.extract.sources.code_digest import OWN_FILE, code_digest
+from hamcache.extract.sources.code_digest import code_digest
 from hamcache.extract.sources.own_preprocessing import declared_config
 from hamcache.extract.sources.source import BackboneSpec, Built
 from hamcache.extract.weights import file_state, load_every_key
@@ -148,45 +146,12 @@ def _factory(name: str) -> FunctionType | type:
         raise UnknownBackboneError(
             f"Expected {offered()[name].value} to be offered by a name of its own, got {name!r}, which is timm's."
         )
-    place, _, attribute = (name if is_code(name) else offered()[name].value).rpartition(":")
+    place = name if is_code(name) else offered()[name].value
     try:
-        module = _imported_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:  # code of others may raise anything
-        missing = isinstance(error, ModuleNotFoundError | FileNotFoundError)
-        kinds = f" (kinds of features are {', '.join(KINDS)})" if missing else ""
-        raise UnknownBackboneError(
-            f"Expected a module or a file of Python before the colon of {name!r}, got {type(error).__name__}: {error}"
-            f"{kinds}."
-        ) from error
-    found = getattr(module, attribute, None)
-    if not isinstance(found, FunctionType | type):
-        functions = [key for key, value in vars(module).items() if isinstance(value, FunctionType)]
-        raise UnknownBackboneError(
-            f"Expected a function {attribute} in {place}, got {'none' if found is None else type(found).__name__}; "
-            f"there are {', '.join(functions) or 'none'}."
-        )
-    return found
-
-
-def _imported_file(path: Path) -> Any:
-    """A file as a module of its own; a file that was changed is another module."""
-    content = path.read_bytes()
-    name = OWN_FILE + hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()[:16]
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))  # files beside it
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    finally:
-        sys.path.remove(str(path.resolve().parent))
-    return module
+        return named_code(place)
+    except CodeNotFoundError as error:
+        kinds = f" Kinds of features are {', '.join(KINDS)}." if is_code(name) else ""
+        raise UnknownBackboneError(f"{error}{kinds}") from error
 
 
 def _made(factory: FunctionType | type, name: str) -> tuple[nn.Module, dict[str, Any]]:

@@ -17,6 +17,7 @@ from hamcache.pipeline.experiment.run_log import RunLog
 from hamcache.pipeline.studies.parallel import DIED
 from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, LOG, STOPPED, Sweep, write_summary
 from hamcache.pipeline.studies.sweeps.search import LAST, SCORE
+from hamcache.pipeline.studies.sweeps.space import Point
 from hamcache.pipeline.studies.sweeps.trial_table import Trial, TrialTable
 from hamcache.pipeline.studies.sweeps.watch import Watcher
 
@@ -67,16 +68,20 @@ class Recorder(tune.Callback):
             self._log(f"trial {trial.config['number']} failed:\n{result.get('traceback', '')}")
         self._keep(trial, state, result, str(result.get("error") or ""))
 
-    def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        """Its worker has died; the trial is begun once more."""
-        self._epochs.pop(int(trial.config["number"]), None)
-
     def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        """Its worker has died twice (an exception in a trial is one of its results); kept by `keep_dead`."""
+        """Its worker has died (an exception in a trial is one of its results)."""
         error = trial.get_error() or RunError(DIED)
         text = "".join(traceback.format_exception(error))
         self._log(f"trial {trial.config['number']} failed:\n{text}")
         self._dead.append((trial, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]))
+
+    def take_dead(self) -> dict[int, Point]:
+        """The points of the trials whose workers died, by number; they are forgotten, to be begun once more."""
+        dead = {int(trial.config["number"]): trial.config["point"] for trial, _ in self._dead}
+        for number in dead:
+            self._epochs.pop(number, None)
+        self._dead.clear()
+        return dead
 
     def keep_dead(self) -> None:
         """Keep the trials whose workers died as failed, once Ray has ended well: else it was Ray that failed them."""

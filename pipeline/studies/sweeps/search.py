@@ -97,12 +97,11 @@ class OptunaSource:
         return Ticket(point, asked.trial)
 
 
-class GridSource:
-    """All points of a space, one after the other, less those that were tried before."""
+class ListSource:
+    """Points that are known beforehand, one after the other."""
 
-    def __init__(self, space: Space, known: Iterable[Known] = ()) -> None:
-        tried = {label(outcome.point) for outcome in known}
-        self._left = (point for point in space.grid() if label(point) not in tried)
+    def __init__(self, points: Iterable[Point]) -> None:
+        self._left = iter(points)
 
     def ask(self) -> Ticket | None:
         """The next point."""
@@ -113,7 +112,7 @@ class GridSource:
         """Nothing: no point depends on a score."""
 
 
-Source = OptunaSource | GridSource
+Source = OptunaSource | ListSource
 
 
 class SweepSearch(Searcher):
@@ -156,7 +155,8 @@ class SweepSearch(Searcher):
 def points_source(settings: SweepConfig, known: Sequence[Known] = ()) -> Source:
     """The source that a sweep's settings ask for; one that goes on draws other points than one that begins."""
     if settings.search == "grid":
-        return GridSource(settings.dimensions, known)
+        tried = {label(outcome.point) for outcome in known}
+        return ListSource(point for point in settings.dimensions.grid() if label(point) not in tried)
     seed = settings.seed + 1_000_003 * len(known)
     if settings.search == "random":
         return OptunaSource(settings.dimensions, optuna.samplers.RandomSampler(seed=seed), known)

@@ -32,7 +32,7 @@ from hamcache.pipeline.studies.sweeps.results import (
     write_summary,
 )
 from hamcache.pipeline.studies.sweeps.resume import stopping_rule, sweep_like
-from hamcache.pipeline.studies.sweeps.search import SweepSearch, points_source
+from hamcache.pipeline.studies.sweeps.search import ListSource, SweepSearch, points_source
 from hamcache.pipeline.studies.sweeps.shared import Shared, open_sweep, read_shared
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
 from hamcache.pipeline.studies.sweeps.trial import ray_trial
@@ -136,26 +136,27 @@ def _search(
     )
     with ray_cluster(workers * cpus, shared.bytes, ray_address) as folder:
         trainable = tune.with_resources(shared_trainable(shared), {"cpu": cpus})
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                num_samples=missing,
-                search_alg=SweepSearch(points_source(settings, table.known()), table.free_numbers()),
-                scheduler=stopping_rule(settings, table),
-                max_concurrent_trials=workers if ray_address else None,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=str(folder),
-                callbacks=[recorder],
-                failure_config=tune.FailureConfig(max_failures=1),  # a worker can die of what is not the trial's fault
-                verbose=0,
-            ),
-        )
+
+        def tune_all(name: str, search: SweepSearch, samples: int) -> None:
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    num_samples=samples,
+                    search_alg=search,
+                    scheduler=stopping_rule(settings, table),
+                    max_concurrent_trials=workers if ray_address else None,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(name=name, storage_path=str(folder), callbacks=[recorder], verbose=0),
+            ).fit()
+
         recorder.begin(workers)
         try:
-            tuner.fit()
+            tune_all("trials", SweepSearch(points_source(settings, table.known()), table.free_numbers()), missing)
+            # A worker can die of what is not its trial's fault. Ray's retries count one death of a reused worker twice.
+            if dead := recorder.take_dead():
+                watcher.said(f"the workers of trials {', '.join(map(str, dead))} died; they are begun once more")
+                tune_all("again", SweepSearch(ListSource(dead.values()), iter(dead)), len(dead))
             recorder.keep_dead()
         finally:
             recorder.summarize("interrupted")

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from itertools import count, islice
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from hamcache.pipeline.studies.sweeps.search import (
     LAST,
     SCORE,
-    GridSource,
     Known,
+    ListSource,
     OptunaSource,
     SweepSearch,
     points_source,
@@ -49,7 +50,8 @@ def test_known_points_are_not_tried_again(score: float | None) -> None:
     assert sorted(map(label, asked(sampled(SMALL, known)))) == sorted(
         map(label, [{"a": "y", "n": 1}, {"a": "y", "n": 3}])
     )
-    assert [ticket.point for ticket in iter(GridSource(SMALL, known).ask, None)] == [
+    settings = SimpleNamespace(search="grid", dimensions=SMALL)
+    assert [ticket.point for ticket in iter(points_source(settings, known).ask, None)] == [
         {"a": "y", "n": 1},
         {"a": "y", "n": 3},
     ]
@@ -87,7 +89,7 @@ def test_ray_gets_numbers_and_the_source_gets_scores() -> None:
 
 
 def test_a_worker_that_died_is_a_failure() -> None:
-    source = GridSource(SMALL)
+    source = ListSource(SMALL.grid())
     search = SweepSearch(source, count())
     search.suggest("a")
     search.on_trial_complete("a", None, error=True)

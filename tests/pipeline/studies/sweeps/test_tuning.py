@@ -267,13 +267,16 @@ def test_settings_that_contradict_each_other_are_wrong_usage(words: list[str], w
     assert result.exit_code == 2 and "hyperopt" in result.output
 
 
-def test_a_worker_that_dies_costs_its_trial_only(world, sweep_of) -> None:
+def test_a_worker_that_dies_twice_costs_its_trial_only(world, sweep_of) -> None:
     world.extract()
     settings = sweep_of({"head.C": {"choice": [0.1, 0.2]}}, experiment={"features": "net_a", "head": "logreg"})
     table = TrialTable(new_sweep(settings, world.workspace))
     recorder = Recorder(all_sweeps(world.workspace)[0], table, "0" * 64, Watcher())
     config = {"number": 3, "point": {"head.C": 0.2}}
-    recorder.on_trial_error(0, [], SimpleNamespace(config=config, last_result=None, get_error=lambda: None))
+    dead = SimpleNamespace(config=config, last_result=None, get_error=lambda: None)
+    recorder.on_trial_error(0, [], dead)
+    assert recorder.take_dead() == {3: {"head.C": 0.2}} and recorder.take_dead() == {}
+    recorder.on_trial_error(0, [], dead)
     last = {"epoch": 2, "score": 0.5, "last": False, "seconds": 1.5, "overhead": 0.1}
     gone = SimpleNamespace(config=config | {"number": 4}, last_result=last, get_error=lambda: OSError("no\nspace"))
     recorder.on_trial_error(0, [], gone)
