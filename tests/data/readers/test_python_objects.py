@@ -31,7 +31,9 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def test_a_frame_names_its_files_and_keeps_further_columns(files: list[Path], workspace: Workspace) -> None:
-    frame = pd.DataFrame({"file": files, "dx": ["mel", "nv"] * 2, "lesion": ["a", "b", "a", "c"], "age": [40, 50, 40, 9]})
+    frame = pd.DataFrame(
+        {"file": files, "dx": ["mel", "nv"] * 2, "lesion": ["a", "b", "a", "c"], "age": [40, 50, 40, 9]}
+    )
     columns = {"path": "file", "label": "dx", "group": "lesion"}
     table = keep_table(frame, "moles", workspace, columns)
     assert table.frame["path"].tolist() == sorted(map(str, files), key=lambda path: Path(path).parent.name + path)
@@ -62,7 +64,9 @@ def test_images_in_memory_become_files_with_their_pixels_once(workspace: Workspa
     table = keep_table(data, "made", workspace)
     written = sorted((workspace.datasets / "made-images").iterdir())
     stamps = [path.stat().st_mtime_ns for path in written]
-    for (image, label), path, name in zip([data[n] for n in range(5)], table.frame["path"], table.frame["label"], strict=True):
+    for (image, label), path, name in zip(
+        [data[n] for n in range(5)], table.frame["path"], table.frame["label"], strict=True
+    ):
         with Image.open(path) as kept:
             assert np.array_equal(np.asarray(kept), np.asarray(image)) and name == str(label)
     keep_table(data, "made", workspace)

@@ -26,7 +26,9 @@ def test_scores_rise_with_labels_and_stand_beside_random_choice(world, config, t
     first = frame[frame["labels"] == 8]
     assert first["score"].nunique() == 1 and (first["gain"] == 0).all()  # all begin with the same images
     assert (frame.loc[frame["strategy"] == "random", "gain"] == 0).all()
-    whole = [run_experiment(world.config(f"seed={seed}"), world.workspace).metrics["validation"]["mcc"] for seed in (0, 1)]
+    whole = [
+        run_experiment(world.config(f"seed={seed}"), world.workspace).metrics["validation"]["mcc"] for seed in (0, 1)
+    ]
     assert scores.whole == pytest.approx(np.mean(whole), abs=1e-12)
     again = try_choices(config, world.workspace, trial)
     assert again.frame.equals(frame)

@@ -31,7 +31,11 @@ def test_pca_is_that_of_scikit_learn_in_the_unit_square(world, store) -> None:
     expected -= expected.min(axis=0)
     places = frame[["x", "y"]].to_numpy()
     assert np.abs(np.abs(np.corrcoef(places[:, 0], expected[:, 0])[0, 1]) - 1) < 1e-5
-    assert places.min() == 0 and places.max() == 1 and frame["image_id"].tolist() == world.table().frame["image_id"].tolist()
+    assert (
+        places.min() == 0
+        and places.max() == 1
+        and frame["image_id"].tolist() == world.table().frame["image_id"].tolist()
+    )
 
 
 def test_tsne_keeps_neighbours_and_is_the_same_again(world, store) -> None:

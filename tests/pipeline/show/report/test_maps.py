@@ -39,7 +39,9 @@ def test_thumbnails_are_cut_from_pages_that_are_found_again(lab, entry: dict, tm
     rows = [line.split(",") for line in sorted(lab.csv.read_text().splitlines()[1:])]
     images = [(str(lab.csv.parent / path), image_id) for image_id, path, *_ in rows]
     made = make_atlas(images, tmp_path)
-    assert made.cell == (72, 54) == tuple(entry["cell"]) and len(made.pages) == len(entry["pages"]) == -(-len(images) // 256)
+    assert made.cell == (72, 54) == tuple(entry["cell"]) and len(made.pages) == len(entry["pages"]) == -(
+        -len(images) // 256
+    )
     (first, _) = sorted(tmp_path.iterdir(), key=lambda path: -path.stat().st_size)
     with Image.open(first) as sheet:
         left, top = 72 * (37 % COLUMNS) + 4, 54 * (37 // COLUMNS) + 3  # 64x48 in the middle of a place

@@ -65,7 +65,9 @@ def test_of_the_runs_own_data_set_only_new_lesions_come_one_image_each(photograp
 
 
 def test_a_csv_needs_no_labels_and_tells_lesions(photographs, run: str, noise_folder: Path) -> None:
-    rows = [f"{path},{'one' if number < 4 else number}" for number, path in enumerate(sorted(noise_folder.rglob("*.png")))]
+    rows = [
+        f"{path},{'one' if number < 4 else number}" for number, path in enumerate(sorted(noise_folder.rglob("*.png")))
+    ]
     (noise_folder / "pool.csv").write_text("\n".join(["file,patient", *rows]))
     line = f"suggest {run} --pool '{noise_folder}/pool.csv' --column path=file --column group=patient --device cpu"
     assert "3 of 6 images" in hamcache(line, photographs.workspace).ok()
