@@ -67,7 +67,7 @@ class LabFrames:
         >>> LogisticRegression().fit(train.iloc[:, 3:], train["label"])  # doctest: +SKIP
 
         Args:
-            features: A backbone, or several joined by `+`; columns are called `<backbone>.<number>`.
+            features: A backbone, or several joined by `+` (of `metadata` see `Lab.table`); columns are called `<backbone>.<number>`.
             augmentation: Augmentation whose views are read.
             view: The view.
             split: Deals the images to parts (default: `Lab.split()`); images in none have an empty part.
@@ -78,7 +78,7 @@ class LabFrames:
         import numpy as np
         import pandas as pd
 
-        from hamcache.pipeline.experiment.inputs import open_inputs
+        from hamcache.pipeline.experiment.inputs import image_blocks, open_inputs
 
         lab: Any = self  # a `Lab`
         config = lab.config(features, augmentation, view + 1)
@@ -86,7 +86,8 @@ class LabFrames:
         table = inputs.table.frame
         table = table[~table["image_id"].isin(set(inputs.left_out))].set_index("image_id")
         dealt = (lab.split() if split is None else split).frame.set_index("image_id")["part"]
-        blocks = inputs.load(config.features, list(table.index))
+        asked = config.features.model_copy(update={"blocks": tuple(image_blocks(config.features))})
+        blocks = inputs.load(asked, list(table.index))
         arrays = [block.arrays(list(table.index)).views[:, view] for block in blocks]
         names = [f"{b.config.backbone}.{n}" for b, a in zip(blocks, arrays, strict=True) for n in range(a.shape[1])]
         about = pd.DataFrame(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hamcache.heads import params as p
 from hamcache.heads.errors import UnknownHeadError, UnknownNameError
+from hamcache.heads.own_heads import is_own, made, offered, own_params
 from hamcache.heads.validation import validated
 
 if TYPE_CHECKING:
@@ -21,13 +22,15 @@ class Setting:
     """Circumstances of a head: the blocks it will see, the class names in code order, and its seed."""
 
     blocks: "tuple[Block, ...]"
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] | None
     seed: int
 
     def transformer(self) -> "BlockTransformer":
-        """The blocks' transformer, not fitted."""
+        """The blocks' transformer, not fitted; without blocks all columns are one."""
         from hamcache.heads.blocks import BlockTransformer
 
+        if not self.blocks:
+            return BlockTransformer(seed=self.seed)
         return BlockTransformer(
             tuple(block.dim for block in self.blocks),
             tuple(block.transform for block in self.blocks),
@@ -108,8 +111,7 @@ def _nearest_centroid(params: p.NearestCentroidParams, setting: Setting) -> "Bas
 def _lda(params: p.LDAParams, setting: Setting) -> "BaseHead":
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    count = len(setting.classes)
-    priors = [1 / count] * count if params.class_weight == "balanced" else None
+    priors = "uniform" if params.class_weight == "balanced" else None  # the head puts the numbers there
     classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
     return _estimator_head(classifier, params, setting, calibrate=True)
 
@@ -174,7 +176,9 @@ def _hybrid_mlp(params: p.HybridMLPParams, setting: Setting) -> "BaseHead":
 def _average(params: p.AverageParams, setting: Setting) -> "BaseHead":
     from hamcache.heads.ensemble import AverageHead
 
-    one_per_block = [params.each.model_copy(update={"blocks": [block.name]}) for block in setting.blocks]
+    one_per_block = [params.each.model_copy(update={"blocks": [block.name]}) for block in setting.blocks] or [
+        params.each
+    ]
     members = [_member(member, setting) for member in params.heads or one_per_block]
     return AverageHead(setting.classes, members)
 
@@ -188,6 +192,20 @@ def _stack(params: p.StackParams, setting: Setting) -> "BaseHead":
         C=params.C,
         class_weight=params.class_weight,
         n_folds=params.n_folds,
+        seed=setting.seed,
+    )
+
+
+def _own(params: Any, setting: Setting) -> "BaseHead":
+    from hamcache.heads.own_estimator import OwnHead
+
+    classifier = made(params.head_name, params.of_class)
+    return OwnHead(
+        setting.classes,
+        setting.transformer(),
+        classifier,
+        class_weight=params.class_weight,
+        name=params.head_name,
         seed=setting.seed,
     )
 
@@ -222,33 +240,46 @@ HEADS: dict[str, HeadSpec] = {
 }
 
 
+def head_spec(name: str) -> HeadSpec:
+    """The entry of a head of the zoo, or that of one's own (see `heads.own_heads`).
+
+    Raises:
+        UnknownHeadError: no head has this name; offers the nearest.
+        OwnHeadError: a class or function of one's own is not there.
+    """
+    if name in HEADS:
+        return HEADS[name]
+    if is_own(name):
+        return HeadSpec(own_params(name), _own, f"{name}, not of the zoo")
+    raise UnknownHeadError(name, [*HEADS, *offered()])
+
+
 def head_params(name: str) -> type[p.HeadParams]:
-    """The parameter model of the head `name`; UnknownHeadError offers the nearest name."""
-    if name not in HEADS:
-        raise UnknownHeadError(name, HEADS)
-    return HEADS[name].params
+    """The parameter model of a head; raises like `head_spec`."""
+    return head_spec(name).params
 
 
 def build_head(
     name: str,
     params: Mapping[str, Any],
     *,
-    blocks: "Sequence[Block]",
-    classes: Sequence[str],
+    blocks: "Sequence[Block]" = (),
+    classes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> "BaseHead":
     """The head `name`, not fitted.
 
     Args:
-        name: a key of `HEADS`.
+        name: a key of `HEADS`, or a head of one's own.
         params: its parameters; what is left out keeps its default.
-        blocks: the blocks in the order of the feature columns.
-        classes: class names in code order.
+        blocks: the blocks in the order of the feature columns; none: all columns are one.
+        classes: class names in code order; None: those of the labels.
         seed: of everything the head draws.
 
     Raises:
         UnknownHeadError: an unknown name, with the nearest valid one.
         HeadParamsError: unknown parameters or unfit values.
     """
-    checked = validated(head_params(name), params, f"head {name}")
-    return HEADS[name].build(checked, Setting(tuple(blocks), tuple(classes), seed))
+    spec = head_spec(name)
+    checked = validated(spec.params, params, f"head {name}")
+    return spec.build(checked, Setting(tuple(blocks), None if classes is None else tuple(classes), seed))

@@ -147,8 +147,19 @@ Config = Annotated[
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field of the experiment, e.g. head.lr=1e-3.")
 ]
-Head = Annotated[str | None, typer.Option(help="A head of the zoo (default: the configuration's, or logreg).")]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        help="A head of the zoo, package.module:Class or file.py:Class (default: the configuration's, or logreg)."
+    ),
+]
 Heads = Annotated[str | None, typer.Option(help="Heads, separated by commas.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="A type that a head of your own keeps (file.py:Class), though loading it runs code."
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(
@@ -171,6 +182,11 @@ Workers = Annotated[
 ]
 
 # -- finished artefacts, and what is written
+
+Metadata = Annotated[
+    Path | None,
+    file("CSV", "For a run on metadata: image_id (or file) and its columns, one row an image; values may be empty."),
+]
 
 Part = Annotated[str | None, word(PARTS, "Part whose scores count: train, validation or test.")]
 Metric = Annotated[str | None, typer.Option(help="Metric that runs are ordered and compared by.")]

@@ -47,7 +47,8 @@ def suggest(
     """
     from hamcache.pipeline.runs.records import load_run
 
-    found = load_run(run, workspace)  # mistakes are told before torch is imported
+    found = load_run(run, workspace)
+    found.require_trust(networks["trust"])  # mistakes are told before torch is imported
     from hamcache.data.dataset import DatasetWords
     from hamcache.pipeline.use.suggest.suggestions import Wish, open_pool
     from hamcache.pipeline.use.suggest.suggestions import suggest as suggest_images

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from importlib import resources
 from pathlib import Path
@@ -20,11 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-from hamcache.configs.defaults import MOST_SEED, MOST_VIEWS
+from hamcache.configs.defaults import METADATA, MOST_SEED
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
+from hamcache.heads.errors import HeadError
 from hamcache.heads.metrics import METRICS
-from hamcache.heads.views import ViewPolicy
+from hamcache.pipeline.config.features_config import FeaturesConfig
 from hamcache.pipeline.config.messages import config_error, valid_keys
 from hamcache.pipeline.config.overrides import merged, read_yaml, set_value, value_at
 from hamcache.pipeline.config.renamed import former, refuse_former
@@ -33,56 +34,6 @@ from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 
 if TYPE_CHECKING:
     from hamcache.data.dataset import DatasetWords
-
-MOST_BLOCKS = 100
-
-
-class BlockConfig(ConfigPart):
-    """One backbone's cached features inside a hybrid."""
-
-    backbone: str = Field(min_length=1, description="name of the backbone, as `hamcache extract` was given it")
-    augmentation: str = Field(default="none", min_length=1, description="augmentation whose views are read")
-    views: int = Field(
-        default=1, ge=1, le=MOST_VIEWS, description="how many views of each image are read: 0 .. views-1"
-    )
-    transform: str = Field(
-        default="standardize",
-        pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",
-        description="fitted on train only: standardize, l2, power, pca:<components> or none",
-    )
-
-
-class FeaturesConfig(ConfigPart):
-    """The cached features that the head is trained on; more than one block makes a hybrid."""
-
-    blocks: tuple[BlockConfig, ...] = Field(default=(), description="the hybrid's blocks, at least one for a head")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="arithmetic the features were extracted with; auto takes what the cache has"
-    )
-    storage: Literal["auto", "float32", "float16"] = Field(
-        default="auto", description="numbers the features are kept as; auto takes what the cache has"
-    )
-    aug_seed: int = Field(default=0, ge=0, le=MOST_SEED, description="seed the views were drawn with")
-    views: ViewPolicy = Field(default=ViewPolicy(), description="which views the head sees")
-
-    @model_serializer(mode="wrap")
-    def _as_before_storage(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Plain values; without a choice of storage those of a time that had none, so that digests stay."""
-        values: dict[str, Any] = dump(self)
-        return {key: value for key, value in values.items() if (key, value) != ("storage", "auto")}
-
-    @field_validator("blocks")
-    @classmethod
-    def _different(cls, blocks: tuple[BlockConfig, ...]) -> tuple[BlockConfig, ...]:
-        if len(blocks) > MOST_BLOCKS:
-            raise ValueError(f"expected at most {MOST_BLOCKS} blocks, got {len(blocks):,}")
-        for block in blocks:
-            if blocks.count(block) > 1:
-                raise ValueError(
-                    f"the block {block.backbone} ({block.augmentation}, {block.views} views) is listed "
-                    f"{blocks.count(block)} times; list each block once"
-                )
-        return blocks
 
 
 class _Named(BaseModel):
@@ -97,9 +48,11 @@ class _Named(BaseModel):
 
 
 class HeadConfig(_Named):
-    """The model that is trained on features: a head's name and its parameters (see `heads.zoo`)."""
+    """The model that is trained on features: a head's name and its parameters (see `heads.zoo`, `heads.own_heads`)."""
 
-    name: str = Field(default="logreg", min_length=1, description="a head of the zoo")
+    name: str = Field(
+        default="logreg", min_length=1, description="a head of the zoo, or package.module:Class, or file.py:Class"
+    )
 
 
 class NetConfig(_Named):
@@ -137,10 +90,19 @@ class ExperimentConfig(ConfigPart):
     objective: str = Field(
         default="mcc", description="metric that choices are made by, on validation: early stopping, tau, the best run"
     )
+    trust: tuple[str, ...] = Field(
+        default=(), description="types that a head of one's own may keep, beside those that run no code when loaded"
+    )
     positive: str | None = Field(
         default=None,
         description="class scored by its sensitivity at fixed specificities; null: mel, where there is one",
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before_trust(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain values; where nothing is trusted those of a time that had no trust, so that digests stay."""
+        values: dict[str, Any] = dump(self)
+        return values if self.trust else {key: value for key, value in values.items() if key != "trust"}
 
     @model_validator(mode="before")
     @classmethod
@@ -175,9 +137,12 @@ class ExperimentConfig(ConfigPart):
         return self.net.name if self.net is not None else self.head.name
 
     def content(self) -> dict[str, Any]:
-        """Plain values, defaults included; a net without features has no head."""
+        """Plain values, defaults included; a net without features has no head, features without metadata no columns."""
         unused = {"features", "head"} if self.net is not None and not self.features.blocks else set()
-        return self.model_dump(mode="json", exclude=unused)
+        content: dict[str, Any] = self.model_dump(mode="json", exclude=unused)
+        if not self.features.has_metadata:
+            content.get("features", {}).pop("metadata", None)
+        return content
 
     @property
     def digest(self) -> str:
@@ -239,13 +204,13 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
         raise config_error(error, ExperimentConfig, source) from None
     resolved: dict[str, Any] = {}
     if config.features.blocks:
-        from hamcache.heads.zoo import HEADS, head_params  # scikit-learn comes with it: only to check a head
+        from hamcache.heads.zoo import head_params
 
-        resolved["head"] = _resolved(config.head, "head", HEADS, head_params, config.objective, source)
+        resolved["head"] = _resolved(config.head, "head", head_params, config.objective, source)
     if config.net is not None:
-        from hamcache.heads.nets.net_params import NETS, net_params
+        from hamcache.heads.nets.net_params import net_params
 
-        resolved["net"] = _resolved(config.net, "net", NETS, net_params, config.objective, source)
+        resolved["net"] = _resolved(config.net, "net", net_params, config.objective, source)
         _check_net(config, resolved["net"], source)
     return config.model_copy(update=resolved)
 
@@ -269,16 +234,16 @@ def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
         )
 
 
-def _resolved(
-    named: Named, kind: str, valid: Iterable[str], params_of: Callable[[str], type[BaseModel]], metric: str, source: str
-) -> Named:
+def _resolved(named: Named, kind: str, params_of: Callable[[str], type[BaseModel]], metric: str, source: str) -> Named:
     """The same head or net with all of its parameters: those given, checked by their model, and defaults of the rest.
 
     What stops early watches `metric`, the experiment's objective, unless the head's or net's own says otherwise.
     """
-    if named.name not in valid:
-        raise ConfigError(f"{source}: {kind}.name: {unknown_name(kind, named.name, valid)}")
-    model, params = params_of(named.name), named.params
+    try:
+        model, params = params_of(named.name), named.params
+    except HeadError as error:  # no such head or net
+        message = str(error)
+        raise ConfigError(f"{source}: {kind}.name: {message[0].lower()}{message[1:].removesuffix('.')}") from None
     if "objective" in model.model_fields:
         watched = params.setdefault("objective", metric)
         if watched not in (*METRICS, "loss"):
@@ -324,7 +289,8 @@ def blocks_from(
             f"features {features!r}: expected backbones joined by '+', e.g. resnet34+densenet121, "
             "got an empty hybrid or an empty name between two '+'"
         )
-    return [{"backbone": name, "augmentation": augmentation, "views": views, "transform": transform} for name in names]
+    how = {"augmentation": augmentation, "views": views, "transform": transform}
+    return [{"backbone": name, **({} if name == METADATA else how)} for name in names]
 
 
 def resolved_yaml(config: ExperimentConfig) -> str:

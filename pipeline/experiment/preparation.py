@@ -13,11 +13,13 @@ from hamcache.data.splits import Split, make_folds, make_split
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import MetricError
+from hamcache.heads.own_heads import own_heads
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import Log, Part, parts_of
-from hamcache.pipeline.runs.provenance import fingerprint, net_identity
+from hamcache.pipeline.experiment.metadata_block import MetadataBlock
+from hamcache.pipeline.runs.provenance import fingerprint, head_identity, net_identity
 from hamcache.pipeline.runs.tuned import refuse_seen_images
 
 MELANOMA = "mel"
@@ -69,6 +71,7 @@ def prepare(
 
     Raises:
         MissingFeaturesError: The cache lacks features; the message names the command that makes them.
+        MetadataError: The table has no such metadata.
         RunError: A part is empty, or would be judged by a network that was tuned on its images.
         MetricError: The positive class is none of the table's.
     """
@@ -85,6 +88,24 @@ def prepare(
     _check_parts(folds, config.split.is_given)
     positive = _positive_class(config, inputs.table.classes)
     return Prepared(config, inputs, folds, identify(config, inputs, splits), positive)
+
+
+def require_kept_heads(config: ExperimentConfig, inputs: Inputs, log: Log | None = None) -> None:
+    """Try whether heads of one's own could be kept, before features are read and anything is trained.
+
+    Raises:
+        OwnHeadError: One could not.
+    """
+    own = own_heads(config.head.name, config.head.params) if config.features.blocks else []
+    if not own:
+        return
+    from hamcache.heads.own_probe import require_kept  # imports scikit-learn and skops
+
+    dim = sum(block.dim for block in inputs.blocks_of(config.features))
+    for name, params in own:
+        reason = require_kept(name, params, inputs.table.classes, dim, config.trust)
+        if reason is not None and log is not None:
+            log(f"{name} could not be tried on drawn features ({reason}): if it can be kept shows when it is trained")
 
 
 def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:
@@ -120,7 +141,8 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
 
     The whole keys of the stores are recorded beside their digests, which alone are in the fingerprint.
     """
-    stores = [store for block in inputs.blocks_of(config.features) for store in block.stores]
+    blocks = inputs.blocks_of(config.features)
+    stores = [store for block in blocks for store in block.stores]
     in_splits = sorted(set().union(*(split.frame["image_id"].tolist() for split in splits)))
     prints = [split.fingerprint for split in splits]
     curation = curation_of(config, inputs.table)
@@ -132,7 +154,13 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
         "left_out": {image_id: inputs.left_out[image_id] for image_id in in_splits if image_id in inputs.left_out},
         **({"curation": curation.content} if curation else {}),
         **net_identity(config),
+        **head_identity(config),
     }
+    for block in blocks:
+        if isinstance(block, MetadataBlock):
+            frames = [split.frame.loc[split.frame["part"] == "train", "image_id"] for split in splits]
+            train = set().union(*frames) - inputs.left_out.keys()
+            identity["metadata"] = block.identity(train, in_splits)
     keys = {store.folder: store.key.to_dict() for store in stores}
     return {"fingerprint": fingerprint(config, **identity), **identity, "keys": keys}
 

@@ -24,7 +24,7 @@ from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import SuggestionError
 from hamcache.pipeline.evaluate.intervals import LEVEL
 from hamcache.pipeline.experiment.fitting import fit_folds
-from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
+from hamcache.pipeline.experiment.inputs import Inputs, image_blocks, open_inputs
 from hamcache.pipeline.experiment.learning import Part, fit_head, parts_of
 from hamcache.pipeline.experiment.preparation import make_splits
 from hamcache.pipeline.inspect.label_choice import Unlabelled, choose
@@ -143,11 +143,13 @@ def try_choices(
         on_progress: Takes the number of trainings done, and of all.
 
     Raises:
-        SuggestionError: The experiment is a net, or the pool is smaller than the trial.
+        SuggestionError: The experiment has no features of images, or the pool is smaller than the trial.
         MissingFeaturesError: The cache lacks features.
     """
     if config.net is not None:
         raise SuggestionError(f"Expected a head on cached features, got the net {config.net.name}. Name such a run.")
+    if not image_blocks(config.features):
+        raise SuggestionError("Expected a head on features of images, got one on metadata alone. Name another run.")
     whole = {"folds": None, "train_share": None, "shots": None}
     config = config.model_copy(update={"split": config.split.model_copy(update=whole)})
     inputs = open_inputs(config, workspace)
@@ -204,8 +206,10 @@ class _Game:
                 f"Expected {needed:,} lesions or more to choose from, got {lesions:,} in train. Take fewer rounds, a "
                 "smaller portion or a smaller start."
             )
-        opened = inputs.load(config.features, [*self.pool.ids, *(i for part in parts.values() for i in part.ids)])
-        plain = config.features.views.predict == "plain"
+        seen = config.features.model_copy(update={"blocks": tuple(image_blocks(config.features))})
+        inputs.load(config.features, [*self.pool.ids, *(i for part in parts.values() for i in part.ids)])
+        opened = inputs.blocks_of(seen)
+        plain = seen.views.predict == "plain"
         arrays = [block.arrays(self.pool.ids) for block in opened]
         blocks = [(array.plain if plain and array.plain is not None else array.views).mean(axis=1) for array in arrays]
         self.places = JointSpace.of(blocks).place(blocks)

@@ -27,9 +27,10 @@ from hamcache.data.subset import stratified_subset
 from hamcache.data.workspace import Workspace
 from hamcache.heads.threads import one_thread
 from hamcache.heads.views import BlockArrays, ViewPolicy
-from hamcache.pipeline.config.schema import ExperimentConfig, FeaturesConfig
+from hamcache.pipeline.config.features_config import FeaturesConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import FeaturesError, MapError, MissingExtraError
-from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
+from hamcache.pipeline.experiment.inputs import Inputs, image_blocks, open_inputs
 from hamcache.pipeline.inspect.neighbours import JointSpace
 
 MOST_IMAGES = 20_000
@@ -77,11 +78,13 @@ def map_features(
         inputs: What `open_inputs` gave for the data set.
 
     Raises:
-        MapError: No such method, or fewer than three images.
+        MapError: No such method, no features of images, or fewer than three images.
         MissingExtraError: The package of the method is not installed.
         MissingFeaturesError: The cache lacks features.
     """
     check_method(method)
+    if not image_blocks(config.features):
+        raise MapError("Expected features of the images to lay out, got metadata alone. Name features, too.")
     config = config.model_copy(update={"features": one_view(config.features)})
     inputs = open_inputs(config, workspace, inputs=inputs)
     table = inputs.table
@@ -127,10 +130,10 @@ def check_method(method: str) -> None:
 
 
 def one_view(features: FeaturesConfig) -> FeaturesConfig:
-    """The same blocks with the one view that is compared: the plain image where the run predicts from it, or view 0."""
+    """The blocks of images with the one view that is compared: the plain image if that is predicted from, or view 0."""
     plain = features.views.predict == "plain"
     views = ViewPolicy(train="plain", predict="plain") if plain else ViewPolicy(train="all", predict="first")
-    blocks = tuple(block.model_copy(update={"views": 1}) for block in features.blocks)
+    blocks = tuple(block.model_copy(update={"views": 1}) for block in image_blocks(features))
     return features.model_copy(update={"blocks": blocks, "views": views})
 
 

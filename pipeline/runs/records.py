@@ -5,7 +5,7 @@ way leaves nothing that looks like a run. Its provenance holds the checksums of 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,9 +18,11 @@ import pandas as pd
 
 from hamcache.cache.keys import split_digits
 from hamcache.data.files import csv_text, json_text, write_json, write_text
+from hamcache.data.metadata import Metadata
 from hamcache.data.workspace import Workspace
 from hamcache.extract.names import PRE_LOGITS, split_kind
 from hamcache.heads.metrics import majority_baseline
+from hamcache.heads.trusted_types import refuse_untrusted
 from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
 from hamcache.pipeline.errors import DamagedError, RunError
@@ -67,6 +69,15 @@ class Run(Artefact):
             return ExperimentConfig.model_validate(renamed(content))
         except ValueError as error:
             raise self.files.damaged("config.yaml", f"is no experiment ({error})") from error
+
+    @cached_property
+    def metadata(self) -> Metadata | None:
+        """Columns of the image table that it was trained on beside features; None without any."""
+        if not self.config.features.has_metadata:
+            return None
+        if "metadata" not in self.provenance:
+            raise self.files.damaged("provenance.json", "does not say which metadata it was trained on")
+        return Metadata.from_list(self.provenance["metadata"]["columns"])
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -145,8 +156,23 @@ class Run(Artefact):
         entries = self.files.json("classes.json", CLASSES)
         return {entry["class"]: entry.get("name") or entry["class"] for entry in entries}
 
-    def load_head(self, fold: int | None = None) -> Any:
+    @property
+    def trusted(self) -> list[str]:
+        """Types in its heads that must be trusted before they are loaded, since they may run code."""
+        return list(self.provenance.get("trusted", ()))
+
+    def require_trust(self, trust: Collection[str]) -> None:
+        """Refuse to load its heads where they hold types that are not trusted; imports nothing.
+
+        Raises:
+            RunError: Names the types.
+        """
+        refuse_untrusted(self.trusted, trust, f"the head of {self.id}", RunError)
+
+    def load_head(self, fold: int | None = None, trust: Collection[str] = ()) -> Any:
         """The fitted head, ready to predict; of a cross-validated run, that of fold 1, 2, ...
+
+        `trust` names the types of heads of one's own that may be loaded (see `trusted`).
 
         Raises:
             DamagedError: Its files are not those that were written.
@@ -158,7 +184,7 @@ class Run(Artefact):
         for name in self.files.digests or ():
             if name.startswith(f"{inside}head."):
                 self.files.read(name)
-        return load_head(self.folder / inside)
+        return load_head(self.folder / inside, trust)
 
     def flaws(self) -> list[DamagedError]:
         """Flaws of its files, one a file; without checksums, as far as they can be seen without them."""
@@ -212,7 +238,8 @@ def write_run(
 def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
     """A readable name: `<head>-<features>-<yyyymmdd-hhmmss>-<4 hex digits of the configuration>`."""
     stamp = (when or datetime.now()).strftime("%Y%m%d-%H%M%S")
-    name = f"{config.model_name}-{short_features(config)}-{stamp}-{config.digest[:4]}"
+    model = config.model_name.rpartition(":")[2]  # of a head of one's own the class
+    name = f"{model}-{short_features(config)}-{stamp}-{config.digest[:4]}"
     return re.sub(r"[^A-Za-z0-9+._-]", "_", name)
 
 

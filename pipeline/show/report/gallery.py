@@ -12,6 +12,7 @@ from hamcache.data.errors import DataError
 from hamcache.extract.errors import ExtractError
 from hamcache.heads.scored import scored
 from hamcache.pipeline.errors import FeaturesError
+from hamcache.pipeline.experiment.inputs import image_blocks
 from hamcache.pipeline.inspect.feature_map import first_view, one_view
 from hamcache.pipeline.inspect.neighbours import JointSpace, nearest
 from hamcache.pipeline.runs.records import Run
@@ -82,6 +83,8 @@ def nearest_training_images(
     """
     if run.config.net is not None:
         return "this run is a network trained from the images: it has no cached features to compare"
+    if not image_blocks(run.config.features):
+        return "this run has learned from metadata alone: it has no features of images to compare"
     if isinstance(dataset := datasets.of(run), str):
         return dataset
     train, asked = run.part("train"), run.part(part).set_index("image_id").loc[list(image_ids)].reset_index()

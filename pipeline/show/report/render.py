@@ -113,6 +113,7 @@ def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("cost", "Cost", content["costs"]),
         ("sweeps", "Sweeps", content["sweeps"]),
         ("grids", "Grids", content["grids"]),
+        ("subgroups", "Subgroups", content["subgroups"]),
         ("evaluations", "Other data", content["evaluations"]),
         ("gallery", "Mistakes", content["gallery"]),
         ("map", "Map", content["maps"]),
