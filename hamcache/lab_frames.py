@@ -67,7 +67,7 @@ class LabFrames:
         >>> LogisticRegression().fit(train.iloc[:, 3:], train["label"])  # doctest: +SKIP
 
         Args:
-            features: A backbone, or several joined by `+` (of `metadata` see `Lab.table`); columns are called `<backbone>.<number>`.
+            features: A backbone, or several joined by `+`; columns are called `<backbone>.<number>`.
             augmentation: Augmentation whose views are read.
             view: The view.
             split: Deals the images to parts (default: `Lab.split()`); images in none have an empty part.

@@ -36,7 +36,7 @@ _LONGEST = 5000
 
 @dataclass(frozen=True)
 class MlflowStore:
-    """Where runs go: an address that MLflow knows, and the folder of artifacts, where that is ours to say."""
+    """Address that MLflow knows, and the folder of artifacts, if that is ours to say."""
 
     uri: str
     artifacts: str | None

@@ -71,7 +71,7 @@ def test_images_in_memory_become_files_with_their_pixels_once(workspace: Workspa
             assert np.array_equal(np.asarray(kept), np.asarray(image)) and name == str(label)
     keep_table(data, "made", workspace)
     assert [path.stat().st_mtime_ns for path in written] == stamps and len(written) == 5
-    tensors = [(torch.from_numpy(np.asarray(data[n][0])).permute(2, 0, 1), torch.tensor(n % 2)) for n in range(5)]
+    tensors = [(torch.from_numpy(np.array(data[n][0])).permute(2, 0, 1), torch.tensor(n % 2)) for n in range(5)]
     assert keep_table(tensors, "again", workspace).frame["label"].tolist() == ["0", "1", "0", "1", "0"]
 
 
