@@ -63,7 +63,7 @@
     const count = map.x.length;
     if (get("lesions").checked) {
       pen.strokeStyle = colour("--muted");
-      pen.globalAlpha = 0.35;
+      pen.globalAlpha = 0.22;
       pen.lineWidth = 0.8;
       pen.beginPath();
       for (const members of map.lines) {
