@@ -80,8 +80,10 @@ def home(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "photos" / "moles.csv").write_text("\n".join(rows))
     (tmp_path / "weights").mkdir()
     save_file(timm.create_model("test_resnet.r160_in1k").state_dict(), tmp_path / "weights" / "resnet18.safetensors")
-    for name, code in zip(("nets.py", "mine.py"), blocks("py"), strict=True):
+    for name, code in zip(("nets.py", "mine.py", "workspace/steps.py"), blocks("py"), strict=True):
         (tmp_path / name).write_text(code)
+    (recipes,) = blocks("yaml")
+    (tmp_path / "workspace" / "augmentations.yaml").write_text(recipes)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HAMCACHE_WORKSPACE", raising=False)
     return tmp_path
