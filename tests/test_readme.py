@@ -47,6 +47,7 @@ QUICKLY = {
     "leakage-demo": ["--workers", "1", "--repeats", "1"],
     "export": ["--check", "2"],
     "doctor": ["--offline"],
+    "suggest-demo": ["--start", "8", "--count", "3", "--rounds", "2", "--repeats", "2"],
 }
 """What is added to a command that would take long."""
 
@@ -111,6 +112,7 @@ def stand_ins(line: str, home: Path, cluster: str) -> list[str]:
     runs = sorted(path.name for path in (home / "workspace" / "runs").glob("[a-z]*"))
     stores = sorted((home / "workspace" / "features" / "synthetic").glob("*/*.zarr"))
     names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", "40": "2", "200": "30", **HUB}
+    names["RUN_C"] = next((run for run in runs if run.startswith("logreg")), "RUN_C")
     if runs and stores:
         names |= {"RUN_A": runs[0], "RUN_B": runs[-1], "STORE_A": str(stores[0]), "STORE_B": stores[-1].stem[-10:]}
     names["RUN_ON_METADATA"] = next((run for run in runs if "+metadata" in run), "RUN_ON_METADATA")
@@ -201,7 +203,18 @@ def test_options_in_the_text_exist() -> None:
     text = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
     offered = "".join(
         run(["hamcache", *name.split(), "--help"])
-        for name in ("extract", "train", "zoo", "sweep", "download", "cache export", "evaluate", "predict", "runs show")
+        for name in (
+            "extract",
+            "train",
+            "zoo",
+            "sweep",
+            "download",
+            "cache export",
+            "evaluate",
+            "predict",
+            "runs show",
+            "suggest",
+        )
     )
     for option in set(re.findall(r"`(--[a-z-]+)", text)) - {"--help"}:
         assert option in offered, option
