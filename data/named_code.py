@@ -48,7 +48,7 @@ def named_code(name: str, kinds: tuple[type, ...] = (FunctionType, type), what: 
     except (Exception, SystemExit) as error:  # code of others may raise anything
         raise CodeNotFoundError(
             f"Expected a module or a file of Python before the colon of {name!r}, got {type(error).__name__}: "
-            f"{error}{_near_module(place, error)}."
+            f"{error}{_near_module(place, error) or '.'}"
         ) from error
     found = getattr(module, attribute, None)
     if not isinstance(found, kinds):
@@ -58,7 +58,7 @@ def named_code(name: str, kinds: tuple[type, ...] = (FunctionType, type), what: 
         own = [key for key in there if getattr(module, key).__module__.startswith(module.__name__.split(".")[0])]
         raise CodeNotFoundError(
             f"Expected {what} {attribute} in {place}, got {'none' if found is None else f'a {type(found).__name__}'}"
-            f"{_near(attribute, own or there)}; there are {_listed(own or there)}."
+            f"{_near(attribute, own or there)} There are {_listed(own or there)}."
         )
     return found
 
@@ -97,7 +97,7 @@ def _near_module(place: str, error: BaseException) -> str:
 
 def _near(name: str, valid: Iterable[str]) -> str:
     near = nearest(name, valid)
-    return "" if near is None else f"; did you mean {near}?"
+    return "." if near is None else f"; did you mean {near}?"
 
 
 def _listed(names: list[str]) -> str:

@@ -12,6 +12,9 @@ def unfit(error: ValidationError, valid: Iterable[str]) -> str:
     names, clauses = list(valid), []
     for detail in error.errors():
         name = ".".join(map(str, detail["loc"]))
+        if not name:  # what is wrong with the whole says so itself
+            clauses.append(str(detail.get("ctx", {}).get("error", detail["msg"])).rstrip("."))
+            continue
         if detail["type"] != "extra_forbidden":
             clauses.append(f"{name}: {detail['msg']}, got {detail['input']!r}")
             continue

@@ -90,6 +90,11 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         """Most probable code of each image, int64 [n]."""
         return self.predict_proba(X).argmax(axis=1)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in code order."""
+        return tuple(self.classes)
+
     def _fit(self, X: NDArray[np.float32], y: NDArray[np.int64], options: FitOptions) -> None:
         """Train on checked features [n, views, d]."""
         raise NotImplementedError

@@ -56,6 +56,10 @@ class HeadParamsError(HeadError, ValueError):
     """Parameters that a head or a loss does not accept."""
 
 
+class OwnHeadError(HeadError, ValueError):
+    """A class of one's own that is not there, can't be used as a head, be named exactly, or be kept."""
+
+
 class BlockError(HeadError, ValueError):
     """Blocks that do not fit together, or an unknown block transform."""
 

@@ -62,12 +62,18 @@ class EstimatorHead(BaseHead):
             self.pca_ = PCA(min(self.n_components, len(rows)), random_state=self.seed).fit(rows)
             rows = self.pca_.transform(rows)
         row_y = np.repeat(y, views)
-        weight = class_weights(self.class_weight, self.counts_, self.classes)[row_y] / views
+        weight = self._class_factors()[row_y] / views
+        groups = np.arange(len(y)) if options.groups is None else options.groups
         if self.calibrate:
-            self.calibrator_ = self._calibrator(rows, y, weight, views, options)
-        self.classifier_ = self._fitted(rows, row_y, weight)
+            self.calibrator_ = self._calibrator(rows, y, weight, groups)
+        self.classifier_ = self._fitted(rows, row_y, weight, np.repeat(groups, views))
 
-    def _fitted(self, rows: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float64]) -> Any:
+    def _class_factors(self) -> NDArray[np.float64]:
+        return class_weights(self.class_weight, self.counts_, self.class_names)
+
+    def _fitted(
+        self, rows: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float64], groups: NDArray[Any]
+    ) -> Any:
         classifier = clone(self.classifier)
         if has_fit_parameter(classifier, "sample_weight"):
             return classifier.fit(rows, y, sample_weight=weight)
@@ -78,15 +84,15 @@ class EstimatorHead(BaseHead):
         rows: NDArray[np.float32],
         y: NDArray[np.int64],
         weight: NDArray[np.float64],
-        views: int,
-        options: FitOptions,
+        groups: NDArray[Any],
     ) -> TemperatureScaling:
-        row_y = np.repeat(y, views)
-        scores = np.empty((len(rows), len(self.classes)))
+        views = len(rows) // len(y)
+        row_y, row_groups = np.repeat(y, views), np.repeat(groups, views)
+        scores = np.empty((len(rows), len(self.class_names)))
         row_numbers = np.arange(len(rows)).reshape(-1, views)
-        for train, held_out in image_folds(y, options.groups, self.n_folds, self.seed, self.classes):
+        for train, held_out in image_folds(y, groups, self.n_folds, self.seed, self.class_names):
             fitted_on, scored = row_numbers[train].ravel(), row_numbers[held_out].ravel()
-            classifier = self._fitted(rows[fitted_on], row_y[fitted_on], weight[fitted_on])
+            classifier = self._fitted(rows[fitted_on], row_y[fitted_on], weight[fitted_on], row_groups[fitted_on])
             scores[scored] = class_scores(classifier, rows[scored])
         return TemperatureScaling().fit(scores, row_y, weight)
 

@@ -37,9 +37,12 @@ class TemperatureScaling(BaseEstimator):
 def class_scores(classifier: Any, X: NDArray[np.float32]) -> NDArray[np.float64]:
     """A fitted classifier's scores [n, C]: its decision values, or its log probabilities where it has none.
 
-    With two classes a single decision value d becomes (-d, d).
+    With two classes a single decision value d becomes (-d, d). A classifier that has neither scores 1 for the class
+    that it predicts.
     """
     if hasattr(classifier, "decision_function"):
         scores = np.asarray(classifier.decision_function(X), dtype=np.float64)
         return scores if scores.ndim == 2 else np.column_stack([-scores, scores])
-    return np.asarray(classifier.predict_log_proba(X), dtype=np.float64)
+    if hasattr(classifier, "predict_log_proba"):
+        return np.asarray(classifier.predict_log_proba(X), dtype=np.float64)
+    return np.asarray(np.asarray(classifier.predict(X))[:, None] == classifier.classes_, dtype=np.float64)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hamcache.heads import params as p
 from hamcache.heads.errors import UnknownHeadError, UnknownNameError
+from hamcache.heads.own_heads import is_own, made, offered, own_params
 from hamcache.heads.validation import validated
 
 if TYPE_CHECKING:
@@ -192,6 +193,20 @@ def _stack(params: p.StackParams, setting: Setting) -> "BaseHead":
     )
 
 
+def _own(params: Any, setting: Setting) -> "BaseHead":
+    from hamcache.heads.own_estimator import OwnHead
+
+    classifier = made(params.head_name, params.of_class)
+    return OwnHead(
+        setting.classes,
+        setting.transformer(),
+        classifier,
+        class_weight=params.class_weight,
+        name=params.head_name,
+        seed=setting.seed,
+    )
+
+
 def _member(member: p.MemberParams, setting: Setting) -> "BaseHead":
     """A member on its own blocks; it drops the columns of the others."""
     names = [block.name for block in setting.blocks]
@@ -222,11 +237,23 @@ HEADS: dict[str, HeadSpec] = {
 }
 
 
+def head_spec(name: str) -> HeadSpec:
+    """The entry of a head of the zoo, or that of one's own (see `heads.own_heads`).
+
+    Raises:
+        UnknownHeadError: no head has this name; offers the nearest.
+        OwnHeadError: a class or function of one's own is not there.
+    """
+    if name in HEADS:
+        return HEADS[name]
+    if is_own(name):
+        return HeadSpec(own_params(name), _own, f"{name}, not of the zoo")
+    raise UnknownHeadError(name, [*HEADS, *offered()])
+
+
 def head_params(name: str) -> type[p.HeadParams]:
-    """The parameter model of the head `name`; UnknownHeadError offers the nearest name."""
-    if name not in HEADS:
-        raise UnknownHeadError(name, HEADS)
-    return HEADS[name].params
+    """The parameter model of a head; raises like `head_spec`."""
+    return head_spec(name).params
 
 
 def build_head(
@@ -240,7 +267,7 @@ def build_head(
     """The head `name`, not fitted.
 
     Args:
-        name: a key of `HEADS`.
+        name: a key of `HEADS`, or a head of one's own.
         params: its parameters; what is left out keeps its default.
         blocks: the blocks in the order of the feature columns.
         classes: class names in code order.
@@ -250,5 +277,6 @@ def build_head(
         UnknownHeadError: an unknown name, with the nearest valid one.
         HeadParamsError: unknown parameters or unfit values.
     """
-    checked = validated(head_params(name), params, f"head {name}")
-    return HEADS[name].build(checked, Setting(tuple(blocks), tuple(classes), seed))
+    spec = head_spec(name)
+    checked = validated(spec.params, params, f"head {name}")
+    return spec.build(checked, Setting(tuple(blocks), tuple(classes), seed))

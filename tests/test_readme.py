@@ -79,8 +79,8 @@ def home(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "photos" / "moles.csv").write_text("\n".join(rows))
     (tmp_path / "weights").mkdir()
     save_file(timm.create_model("test_resnet.r160_in1k").state_dict(), tmp_path / "weights" / "resnet18.safetensors")
-    (nets,) = blocks("py")
-    (tmp_path / "nets.py").write_text(nets)
+    for name, code in zip(("nets.py", "mine.py"), blocks("py"), strict=True):
+        (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HAMCACHE_WORKSPACE", raising=False)
     return tmp_path
@@ -110,6 +110,7 @@ def stand_ins(line: str, home: Path, cluster: str) -> list[str]:
     names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", "40": "2", "200": "30", **HUB}
     if runs and stores:
         names |= {"RUN_A": runs[0], "RUN_B": runs[-1], "STORE_A": str(stores[0]), "STORE_B": stores[-1].stem[-10:]}
+    names["RUN_OWN"] = next((path.name for path in (home / "workspace" / "runs").glob("Centroid-*")), "RUN_OWN")
     names["SWEEP"] = next((path.name for path in (home / "workspace" / "sweeps").glob("[a-z]*")), "SWEEP")
     words = [names.get(word, word) for word in shlex.split(line)]
     return [*words, *QUICKLY.get(words[1], [])]

@@ -149,6 +149,7 @@ def settings(
     head: options.Head = None,
     seed: options.Seed = None,
     objective: options.Objective = None,
+    trust: options.Trust = None,
     exclude: options.Exclude = None,
     merge_groups: options.MergeGroups = None,
     split_file: options.SplitFile = None,
@@ -174,6 +175,7 @@ def settings(
         "features.blocks": None if features is None else blocks_from(features, augmentation, views),
         "head": head,
         "objective": objective,
+        "trust": trust or None,
     }
     given = {key: value for key, value in chosen.items() if value is not None}
     return in_order(given, parse_settings(set_))
@@ -205,10 +207,13 @@ ExtractingStudy = Annotated[Running, Bundle(Running, extract=True)]
 
 
 def networks(
-    weights: options.Weights = None, recipes: options.Recipes = None, device: options.Device = "auto"
+    weights: options.Weights = None,
+    recipes: options.Recipes = None,
+    device: options.Device = "auto",
+    trust: options.Trust = None,
 ) -> dict[str, Any]:
-    """The networks that new images are run through, as `use.predict.predictor.load_predictor` takes them."""
-    return {"weights": options.pairs(weights), "recipes_file": recipes, "device": device}
+    """The networks and heads that new images are run through, as `use.predict.predictor.load_predictor` takes them."""
+    return {"weights": options.pairs(weights), "recipes_file": recipes, "device": device, "trust": trust or ()}
 
 
 def promise(

@@ -64,7 +64,8 @@ def evaluate(
 
     from hamcache.pipeline.runs.records import load_run
 
-    found = load_run(run, workspace)  # mistakes are told before torch is imported
+    found = load_run(run, workspace)
+    found.require_trust(networks["trust"])  # mistakes are told before torch is imported
     dataset = open_dataset(words, workspace)
     from hamcache.pipeline.use.external.external import Evaluating, evaluate_run
 

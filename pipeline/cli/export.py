@@ -36,6 +36,7 @@ def export(
     from hamcache.pipeline.runs.records import load_run
 
     asked = load_run(run, workspace)  # a wrong name is told before anything heavy is loaded
+    asked.require_trust(networks["trust"])
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401

@@ -147,8 +147,19 @@ Config = Annotated[
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field of the experiment, e.g. head.lr=1e-3.")
 ]
-Head = Annotated[str | None, typer.Option(help="A head of the zoo (default: the configuration's, or logreg).")]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        help="A head of the zoo, package.module:Class or file.py:Class (default: the configuration's, or logreg)."
+    ),
+]
 Heads = Annotated[str | None, typer.Option(help="Heads, separated by commas.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="A type that a head of your own keeps (file.py:Class), though loading it runs code."
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(

@@ -54,7 +54,7 @@ def predict(
 
     from hamcache.pipeline.runs.records import load_run
 
-    load_run(run, workspace)
+    load_run(run, workspace).require_trust(networks["trust"])
 
     from hamcache.data.files import write_text
     from hamcache.pipeline.errors import PredictionError

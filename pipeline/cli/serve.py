@@ -32,6 +32,8 @@ def serve(
     from hamcache.pipeline.runs.records import load_run
 
     first = load_run(run, workspace) if run is not None else None  # a wrong name is told before anything is loaded
+    if first is not None:
+        first.require_trust(networks["trust"])
     try:
         import python_multipart  # noqa: F401
 

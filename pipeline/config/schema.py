@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from importlib import resources
 from pathlib import Path
@@ -23,6 +23,7 @@ from pydantic import (
 from hamcache.configs.defaults import MOST_SEED, MOST_VIEWS
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
+from hamcache.heads.errors import HeadError
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.messages import config_error, valid_keys
@@ -97,9 +98,11 @@ class _Named(BaseModel):
 
 
 class HeadConfig(_Named):
-    """The model that is trained on features: a head's name and its parameters (see `heads.zoo`)."""
+    """The model that is trained on features: a head's name and its parameters (see `heads.zoo`, `heads.own_heads`)."""
 
-    name: str = Field(default="logreg", min_length=1, description="a head of the zoo")
+    name: str = Field(
+        default="logreg", min_length=1, description="a head of the zoo, or package.module:Class, or file.py:Class"
+    )
 
 
 class NetConfig(_Named):
@@ -137,10 +140,19 @@ class ExperimentConfig(ConfigPart):
     objective: str = Field(
         default="mcc", description="metric that choices are made by, on validation: early stopping, tau, the best run"
     )
+    trust: tuple[str, ...] = Field(
+        default=(), description="types that a head of one's own may keep, beside those that run no code when loaded"
+    )
     positive: str | None = Field(
         default=None,
         description="class scored by its sensitivity at fixed specificities; null: mel, where there is one",
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before_trust(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain values; where nothing is trusted those of a time that had no trust, so that digests stay."""
+        values: dict[str, Any] = dump(self)
+        return values if self.trust else {key: value for key, value in values.items() if key != "trust"}
 
     @model_validator(mode="before")
     @classmethod
@@ -239,13 +251,13 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
         raise config_error(error, ExperimentConfig, source) from None
     resolved: dict[str, Any] = {}
     if config.features.blocks:
-        from hamcache.heads.zoo import HEADS, head_params  # scikit-learn comes with it: only to check a head
+        from hamcache.heads.zoo import head_params
 
-        resolved["head"] = _resolved(config.head, "head", HEADS, head_params, config.objective, source)
+        resolved["head"] = _resolved(config.head, "head", head_params, config.objective, source)
     if config.net is not None:
-        from hamcache.heads.nets.net_params import NETS, net_params
+        from hamcache.heads.nets.net_params import net_params
 
-        resolved["net"] = _resolved(config.net, "net", NETS, net_params, config.objective, source)
+        resolved["net"] = _resolved(config.net, "net", net_params, config.objective, source)
         _check_net(config, resolved["net"], source)
     return config.model_copy(update=resolved)
 
@@ -269,16 +281,16 @@ def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
         )
 
 
-def _resolved(
-    named: Named, kind: str, valid: Iterable[str], params_of: Callable[[str], type[BaseModel]], metric: str, source: str
-) -> Named:
+def _resolved(named: Named, kind: str, params_of: Callable[[str], type[BaseModel]], metric: str, source: str) -> Named:
     """The same head or net with all of its parameters: those given, checked by their model, and defaults of the rest.
 
     What stops early watches `metric`, the experiment's objective, unless the head's or net's own says otherwise.
     """
-    if named.name not in valid:
-        raise ConfigError(f"{source}: {kind}.name: {unknown_name(kind, named.name, valid)}")
-    model, params = params_of(named.name), named.params
+    try:
+        model, params = params_of(named.name), named.params
+    except HeadError as error:  # no such head or net
+        message = str(error)
+        raise ConfigError(f"{source}: {kind}.name: {message[0].lower()}{message[1:].removesuffix('.')}") from None
     if "objective" in model.model_fields:
         watched = params.setdefault("objective", metric)
         if watched not in (*METRICS, "loss"):

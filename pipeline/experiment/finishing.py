@@ -37,8 +37,9 @@ def write(
     metrics, thresholds = score(predictions, classes, prepared.positive)
     for part, values in metrics.items():
         log(f"{part}: {config.objective} {values[config.objective]:.4f}, accuracy {values['accuracy']:.4f}")
+    trusted: set[str] = set()
     for number, model in enumerate(fitted, start=1):
-        save_head(model.head, folder if len(fitted) == 1 else folder / f"fold{number}")
+        trusted.update(save_head(model.head, folder if len(fitted) == 1 else folder / f"fold{number}", config.trust))
     seconds = {name: sum(model.seconds[name] for model in fitted) for name in fitted[0].seconds}
     seconds["total"] = perf_counter() - began
     write_run(
@@ -55,6 +56,7 @@ def write(
             "images": {name: int((predictions["part"] == name).sum()) for name in names},
             "test_opened": prepared.opens_test,
             "tau": tau,
+            **({"trusted": sorted(trusted)} if trusted else {}),
             "positive": prepared.positive,
             "thresholds": {str(specificity): value for specificity, value in thresholds.items()},
             "versions": versions(),

@@ -13,11 +13,12 @@ from hamcache.data.splits import Split, make_folds, make_split
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import MetricError
+from hamcache.heads.own_heads import own_heads
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import Log, Part, parts_of
-from hamcache.pipeline.runs.provenance import fingerprint, net_identity
+from hamcache.pipeline.runs.provenance import fingerprint, head_identity, net_identity
 from hamcache.pipeline.runs.tuned import refuse_seen_images
 
 MELANOMA = "mel"
@@ -87,6 +88,24 @@ def prepare(
     return Prepared(config, inputs, folds, identify(config, inputs, splits), positive)
 
 
+def require_kept_heads(config: ExperimentConfig, inputs: Inputs, log: Log | None = None) -> None:
+    """Try whether heads of one's own could be kept, before features are read and anything is trained.
+
+    Raises:
+        OwnHeadError: One could not.
+    """
+    own = own_heads(config.head.name, config.head.params) if config.features.blocks else []
+    if not own:
+        return
+    from hamcache.heads.own_probe import require_kept  # imports scikit-learn and skops
+
+    dim = sum(block.dim for block in inputs.blocks_of(config.features))
+    for name, params in own:
+        reason = require_kept(name, params, inputs.table.classes, dim, config.trust)
+        if reason is not None and log is not None:
+            log(f"{name} could not be tried on drawn features ({reason}): if it can be kept shows when it is trained")
+
+
 def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:
     """The split of a configuration, or one a fold.
 
@@ -132,6 +151,7 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
         "left_out": {image_id: inputs.left_out[image_id] for image_id in in_splits if image_id in inputs.left_out},
         **({"curation": curation.content} if curation else {}),
         **net_identity(config),
+        **head_identity(config),
     }
     keys = {store.folder: store.key.to_dict() for store in stores}
     return {"fingerprint": fingerprint(config, **identity), **identity, "keys": keys}

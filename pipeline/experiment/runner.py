@@ -12,7 +12,7 @@ from hamcache.pipeline.experiment.finishing import write
 from hamcache.pipeline.experiment.fitting import fit_folds, fit_of
 from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import Log
-from hamcache.pipeline.experiment.preparation import prepare
+from hamcache.pipeline.experiment.preparation import prepare, require_kept_heads
 from hamcache.pipeline.experiment.run_log import RunLog, log_start
 from hamcache.pipeline.runs.artefacts import give_name, held, new_folder
 from hamcache.pipeline.runs.records import Run, read_run, run_id
@@ -61,6 +61,7 @@ def run_experiment(
 
     if (run := found()) is not None:
         return run
+    require_kept_heads(config, prepared.inputs, say)
     workspace.runs.mkdir(parents=True, exist_ok=True)
     name = prepared.fingerprint[:16]
     with held(workspace.runs / name, on_wait=lambda: say("another process trains the same: waiting for its run")):

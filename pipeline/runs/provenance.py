@@ -12,6 +12,7 @@ from typing import Any
 from hamcache.cache.keys import FeatureKey
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.names import LOCAL_DIR, TRANSFORMERS
+from hamcache.heads.own_heads import own_heads, own_identity
 from hamcache.pipeline.config.renamed import former
 from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
 
@@ -31,6 +32,7 @@ def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
     content = {
         key: v for key, v in former(config.content()).items() if key not in ("dataset", "dataset_name", "columns")
     }
+    content.pop("trust", None)  # what may be kept, not what is computed
     content["split"] = {key: v for key, v in content["split"].items() if key not in _NAMES_ONLY}
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
 
@@ -49,6 +51,18 @@ def net_identity(config: ExperimentConfig) -> dict[str, Any]:
         files = sorted(path for path in place.iterdir() if path.suffix in (".json", ".safetensors", ".bin"))
         identity["folder"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return identity
+
+
+def head_identity(config: ExperimentConfig) -> dict[str, Any]:
+    """Versions of packages and digests of code that decide the results of heads of one's own; empty for the zoo's.
+
+    Raises:
+        OwnHeadError: That can't be said.
+    """
+    if not config.features.blocks:
+        return {}
+    names = [name for name, _ in own_heads(config.head.name, config.head.params)]
+    return {"own_heads": own_identity(names)} if names else {}
 
 
 def whole_keys(provenance: Mapping[str, Any]) -> list[FeatureKey]:

@@ -5,7 +5,7 @@ way leaves nothing that looks like a run. Its provenance holds the checksums of 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,6 +21,7 @@ from hamcache.data.files import csv_text, json_text, write_json, write_text
 from hamcache.data.workspace import Workspace
 from hamcache.extract.names import PRE_LOGITS, split_kind
 from hamcache.heads.metrics import majority_baseline
+from hamcache.heads.trusted_types import refuse_untrusted
 from hamcache.pipeline.config.renamed import renamed
 from hamcache.pipeline.config.schema import ExperimentConfig, resolved_yaml
 from hamcache.pipeline.errors import DamagedError, RunError
@@ -145,8 +146,23 @@ class Run(Artefact):
         entries = self.files.json("classes.json", CLASSES)
         return {entry["class"]: entry.get("name") or entry["class"] for entry in entries}
 
-    def load_head(self, fold: int | None = None) -> Any:
+    @property
+    def trusted(self) -> list[str]:
+        """Types in its heads that must be trusted before they are loaded, since they may run code."""
+        return list(self.provenance.get("trusted", ()))
+
+    def require_trust(self, trust: Collection[str]) -> None:
+        """Refuse to load its heads where they hold types that are not trusted; imports nothing.
+
+        Raises:
+            RunError: Names the types.
+        """
+        refuse_untrusted(self.trusted, trust, f"the head of {self.id}", RunError)
+
+    def load_head(self, fold: int | None = None, trust: Collection[str] = ()) -> Any:
         """The fitted head, ready to predict; of a cross-validated run, that of fold 1, 2, ...
+
+        `trust` names the types of heads of one's own that may be loaded (see `trusted`).
 
         Raises:
             DamagedError: Its files are not those that were written.
@@ -158,7 +174,7 @@ class Run(Artefact):
         for name in self.files.digests or ():
             if name.startswith(f"{inside}head."):
                 self.files.read(name)
-        return load_head(self.folder / inside)
+        return load_head(self.folder / inside, trust)
 
     def flaws(self) -> list[DamagedError]:
         """Flaws of its files, one a file; without checksums, as far as they can be seen without them."""
@@ -212,7 +228,8 @@ def write_run(
 def run_id(config: ExperimentConfig, when: datetime | None = None) -> str:
     """A readable name: `<head>-<features>-<yyyymmdd-hhmmss>-<4 hex digits of the configuration>`."""
     stamp = (when or datetime.now()).strftime("%Y%m%d-%H%M%S")
-    name = f"{config.model_name}-{short_features(config)}-{stamp}-{config.digest[:4]}"
+    model = config.model_name.rpartition(":")[2]  # of a head of one's own the class
+    name = f"{model}-{short_features(config)}-{stamp}-{config.digest[:4]}"
     return re.sub(r"[^A-Za-z0-9+._-]", "_", name)
 
 

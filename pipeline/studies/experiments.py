@@ -166,14 +166,17 @@ def run_all(
     for number, config in enumerate(opened.configs):
         if (finished := find_run(workspace, opened.fingerprint_of(config), test=test)) is not None:
             record(number, replace(finished, reused=True))
-    heads = list(HEADS)
+    cost = {name: number for number, name in enumerate(HEADS)}  # one's own may take any time, and start first
     groups: dict[tuple[str, ...], list[int]] = {}
     for number, experiment in enumerate(experiments):
         if number not in outcomes:
             backbones = tuple(block.backbone for block in experiment.config.features.blocks) if apart else ()
             groups.setdefault(backbones, []).append(number)
     for numbers in groups.values():
-        order = sorted(numbers, key=lambda n: (-opened.width_of(opened.configs[n]), -heads.index(experiments[n].head)))
+        order = sorted(
+            numbers,
+            key=lambda n: (-opened.width_of(opened.configs[n]), -cost.get(experiments[n].head, len(cost))),
+        )
         group = opened.only([opened.configs[n] for n in order])
         processes = min(workers or workers_that_fit(group.bytes_each, len(order)), len(order))
         group.load(["train", "validation", "test"] if test else ["train", "validation"])

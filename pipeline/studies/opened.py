@@ -11,7 +11,7 @@ from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.config.split_config import SplitConfig
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import Part, parts_of
-from hamcache.pipeline.experiment.preparation import identify, make_splits
+from hamcache.pipeline.experiment.preparation import identify, make_splits, require_kept_heads
 from hamcache.pipeline.runs.tuned import refuse_seen_images
 
 COPIES = 6
@@ -94,6 +94,7 @@ def open_experiments(configs: Iterable[ExperimentConfig], workspace: Workspace) 
     Raises:
         MissingFeaturesError: The cache lacks some; names the commands that make them all.
         RunError: An experiment would be judged by a network that was tuned on its images.
+        OwnHeadError: A head of one's own could not be kept.
     """
     configs = tuple(configs)
     first, *others = joined(configs)
@@ -104,6 +105,7 @@ def open_experiments(configs: Iterable[ExperimentConfig], workspace: Workspace) 
     opened = Opened(configs, workspace, inputs, {k: make_splits(c, inputs.table) for k, c in dealt.items()})
     for config in configs:
         refuse_seen_images([block.backbone for block in config.features.blocks], opened.splits_of(config), workspace)
+        require_kept_heads(config, inputs)
     return opened
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hamcache.heads.logit_adjustment import TAUS, adjusted
 from hamcache.heads.metrics import METRICS
-from hamcache.heads.zoo import HEADS
+from hamcache.heads.zoo import head_spec
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.fitting import fit_folds, fit_of
 from hamcache.pipeline.experiment.inputs import Inputs
@@ -117,7 +117,7 @@ def run_trial(point: Point, shared: Shared, tell: Tell, clock: Clock) -> None:
 
 
 def _has_epochs(config: ExperimentConfig) -> bool:
-    return config.net is not None or HEADS[config.head.name].has_epochs
+    return config.net is not None or head_spec(config.head.name).has_epochs
 
 
 def epoch_teller(

@@ -100,7 +100,8 @@ def _model(config: ExperimentConfig) -> str:
         f"`{_cell(block.backbone)}` (views {block.augmentation} x{block.views}, {block.transform})"
         for block in config.features.blocks
     )
-    return f"A head `{config.head.name}` on features of frozen networks: {blocks}{adjusted}{folds}."
+    own = f", not one of hamcache ({', '.join(config.trust)} trusted)" if config.trust else ""
+    return f"A head `{_cell(config.head.name)}`{own} on features of frozen networks: {blocks}{adjusted}{folds}."
 
 
 def _views(predictor: Predictor) -> str:

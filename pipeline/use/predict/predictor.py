@@ -1,6 +1,6 @@
 """Load a finished run and ask it about new images."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -105,6 +105,7 @@ class Predictor:
         weights: File of weights for some backbones, by name, if they were extracted with such.
         recipes_file: Augmentation recipes, if they were extracted with such and the stores are gone.
         device: `auto`, `cpu` or `cuda`.
+        trust: Types in heads of one's own that may be loaded (see `Run.trusted`).
 
     Raises:
         PredictionError: A network or recipe here is not that of the run.
@@ -120,13 +121,14 @@ class Predictor:
         weights: Mapping[str, str] | None = None,
         recipes_file: Path | None = None,
         device: str = "auto",
+        trust: Collection[str] = (),
     ) -> None:
         self.run, self.workspace = run.checked(), workspace
         self.classes = run.classes
         self.device = resolve_device(device)
         tuned = tuned_weights((block.backbone for block in run.config.features.blocks), workspace)
         machine = Machine({**tuned, **(weights or {})}, recipes_file, self.device)
-        self.model: Model = model_of(run, Root(workspace.features), machine)
+        self.model: Model = model_of(run, Root(workspace.features), machine, trust)
         self._y, self._proba, groups = run.answers("validation")
         self.temperature: Temperature = fit_temperature(self._proba, self._y, groups)
         self._sets = lru_cache(maxsize=16)(self._fit_sets)

@@ -1,6 +1,6 @@
 """A run's own probabilities of new images: its head, or the mean of its folds' heads, on features or on images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -55,15 +55,15 @@ class Model(Protocol):
         """Probabilities of some images; `on_image` takes how many are done."""
 
 
-def model_of(run: Run, root: Root, machine: Machine) -> Model:
-    """Load a run's heads and whatever they need.
+def model_of(run: Run, root: Root, machine: Machine, trust: Collection[str] = ()) -> Model:
+    """Load a run's heads and whatever they need; `trust` as in `Run.load_head`.
 
     Raises:
         HeadFileError: A head is missing or damaged.
         PredictionError: A network or a recipe here is not that of the run.
     """
     folds = run.config.split.folds
-    heads = [run.load_head(fold) for fold in ([None] if folds is None else range(1, folds + 1))]
+    heads = [run.load_head(fold, trust) for fold in ([None] if folds is None else range(1, folds + 1))]
     if run.config.net is not None:
         source = lookalike_source(run, root, machine)
         return NetModel(run, heads, [] if source is None else [source], machine.device)

@@ -127,7 +127,7 @@ def test_networks_whose_features_could_not_be_kept_are_refused(nets, factory, re
 
 
 def test_what_is_not_there_is_named(nets):
-    with pytest.raises(UnknownBackboneError, match=r"there are .*build"):
+    with pytest.raises(UnknownBackboneError, match=r"did you mean build\? There are .*build"):
         load_backbone(BackboneSpec(f"{nets}:bild"))
     with pytest.raises(UnknownBackboneError, match="Kinds of features are"):
         load_backbone(BackboneSpec("no_such_module:build"))
