@@ -37,9 +37,9 @@ def defined(term: str, *sentences: str) -> str:
 
 
 def sentence(text: str | None) -> str:
-    """The text with a capital at its beginning and a full stop at its end."""
+    """The text with a full stop at its end; its beginning may be a value, so it stays as it is."""
     text = (text or "").strip()
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}" if text else ""
+    return text if not text or text.endswith(".") else f"{text}."
 
 
 # -- commands
