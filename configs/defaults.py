@@ -6,6 +6,8 @@ AUGMENTATION = "none"
 VIEWS, GRID_VIEWS, SHEET_VIEWS = 1, 2, 8
 MOST_VIEWS = 1000
 """Views of an augmentation: more is a slip of the finger."""
+METADATA = "metadata"
+"""Name of the block whose features are columns of the image table."""
 OBJECTIVE = "mcc"
 SCORES = ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "accuracy")
 """Metrics that tables of runs show."""

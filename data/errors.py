@@ -27,6 +27,14 @@ class TableError(DataError, ValueError):
     """Metadata that cannot make an image table; the message names the rows."""
 
 
+class MetadataError(DataError, ValueError):
+    """Columns of a table that cannot be features, or values that are none of theirs."""
+
+
+class MetadataAbsentError(MetadataError, FileNotFoundError):
+    """A run that was trained on metadata too, asked about images without theirs."""
+
+
 class BadImageError(DataError, ValueError):
     """A file that is not a readable image; the message is the reason that quarantine records."""
 

@@ -6,9 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from hamcache.heads.errors import ClassAbsentError, FeatureShapeError, NotFiniteFeaturesError
+from hamcache.heads.errors import ClassAbsentError, FeatureShapeError, NotFiniteFeaturesError, UnknownNameError
 from hamcache.heads.threads import one_thread
 from hamcache.heads.views import ALL_VIEWS, ViewPolicy
 
@@ -26,11 +29,12 @@ class FitOptions:
 class BaseHead(ClassifierMixin, BaseEstimator):
     """A classifier on features; subclasses implement `_fit` and `_predict_rows`.
 
-    `classes` are the class names in code order. After `fit`: `classes_` (codes 0..C-1), `counts_` (training images
-    a class), `prior_` (their share) and `history_` (one dict an epoch; empty for heads without epochs).
+    `classes` are the class names in code order; None takes those of the labels, sorted. After `fit`: `classes_`
+    (codes 0..C-1, or the labels where they are no codes), `counts_` (training images a class), `prior_` (their share)
+    and `history_` (one dict an epoch; empty for heads without epochs).
     """
 
-    classes: Sequence[str]
+    classes: Sequence[str] | None
 
     def fit(
         self,
@@ -42,14 +46,14 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         policy: ViewPolicy = ALL_VIEWS,
         callbacks: Sequence[Any] = (),
     ) -> Self:
-        """Train on features and codes.
+        """Train on features and labels.
 
         Args:
             X: features, float32 [n, d] or [n, views, d]. Views of one image count 1/views each.
-            y: int64 codes [n] into `classes`.
+            y: codes [n] into `classes`, or class names; without `classes` any labels.
             groups: codes [n] of what must stay together in inner cross-validation (lesions); default: each image
                 is its own group. Views of one image always stay together.
-            validation: features and codes for early stopping, used by heads with epochs and ignored by others.
+            validation: features and labels for early stopping, used by heads with epochs and ignored by others.
                 Without it those heads train for all their epochs.
             policy: heads with epochs see another view per image and epoch where `train` is `random`, else all views.
             callbacks: further skorch callbacks, for heads with epochs.
@@ -57,16 +61,18 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         Raises:
             FeatureShapeError, NotFiniteFeaturesError, ClassAbsentError: what the names say.
         """
+        if hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True)  # remembers the names of columns
         features = check_features(X)
-        codes = self._check_codes(y, len(features))
-        self.classes_ = np.arange(len(self.classes))
-        self.counts_ = class_counts(codes, self.classes)
+        self.classes_ = known_labels(y, self.classes)
+        codes = self._codes(y, len(features))
+        self.counts_ = class_counts(codes, self.class_names)
         self.prior_ = self.counts_ / len(codes)
         self.n_features_in_ = features.shape[2]
         self.history_: list[dict[str, float]] = []
         if validation is not None:
             held_out = check_features(validation[0], self.n_features_in_)
-            validation = (held_out, self._check_codes(validation[1], len(held_out)))
+            validation = (held_out, self._codes(validation[1], len(held_out)))
         options = FitOptions(
             groups=None if groups is None else np.asarray(groups),
             validation=validation,
@@ -79,6 +85,9 @@ class BaseHead(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities float64 [n, C] in code order; those of an image's views [n, views, d] are averaged."""
+        check_is_fitted(self)
+        if hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True, reset=False)
         features = check_features(X, self.n_features_in_)
         images, views, dim = features.shape
         with one_thread():
@@ -86,14 +95,15 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         probabilities = rows.reshape(images, views, -1).mean(axis=1)
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Most probable code of each image, int64 [n]."""
-        return self.predict_proba(X).argmax(axis=1)
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Most probable class of each image [n], as `fit` was given them: codes, or labels."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in code order."""
-        return tuple(self.classes)
+        return tuple(map(str, self.classes_)) if self.classes is None else tuple(self.classes)
 
     def _fit(self, X: NDArray[np.float32], y: NDArray[np.int64], options: FitOptions) -> None:
         """Train on checked features [n, views, d]."""
@@ -103,18 +113,51 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         """Probabilities [n, C] of rows [n, d]."""
         raise NotImplementedError
 
-    def _check_codes(self, y: ArrayLike, images: int) -> NDArray[np.int64]:
-        codes = np.asarray(y)
-        if codes.shape != (images,) or codes.dtype.kind not in "iu":
+    def _codes(self, y: ArrayLike, images: int) -> NDArray[np.int64]:
+        labels = _one_dimensional(y)
+        if labels.shape != (images,):
+            raise FeatureShapeError(f"Expected {images} labels, one an image, got {len(labels)}.")
+        if self.classes_.dtype.kind in "iu" and np.array_equal(self.classes_, np.arange(len(self.classes_))):
+            codes = labels
+        else:
+            codes = np.searchsorted(self.classes_, labels, sorter=(order := np.argsort(self.classes_)))
+            codes = order[codes.clip(max=len(order) - 1)]
+            unknown = labels[self.classes_[codes] != labels]
+            if len(unknown):
+                raise UnknownNameError(unknown[0], map(str, self.classes_), "class")
+        if codes.dtype.kind not in "iu":
+            raise FeatureShapeError(f"Expected integer class codes, or names of classes, got {codes.dtype}.")
+        if len(codes) and (codes.min() < 0 or codes.max() >= len(self.classes_)):
             raise FeatureShapeError(
-                f"Expected integer class codes of shape ({images},), got {codes.dtype} of shape {codes.shape}."
-            )
-        if len(codes) and (codes.min() < 0 or codes.max() >= len(self.classes)):
-            raise FeatureShapeError(
-                f"Expected class codes from 0 to {len(self.classes) - 1} ({len(self.classes)} classes), "
+                f"Expected class codes from 0 to {len(self.classes_) - 1} ({len(self.classes_)} classes), "
                 f"got {codes.min()} to {codes.max()}."
             )
         return codes.astype(np.int64, copy=False)
+
+
+def known_labels(y: ArrayLike, classes: Sequence[str] | None) -> NDArray[Any]:
+    """The labels of the classes in code order: codes where `y` holds codes, else names.
+
+    Raises:
+        FeatureShapeError: no labels, or those of a regression.
+    """
+    labels = _one_dimensional(y)
+    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.ravel()):
+        labels = labels.astype(str)
+    if classes is not None:
+        return np.asarray(classes) if labels.dtype.kind in "UT" else np.arange(len(classes))
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        raise FeatureShapeError(f"Expected labels of classes, got others. {error}") from error
+    return np.unique(labels)
+
+
+def _one_dimensional(y: ArrayLike) -> NDArray[Any]:
+    try:
+        return column_or_1d(y, warn=True)
+    except ValueError as error:
+        raise FeatureShapeError(f"Expected one label an image, got something else: {error}") from error
 
 
 def class_counts(codes: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
@@ -136,11 +179,15 @@ def check_features(X: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
         FeatureShapeError: another shape, no rows, or another width than `dim`.
         NotFiniteFeaturesError: NaN or infinite numbers; the message names the first rows.
     """
+    if issparse(X):
+        raise FeatureShapeError("Expected a dense array of features, got a sparse one. Call its toarray() first.")
     features = np.asarray(X, dtype=np.float32)
     if features.ndim == 2:
         features = features[:, None]
     if features.ndim != 3 or 0 in features.shape:
-        raise FeatureShapeError(f"Expected features [n, d] or [n, views, d], got shape {np.shape(X)}.")
+        raise FeatureShapeError(
+            f"Expected features [n, d] or [n, views, d], got shape {np.shape(X)}. Reshape your data."
+        )
     if dim is not None and features.shape[2] != dim:
         raise FeatureShapeError(
             f"Expected {dim} feature columns, as in training, got {features.shape[2]}. "

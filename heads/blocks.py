@@ -10,9 +10,11 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
+from sklearn.utils.validation import validate_data
 
 from hamcache.data.large_arrays import large_array
 from hamcache.heads.errors import BlockError, FeatureShapeError, UnknownNameError
+from hamcache.heads.table_columns import table_columns
 
 ROWS = 1 << 17
 """Rows that are transformed at a time: what is made on the way must fit into memory, the rows themselves need not."""
@@ -33,7 +35,8 @@ class Block:
     - `pca:<k>`: standardised, then the first k principal components, all divided by one number that makes
       their mean variance 1;
     - `none`: as they are;
-    - `drop`: the head does not see this block.
+    - `drop`: the head does not see this block;
+    - what `heads.table_columns.transform_of` names: columns of a table.
 
     Raises:
         UnknownNameError: an unknown transform.
@@ -51,7 +54,7 @@ class Block:
 def pca_components(transform: str, dim: int) -> int | None:
     """k of `pca:<k>`, None for the other transforms; raises like `Block`."""
     if not transform.startswith("pca:"):
-        if transform not in TRANSFORMS:
+        if transform not in TRANSFORMS and table_columns(transform) is None:
             raise UnknownNameError(transform, TRANSFORMS, "block transform")
         return None
     digits = transform.removeprefix("pca:")
@@ -63,11 +66,13 @@ def pca_components(transform: str, dim: int) -> int | None:
 class BlockTransformer(TransformerMixin, BaseEstimator):
     """Each block's columns transformed on their own, then concatenated; fit on training rows only.
 
-    `dims` are the blocks' widths in column order, `transforms` what is done to each (see `Block`);
-    rows go in as float32 [n, sum(dims)] and come out as float32 [n, sum(output_dims_)].
+    `dims` are the blocks' widths in column order (None: one block of all), `transforms` what is done to each (see
+    `Block`); rows go in as float32 [n, sum(dims)] and come out as float32 [n, sum(output_dims_)].
     """
 
-    def __init__(self, dims: tuple[int, ...], transforms: tuple[str, ...], seed: int = 0):
+    def __init__(
+        self, dims: tuple[int, ...] | None = None, transforms: tuple[str, ...] = ("standardize",), seed: int = 0
+    ):
         self.dims = dims
         self.transforms = transforms
         self.seed = seed
@@ -76,25 +81,28 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
         """Learn each block's means, scales or components from the rows of `X`."""
         if all(transform == "drop" for transform in self.transforms):
             raise BlockError("Expected at least one block, got an empty hybrid. Name one backbone or more.")
-        if X.shape[1] != sum(self.dims):
-            raise FeatureShapeError(
-                f"Expected {sum(self.dims)} feature columns (blocks of {self.dims}), got {X.shape[1]}."
-            )
+        if hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True)  # remembers the names of columns
+        X = np.asarray(X, dtype=np.float32)
+        self.n_features_in_ = X.shape[1]
+        dims = self._dims
+        if X.shape[1] != sum(dims):
+            raise FeatureShapeError(f"Expected {sum(dims)} feature columns (blocks of {dims}), got {X.shape[1]}.")
         self.steps_ = [
             None if transform == "drop" else _fitted(self._step(transform, dim), X[:, columns])
-            for transform, dim, columns in zip(self.transforms, self.dims, _columns(self.dims), strict=True)
+            for transform, dim, columns in zip(self.transforms, dims, _columns(dims), strict=True)
         ]
         self.output_dims_ = tuple(
             0 if step is None else step.transform(X[:1, columns]).shape[1]
-            for step, columns in zip(self.steps_, _columns(self.dims), strict=True)
+            for step, columns in zip(self.steps_, _columns(dims), strict=True)
         )
-        self.n_features_in_ = X.shape[1]
         return self
 
     def transform(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rows as the head sees them, written block by block into one new float32 array."""
+        X = np.asarray(X, dtype=np.float32)
         out = large_array((len(X), sum(self.output_dims_)))
-        slices = zip(self.steps_, _columns(self.dims), _columns(self.output_dims_), strict=True)
+        slices = zip(self.steps_, _columns(self._dims), _columns(self.output_dims_), strict=True)
         for step, source, target in slices:
             if step is None:
                 continue
@@ -102,7 +110,18 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
                 out[rows, target] = step.transform(X[rows, source])
         return out
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the columns that come out: `block0_0`, `block0_1`, ..."""
+        blocks = [f"block{block}_{k}" for block, dim in enumerate(self.output_dims_) for k in range(dim)]
+        return np.asarray(blocks, dtype=object)
+
+    @property
+    def _dims(self) -> tuple[int, ...]:
+        return (self.n_features_in_,) if self.dims is None else self.dims
+
     def _step(self, transform: str, dim: int) -> Any:
+        if (columns := table_columns(transform)) is not None:
+            return columns
         components = pca_components(transform, dim)
         if components:
             return ScaledPCA(components, self.seed)

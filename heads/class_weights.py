@@ -25,6 +25,8 @@ def class_weights(weight: ClassWeight, counts: NDArray[np.int64], classes: Seque
             raise HeadParamsError(f"Expected class_weight none, balanced or one weight per class, got {weight!r}.")
         factors = np.ones(len(counts)) if weight == "none" else 1.0 / counts
     else:
+        if isinstance(weight, Mapping):
+            weight = {str(name): factor for name, factor in weight.items()}
         if isinstance(weight, Mapping) and set(weight) != set(classes):
             raise HeadParamsError(
                 f"Expected a class weight for each of {', '.join(classes)}, got them for {', '.join(weight)}."

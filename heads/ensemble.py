@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted
 
 from hamcache.heads.base import BaseHead, FitOptions, check_features
 from hamcache.heads.class_weights import ClassWeight, class_weights
@@ -22,7 +23,7 @@ class AverageHead(BaseHead):
     Each member sees all columns and drops the blocks that are not its own.
     """
 
-    def __init__(self, classes: Sequence[str], members: Sequence[BaseHead]):
+    def __init__(self, classes: Sequence[str] | None, members: Sequence[BaseHead]):
         self.classes = classes
         self.members = members
 
@@ -31,6 +32,7 @@ class AverageHead(BaseHead):
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Mean probabilities, float64 [n, C]."""
+        check_is_fitted(self)
         features = check_features(X, self.n_features_in_)
         return np.mean([member.predict_proba(features) for member in self.members_], axis=0)
 
@@ -44,7 +46,7 @@ class StackHead(BaseHead):
 
     def __init__(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         members: Sequence[BaseHead],
         C: float = 0.1,
         class_weight: ClassWeight = "balanced",
@@ -60,18 +62,19 @@ class StackHead(BaseHead):
 
     def _fit(self, X: NDArray[np.float32], y: NDArray[np.int64], options: FitOptions) -> None:
         shared = _for_members(options)
-        inputs = np.empty((len(y), len(self.members) * len(self.classes)))
-        for train, held_out in image_folds(y, options.groups, self.n_folds, self.seed, self.classes):
+        inputs = np.empty((len(y), len(self.members) * len(self.class_names)))
+        for train, held_out in image_folds(y, options.groups, self.n_folds, self.seed, self.class_names):
             groups = None if options.groups is None else options.groups[train]
             fold = shared | {"groups": groups}
             members = [clone(member).fit(X[train], y[train], **fold) for member in self.members]
             inputs[held_out] = _log_probabilities(members, X[held_out])
-        weight = class_weights(self.class_weight, self.counts_, self.classes)[y]
+        weight = class_weights(self.class_weight, self.counts_, self.class_names)[y]
         self.top_ = LogisticRegression(C=self.C, max_iter=1000).fit(inputs, y, sample_weight=weight)
         self.members_ = [clone(member).fit(X, y, **shared) for member in self.members]
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities of the logistic regression, float64 [n, C]."""
+        check_is_fitted(self)
         features = check_features(X, self.n_features_in_)
         return self.top_.predict_proba(_log_probabilities(self.members_, features))
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.utils.validation import has_fit_parameter
 
 from hamcache.heads.base import BaseHead, FitOptions
@@ -34,7 +35,7 @@ class EstimatorHead(BaseHead):
 
     def __init__(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         blocks: BlockTransformer,
         classifier: Any,
         class_weight: ClassWeight = "none",
@@ -75,6 +76,8 @@ class EstimatorHead(BaseHead):
         self, rows: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float64], groups: NDArray[Any]
     ) -> Any:
         classifier = clone(self.classifier)
+        if isinstance(classifier, LinearDiscriminantAnalysis) and isinstance(classifier.priors, str):
+            classifier.set_params(priors=np.full(len(self.class_names), 1 / len(self.class_names)))
         if has_fit_parameter(classifier, "sample_weight"):
             return classifier.fit(rows, y, sample_weight=weight)
         return classifier.fit(rows, y)

@@ -33,7 +33,7 @@ class LogitAdjusted(BaseHead):
         return wrapped
 
     @property
-    def classes(self) -> Sequence[str]:  # type: ignore[override]
+    def classes(self) -> Sequence[str] | None:  # type: ignore[override]
         """Class names in code order."""
         return self.head.classes
 

@@ -40,7 +40,7 @@ class MLPHead(BaseHead):
 
     def __init__(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         blocks: BlockTransformer,
         hidden: Sequence[int] | int = (256,),
         embedding_dim: int | None = None,
@@ -105,7 +105,7 @@ class MLPHead(BaseHead):
             "targets": loss.targets,
         }
         steps = len(BatchIterator(Dataset(images), **batches))
-        metric = None if self.objective == "loss" else get_metric(self.objective, self.classes)
+        metric = None if self.objective == "loss" else get_metric(self.objective, self.class_names)
         record = EpochRecord(validation, metric)
         stopping = StopEarly(
             monitor=f"valid_{self.objective}",
@@ -161,7 +161,7 @@ class MLPHead(BaseHead):
             self.loss,
             self.loss_params or {},
             counts=self.counts_,
-            classes=self.classes,
+            classes=self.class_names,
             class_weight=self.class_weight,
             label_smoothing=self.label_smoothing,
         )
@@ -171,10 +171,10 @@ class MLPHead(BaseHead):
         first = self.embedding_dim * len(dims) if self.embedding_dim else sum(dims)
         hidden = self.hidden
         if isinstance(hidden, int):
-            hidden = geometric_sizes(first, len(self.classes), hidden)
+            hidden = geometric_sizes(first, len(self.class_names), hidden)
         return MLP(
             dims,
-            len(self.classes),
+            len(self.class_names),
             hidden,
             self.embedding_dim,
             self.dropout,

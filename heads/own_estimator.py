@@ -49,7 +49,7 @@ class OwnHead(EstimatorHead):
 
     def __init__(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         blocks: BlockTransformer,
         classifier: Any,
         class_weight: ClassWeight | Literal["auto"] = "auto",

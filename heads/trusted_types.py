@@ -20,6 +20,7 @@ TRUSTED_TYPES = [
     "hamcache.heads.mlp.MLPHead",
     "hamcache.heads.own_estimator.OwnHead",
     "hamcache.heads.svm.OneVsRestSVC",
+    "hamcache.heads.table_columns.TableColumns",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
     # Boosters are kept in the libraries' own formats, which hold trees and no code.

@@ -22,13 +22,15 @@ class Setting:
     """Circumstances of a head: the blocks it will see, the class names in code order, and its seed."""
 
     blocks: "tuple[Block, ...]"
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] | None
     seed: int
 
     def transformer(self) -> "BlockTransformer":
-        """The blocks' transformer, not fitted."""
+        """The blocks' transformer, not fitted; without blocks all columns are one."""
         from hamcache.heads.blocks import BlockTransformer
 
+        if not self.blocks:
+            return BlockTransformer(seed=self.seed)
         return BlockTransformer(
             tuple(block.dim for block in self.blocks),
             tuple(block.transform for block in self.blocks),
@@ -109,8 +111,7 @@ def _nearest_centroid(params: p.NearestCentroidParams, setting: Setting) -> "Bas
 def _lda(params: p.LDAParams, setting: Setting) -> "BaseHead":
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    count = len(setting.classes)
-    priors = [1 / count] * count if params.class_weight == "balanced" else None
+    priors = "uniform" if params.class_weight == "balanced" else None  # the head puts the numbers there
     classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
     return _estimator_head(classifier, params, setting, calibrate=True)
 
@@ -175,7 +176,9 @@ def _hybrid_mlp(params: p.HybridMLPParams, setting: Setting) -> "BaseHead":
 def _average(params: p.AverageParams, setting: Setting) -> "BaseHead":
     from hamcache.heads.ensemble import AverageHead
 
-    one_per_block = [params.each.model_copy(update={"blocks": [block.name]}) for block in setting.blocks]
+    one_per_block = [params.each.model_copy(update={"blocks": [block.name]}) for block in setting.blocks] or [
+        params.each
+    ]
     members = [_member(member, setting) for member in params.heads or one_per_block]
     return AverageHead(setting.classes, members)
 
@@ -260,8 +263,8 @@ def build_head(
     name: str,
     params: Mapping[str, Any],
     *,
-    blocks: "Sequence[Block]",
-    classes: Sequence[str],
+    blocks: "Sequence[Block]" = (),
+    classes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> "BaseHead":
     """The head `name`, not fitted.
@@ -269,8 +272,8 @@ def build_head(
     Args:
         name: a key of `HEADS`, or a head of one's own.
         params: its parameters; what is left out keeps its default.
-        blocks: the blocks in the order of the feature columns.
-        classes: class names in code order.
+        blocks: the blocks in the order of the feature columns; none: all columns are one.
+        classes: class names in code order; None: those of the labels.
         seed: of everything the head draws.
 
     Raises:
@@ -279,4 +282,4 @@ def build_head(
     """
     spec = head_spec(name)
     checked = validated(spec.params, params, f"head {name}")
-    return spec.build(checked, Setting(tuple(blocks), tuple(classes), seed))
+    return spec.build(checked, Setting(tuple(blocks), None if classes is None else tuple(classes), seed))

@@ -69,13 +69,13 @@ def home(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a reader works in: a workspace with the drawn data set, and photographs of their own."""
     shutil.copytree(drawn, tmp_path / "workspace" / "datasets" / "synthetic")
     (tmp_path / "photos").mkdir()
-    rows = ["file,diagnosis,patient"]
+    rows = ["file,diagnosis,patient,age,sex"]
     for line in (drawn / "HAM10000_metadata.csv").read_text().splitlines()[1:]:
-        lesion, image, label = line.split(",")[:3]
+        lesion, image, label, _, age, sex, _ = line.split(",")
         folder = tmp_path / "photos" / "by_class" / label
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(next(drawn.rglob(f"{image}.jpg")), folder)
-        rows.append(f"by_class/{label}/{image}.jpg,{label},{lesion}")
+        rows.append(f"by_class/{label}/{image}.jpg,{label},{lesion},{age},{sex}")
     (tmp_path / "photos" / "moles.csv").write_text("\n".join(rows))
     (tmp_path / "weights").mkdir()
     save_file(timm.create_model("test_resnet.r160_in1k").state_dict(), tmp_path / "weights" / "resnet18.safetensors")
@@ -110,6 +110,7 @@ def stand_ins(line: str, home: Path, cluster: str) -> list[str]:
     names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", "40": "2", "200": "30", **HUB}
     if runs and stores:
         names |= {"RUN_A": runs[0], "RUN_B": runs[-1], "STORE_A": str(stores[0]), "STORE_B": stores[-1].stem[-10:]}
+    names["RUN_ON_METADATA"] = next((run for run in runs if "+metadata" in run), "RUN_ON_METADATA")
     names["RUN_OWN"] = next((path.name for path in (home / "workspace" / "runs").glob("Centroid-*")), "RUN_OWN")
     names["SWEEP"] = next((path.name for path in (home / "workspace" / "sweeps").glob("[a-z]*")), "SWEEP")
     words = [names.get(word, word) for word in shlex.split(line)]
@@ -197,7 +198,7 @@ def test_options_in_the_text_exist() -> None:
     text = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
     offered = "".join(
         run(["hamcache", *name.split(), "--help"])
-        for name in ("extract", "train", "zoo", "sweep", "download", "cache export", "evaluate")
+        for name in ("extract", "train", "zoo", "sweep", "download", "cache export", "evaluate", "predict", "runs show")
     )
     for option in set(re.findall(r"`(--[a-z-]+)", text)) - {"--help"}:
         assert option in offered, option

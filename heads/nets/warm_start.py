@@ -98,7 +98,7 @@ def _transform(blocks: BlockTransformer | None) -> Affine | None:
     if isinstance(step, StandardScaler):
         return _standardization(step)
     if isinstance(step, FunctionTransformer) and step.func is None:
-        return np.eye(blocks.dims[0]), np.zeros(blocks.dims[0])
+        return np.eye(blocks.n_features_in_), np.zeros(blocks.n_features_in_)
     return None
 
 

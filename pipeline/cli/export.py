@@ -43,11 +43,11 @@ def export(
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ExportError(f"Exporting needs further packages ({error}): pip install 'hamcache[export]'.") from error
-    from hamcache.pipeline.use.export.export import ExportSettings, check_views, export_run, targets
+    from hamcache.pipeline.use.export.export import ExportSettings, check_inputs, export_run, targets
     from hamcache.pipeline.use.predict.predictor import load_predictor
 
     targets(asked, workspace, out, force=force)  # told before networks are loaded
-    check_views(asked)
+    check_inputs(asked)
     predictor = load_predictor(run, workspace, **networks | {"device": "cpu"})
     done = export_run(
         predictor, workspace, out, ExportSettings(*promise, terms, checked), force=force, say=lambda line: say(line)

@@ -183,6 +183,11 @@ Workers = Annotated[
 
 # -- finished artefacts, and what is written
 
+Metadata = Annotated[
+    Path | None,
+    file("CSV", "For a run on metadata: image_id (or file) and its columns, one row an image; values may be empty."),
+]
+
 Part = Annotated[str | None, word(PARTS, "Part whose scores count: train, validation or test.")]
 Metric = Annotated[str | None, typer.Option(help="Metric that runs are ordered and compared by.")]
 Coverage = Annotated[float, typer.Option(help="Chance that a prediction set holds the true class.")]

@@ -28,6 +28,7 @@ def predict(
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders of images, patterns such as 'new/*.jpg'.", metavar="IMAGE")
     ],
+    metadata: options.Metadata = None,
     raw: Annotated[bool, typer.Option("--raw", help="The head's own probabilities, not calibrated ones.")] = False,
     neighbours: Annotated[
         int, typer.Option(min=0, max=1000, help="Most similar training images to name.")
@@ -54,7 +55,12 @@ def predict(
 
     from hamcache.pipeline.runs.records import load_run
 
-    load_run(run, workspace).require_trust(networks["trust"])
+    asked = load_run(run, workspace)
+    asked.require_trust(networks["trust"])
+    from hamcache.pipeline.use.predict.new_metadata import read_metadata, require_metadata
+
+    require_metadata(asked, metadata is not None)
+    given = None if asked.metadata is None or metadata is None else read_metadata(metadata, asked.metadata)
 
     from hamcache.data.files import write_text
     from hamcache.pipeline.errors import PredictionError
@@ -67,9 +73,11 @@ def predict(
     started = perf_counter()
     with progress_bar("predicting", None, "images") as advance_to:
         question = Question(*promise, raw, neighbours, unlike)
-        predictions = predictor.predict(images, question, on_progress=advance_to)
+        predictions = predictor.predict(images, question, metadata=given, on_progress=advance_to)
     last_line = tables.summary(predictions, perf_counter() - started)
     notes = predictor.notes(fitted, unlike)
+    if given is not None and asked.metadata is not None:
+        notes += asked.metadata.notes(given.reindex([Path(prediction.image).stem for prediction in predictions]))
     text = ""
     if form == "csv":
         text = tables.as_csv(predictions, predictor.classes)

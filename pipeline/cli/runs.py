@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from hamcache.pipeline.cli import bundles, options
 from hamcache.pipeline.cli.artefacts import add_rm, add_verify, runs_kind
 from hamcache.pipeline.cli.bundles import Commands
 from hamcache.pipeline.cli.console import progress_bar, say, show_frame, show_table, warn
+
+if TYPE_CHECKING:
+    from hamcache.pipeline.evaluate.intervals import Interval
 
 app = Commands(help="List runs; `show RUN` for one, `plot` to draw, `verify` to check, `rm` to remove some.")
 add_rm(app, "runs", runs_kind)
@@ -66,9 +69,22 @@ def runs(
 
 @app.command(tables=True)
 def show(
-    workspace: bundles.PlainWorkspace, run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")]
+    workspace: bundles.PlainWorkspace,
+    run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the image table whose groups are scored (default: age, sex, site, dx_type).",
+        ),
+    ] = None,
+    part: options.Part = None,
 ) -> None:
-    """Show one run: every score, where it comes from, and its files."""
+    """Show one run: every score, those of subgroups, where it comes from, and its files.
+
+    Subgroups are scored on validation without --part, each with its own bootstrap over lesions.
+    """
+    from hamcache.pipeline.evaluate.subgroups import run_subgroups
     from hamcache.pipeline.runs.records import load_run
 
     found = load_run(run, workspace).checked()
@@ -76,12 +92,28 @@ def show(
     chance = found.baseline("validation")
     names = list(dict.fromkeys(name for values in found.metrics.values() for name in values))
     nan = float("nan")
+    subgroups = run_subgroups(found, workspace, part or "validation", by)
     rows = [(n, *(found.metrics[p].get(n, nan) for p in parts), chance.get(n, nan)) for n in names]
     show_table(found.id, ("metric", *parts, "majority class (validation)"), rows)
+    if isinstance(subgroups, str):
+        say(f"No subgroups: {subgroups}")
+    elif subgroups:
+        scored = list(subgroups[0].scores)
+        show_table(
+            f"Subgroups on {part or 'validation'}",
+            ("column", "group", "images", "lesions", *scored, "note"),
+            [(g.column, g.name, g.images, g.lesions, *map(_bound, g.scores.values()), g.note) for g in subgroups],
+            caption="[95 % interval over the group's lesions]; of so many groups, one interval in twenty misses its "
+            "value; -: too few classes for this score",
+        )
     for name, value in found.provenance.items():
         if name not in ("versions", "sha256", "seal"):
             say(f"{name}: {value}")
     say("files: " + ", ".join(sorted(path.name for path in found.folder.iterdir())))
+
+
+def _bound(interval: Interval | None) -> str:
+    return "-" if interval is None else str(interval)
 
 
 @app.command()

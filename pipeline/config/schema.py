@@ -20,12 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-from hamcache.configs.defaults import MOST_SEED, MOST_VIEWS
+from hamcache.configs.defaults import METADATA, MOST_SEED
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
 from hamcache.heads.errors import HeadError
 from hamcache.heads.metrics import METRICS
-from hamcache.heads.views import ViewPolicy
+from hamcache.pipeline.config.features_config import FeaturesConfig
 from hamcache.pipeline.config.messages import config_error, valid_keys
 from hamcache.pipeline.config.overrides import merged, read_yaml, set_value, value_at
 from hamcache.pipeline.config.renamed import former, refuse_former
@@ -34,56 +34,6 @@ from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 
 if TYPE_CHECKING:
     from hamcache.data.dataset import DatasetWords
-
-MOST_BLOCKS = 100
-
-
-class BlockConfig(ConfigPart):
-    """One backbone's cached features inside a hybrid."""
-
-    backbone: str = Field(min_length=1, description="name of the backbone, as `hamcache extract` was given it")
-    augmentation: str = Field(default="none", min_length=1, description="augmentation whose views are read")
-    views: int = Field(
-        default=1, ge=1, le=MOST_VIEWS, description="how many views of each image are read: 0 .. views-1"
-    )
-    transform: str = Field(
-        default="standardize",
-        pattern=r"^(standardize|l2|power|none|pca:[1-9]\d*)$",
-        description="fitted on train only: standardize, l2, power, pca:<components> or none",
-    )
-
-
-class FeaturesConfig(ConfigPart):
-    """The cached features that the head is trained on; more than one block makes a hybrid."""
-
-    blocks: tuple[BlockConfig, ...] = Field(default=(), description="the hybrid's blocks, at least one for a head")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="arithmetic the features were extracted with; auto takes what the cache has"
-    )
-    storage: Literal["auto", "float32", "float16"] = Field(
-        default="auto", description="numbers the features are kept as; auto takes what the cache has"
-    )
-    aug_seed: int = Field(default=0, ge=0, le=MOST_SEED, description="seed the views were drawn with")
-    views: ViewPolicy = Field(default=ViewPolicy(), description="which views the head sees")
-
-    @model_serializer(mode="wrap")
-    def _as_before_storage(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Plain values; without a choice of storage those of a time that had none, so that digests stay."""
-        values: dict[str, Any] = dump(self)
-        return {key: value for key, value in values.items() if (key, value) != ("storage", "auto")}
-
-    @field_validator("blocks")
-    @classmethod
-    def _different(cls, blocks: tuple[BlockConfig, ...]) -> tuple[BlockConfig, ...]:
-        if len(blocks) > MOST_BLOCKS:
-            raise ValueError(f"expected at most {MOST_BLOCKS} blocks, got {len(blocks):,}")
-        for block in blocks:
-            if blocks.count(block) > 1:
-                raise ValueError(
-                    f"the block {block.backbone} ({block.augmentation}, {block.views} views) is listed "
-                    f"{blocks.count(block)} times; list each block once"
-                )
-        return blocks
 
 
 class _Named(BaseModel):
@@ -187,9 +137,12 @@ class ExperimentConfig(ConfigPart):
         return self.net.name if self.net is not None else self.head.name
 
     def content(self) -> dict[str, Any]:
-        """Plain values, defaults included; a net without features has no head."""
+        """Plain values, defaults included; a net without features has no head, features without metadata no columns."""
         unused = {"features", "head"} if self.net is not None and not self.features.blocks else set()
-        return self.model_dump(mode="json", exclude=unused)
+        content: dict[str, Any] = self.model_dump(mode="json", exclude=unused)
+        if not self.features.has_metadata:
+            content.get("features", {}).pop("metadata", None)
+        return content
 
     @property
     def digest(self) -> str:
@@ -336,7 +289,8 @@ def blocks_from(
             f"features {features!r}: expected backbones joined by '+', e.g. resnet34+densenet121, "
             "got an empty hybrid or an empty name between two '+'"
         )
-    return [{"backbone": name, "augmentation": augmentation, "views": views, "transform": transform} for name in names]
+    how = {"augmentation": augmentation, "views": views, "transform": transform}
+    return [{"backbone": name, **({} if name == METADATA else how)} for name in names]
 
 
 def resolved_yaml(config: ExperimentConfig) -> str:

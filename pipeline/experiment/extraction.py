@@ -11,7 +11,8 @@ from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.fill import ExtractionRequest, ExtractionSummary, Progress, run_extraction
 from hamcache.extract.names import full_name, split_kind
-from hamcache.pipeline.config.schema import ExperimentConfig, FeaturesConfig
+from hamcache.pipeline.config.features_config import FeaturesConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.inputs import stores_needed
 from hamcache.pipeline.runs.tuned import tuned_weights
 

@@ -9,7 +9,7 @@ from hamcache.cache.store import FeatureStore
 from hamcache.data.digests import MISSING
 from hamcache.data.large_arrays import large_array, rows_of
 from hamcache.heads.views import BlockArrays
-from hamcache.pipeline.config.schema import BlockConfig
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.errors import FeaturesError
 
 
@@ -36,6 +36,11 @@ class FeatureBlock:
     def dim(self) -> int:
         """Length of one feature vector."""
         return self._some_store.dim
+
+    @property
+    def transform(self) -> str:
+        """The name of its transform, see `heads.blocks.Block`."""
+        return self.config.transform
 
     @property
     def stores(self) -> list[FeatureStore]:

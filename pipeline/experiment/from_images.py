@@ -134,8 +134,7 @@ def _warm_start(
     if params.loss == "focal_sigmoid":
         raise WarmStartError("Expected a loss on a softmax to go on from a cached head, but got focal_sigmoid.")
     (block,) = inputs.blocks_of(config.features)
-    store = block.store or block.plain_store
-    assert store is not None
+    store = block.stores[0]
     _same("weights", store.key.weights, network.digest)
     _same("preprocessing", store.key.preprocessing, network.preprocessing.to_dict())
     both = {name: parts[name] for name in ("train", "validation")}

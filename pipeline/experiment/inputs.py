@@ -21,14 +21,17 @@ from hamcache.data.workspace import Workspace
 from hamcache.extract.augmentations import Augmentation, drawn_as_now, get_augmentation
 from hamcache.extract.names import full_name
 from hamcache.heads.views import ViewPolicy
-from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig, FeaturesConfig
+from hamcache.pipeline.config.features_config import BlockConfig, FeaturesConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
+from hamcache.pipeline.experiment.metadata_block import MetadataBlock
 
 if TYPE_CHECKING:
     from hamcache.heads.nets.decoded import DecodedImages
 
 PLAIN = "none"
+OpenedBlock = FeatureBlock | MetadataBlock
 
 
 @dataclass(eq=False)
@@ -44,7 +47,7 @@ class Inputs:
 
     dataset: Dataset
     left_out: dict[str, str]
-    blocks: dict[str, FeatureBlock] = field(default_factory=dict)
+    blocks: dict[str, OpenedBlock] = field(default_factory=dict)
     images: "DecodedImages | None" = None
 
     @property
@@ -57,7 +60,7 @@ class Inputs:
         """sha256 of each image's file, `missing` where there is none."""
         return self.dataset.digests
 
-    def blocks_of(self, features: FeaturesConfig) -> list[FeatureBlock]:
+    def blocks_of(self, features: FeaturesConfig) -> list[OpenedBlock]:
         """The blocks of a configuration, opened before.
 
         Raises:
@@ -71,7 +74,7 @@ class Inputs:
             )
         return [self.blocks[_name(block, features)] for block in features.blocks]
 
-    def load(self, features: FeaturesConfig, image_ids: Sequence[str]) -> list[FeatureBlock]:
+    def load(self, features: FeaturesConfig, image_ids: Sequence[str]) -> list[OpenedBlock]:
         """The blocks of a configuration with the features of these images in memory."""
         blocks = self.blocks_of(features)
         for block in blocks:
@@ -101,6 +104,7 @@ def open_inputs(
 
     Raises:
         MissingFeaturesError: The cache has no such features; names one command that makes them all.
+        MetadataError: The table has no such metadata.
     """
     catalogue = Catalogue(workspace.features)
     if inputs is None:
@@ -110,7 +114,11 @@ def open_inputs(
     finder = _Finder(catalogue, inputs.dataset.name, config)
     for block in config.features.blocks:
         name = _name(block, config.features)
-        if name not in inputs.blocks and (opened := finder.block(block)) is not None:
+        if name in inputs.blocks:
+            continue
+        if block.is_metadata:
+            inputs.blocks[name] = MetadataBlock.of(block, config, inputs.table)
+        elif (opened := finder.block(block)) is not None:
             inputs.blocks[name] = opened
     finder.raise_if_absent()
     return inputs
@@ -119,13 +127,18 @@ def open_inputs(
 def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
     """Stores that the blocks of a configuration read: (backbone, augmentation, views) of each store."""
     needed = []
-    for block in features.blocks:
+    for block in image_blocks(features):
         n_views, needs_none = _needs(block, features.views, get_augmentation(block.augmentation))
         if n_views:
             needed.append((block.backbone, block.augmentation, n_views))
         if needs_none:
             needed.append((block.backbone, PLAIN, 1))
     return list(dict.fromkeys(needed))
+
+
+def image_blocks(features: FeaturesConfig) -> list[BlockConfig]:
+    """The blocks that come from the images, by way of the cache: all but `metadata`."""
+    return [block for block in features.blocks if not block.is_metadata]
 
 
 def _needs(block: BlockConfig, policy: ViewPolicy, augmentation: Augmentation) -> tuple[int, bool]:
@@ -215,7 +228,9 @@ def _listed(store: FeatureStore) -> str:
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:
-    """All that decides which stores and views a block reads, as one line."""
+    """All that decides which stores and views (or which columns) a block reads, as one line."""
+    if block.is_metadata:
+        return f"{block.backbone} {features.metadata.model_dump_json()}"
     policy = features.views
     parts = (full_name(block.backbone), block.augmentation, block.views, features.precision, features.aug_seed)
     return " ".join(map(str, (*parts, policy.train, policy.predict)))

@@ -122,10 +122,7 @@ def fit_head(
     clock = Laps()
     opened = inputs.load(config.features, [image_id for part in parts.values() for image_id in part.ids])
     policy = config.features.views
-    blocks = [
-        Block(asked.backbone, block.dim, asked.transform)
-        for asked, block in zip(config.features.blocks, opened, strict=True)
-    ]
+    blocks = [Block(block.config.backbone, block.dim, block.transform) for block in opened]
 
     def arrays(name: str) -> list[Any]:
         return [block.arrays(parts[name].ids) for block in opened]

@@ -18,6 +18,7 @@ from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs, open_inputs
 from hamcache.pipeline.experiment.learning import Log, Part, parts_of
+from hamcache.pipeline.experiment.metadata_block import MetadataBlock
 from hamcache.pipeline.runs.provenance import fingerprint, head_identity, net_identity
 from hamcache.pipeline.runs.tuned import refuse_seen_images
 
@@ -70,6 +71,7 @@ def prepare(
 
     Raises:
         MissingFeaturesError: The cache lacks features; the message names the command that makes them.
+        MetadataError: The table has no such metadata.
         RunError: A part is empty, or would be judged by a network that was tuned on its images.
         MetricError: The positive class is none of the table's.
     """
@@ -139,7 +141,8 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
 
     The whole keys of the stores are recorded beside their digests, which alone are in the fingerprint.
     """
-    stores = [store for block in inputs.blocks_of(config.features) for store in block.stores]
+    blocks = inputs.blocks_of(config.features)
+    stores = [store for block in blocks for store in block.stores]
     in_splits = sorted(set().union(*(split.frame["image_id"].tolist() for split in splits)))
     prints = [split.fingerprint for split in splits]
     curation = curation_of(config, inputs.table)
@@ -153,6 +156,11 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
         **net_identity(config),
         **head_identity(config),
     }
+    for block in blocks:
+        if isinstance(block, MetadataBlock):
+            frames = [split.frame.loc[split.frame["part"] == "train", "image_id"] for split in splits]
+            train = set().union(*frames) - inputs.left_out.keys()
+            identity["metadata"] = block.identity(train, in_splits)
     keys = {store.folder: store.key.to_dict() for store in stores}
     return {"fingerprint": fingerprint(config, **identity), **identity, "keys": keys}
 

@@ -13,8 +13,9 @@ from hamcache.cache.keys import FeatureKey
 from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.names import LOCAL_DIR, TRANSFORMERS
 from hamcache.heads.own_heads import own_heads, own_identity
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.config.renamed import former
-from hamcache.pipeline.config.schema import BlockConfig, ExperimentConfig
+from hamcache.pipeline.config.schema import ExperimentConfig
 
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from hamcache.cache.keys import split_digits
 from hamcache.data.files import csv_text, json_text, write_json, write_text
+from hamcache.data.metadata import Metadata
 from hamcache.data.workspace import Workspace
 from hamcache.extract.names import PRE_LOGITS, split_kind
 from hamcache.heads.metrics import majority_baseline
@@ -68,6 +69,15 @@ class Run(Artefact):
             return ExperimentConfig.model_validate(renamed(content))
         except ValueError as error:
             raise self.files.damaged("config.yaml", f"is no experiment ({error})") from error
+
+    @cached_property
+    def metadata(self) -> Metadata | None:
+        """Columns of the image table that it was trained on beside features; None without any."""
+        if not self.config.features.has_metadata:
+            return None
+        if "metadata" not in self.provenance:
+            raise self.files.damaged("provenance.json", "does not say which metadata it was trained on")
+        return Metadata.from_list(self.provenance["metadata"]["columns"])
 
     @cached_property
     def predictions(self) -> pd.DataFrame:

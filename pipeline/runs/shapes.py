@@ -31,6 +31,21 @@ class Summary(Shape):
     seed: int
 
 
+class TableColumn(Shape):
+    """A column of an image table that a run was trained on; without words one of numbers."""
+
+    name: str
+    words: list[str] | None = None
+    unseen: list[str] = []
+
+
+class MetadataOf(Shape):
+    """The columns of an image table that a run was trained on."""
+
+    columns: Annotated[list[TableColumn], Field(min_length=1)]
+    values: str
+
+
 class Provenance(Shape):
     """Origin of a run's numbers."""
 
@@ -49,6 +64,7 @@ class Provenance(Shape):
     thresholds: Numbers = {}
     versions: dict[str, str] = {}
     recipes: list[dict[str, Any]] = []
+    metadata: MetadataOf | None = None
 
 
 class Class(Shape):

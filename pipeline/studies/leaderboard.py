@@ -69,11 +69,15 @@ class Leaderboard:
         experiments = [outcome.experiment for outcome in self.outcomes]
         config = experiments[0].config
         kinds = dict.fromkeys(
-            f"{block.augmentation} x{block.views}" for each in experiments for block in each.config.features.blocks
+            f"{block.augmentation} x{block.views}"
+            for each in experiments
+            for block in each.config.features.blocks
+            if not block.is_metadata
         )
         heads = sorted({each.head for each in experiments})
         who = heads[0] if len(heads) == 1 else f"{len(heads)} heads"
-        return f"{who}, {self._dataset}, {config.split.words}, seed {config.seed}, views {', '.join(kinds)}"
+        views = f", views {', '.join(kinds)}" if kinds else ""
+        return f"{who}, {self._dataset}, {config.split.words}, seed {config.seed}{views}"
 
     def default_path(self, workspace: Workspace, folder: str) -> Path:
         """The CSV in a folder of the workspace; the same experiments always get the same one."""

@@ -132,6 +132,30 @@ def own_world(tmp_path: Path) -> World:
 
 
 @pytest.fixture(scope="session")
+def known_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set whose table tells more: age and sex hint at the class, some values are absent."""
+    path = write_dataset(tmp_path_factory.mktemp("known"))
+    rng = np.random.default_rng(1)
+    rows, lesions = path.read_text().splitlines(), {}
+    for n, row in enumerate(rows[1:], start=1):
+        label, lesion = row.split(",")[2:]
+        if lesion not in lesions:
+            age = int(rng.normal({"bkl": 70, "mel": 60, "nv": 40}[label], 10))
+            sex = rng.choice(["female", "male"], p=[0.8, 0.2] if label == "mel" else [0.4, 0.6])
+            site = rng.choice(["arm", "back", "face"])
+            lesions[lesion] = f"{age if len(lesions) % 9 else ''},{sex if len(lesions) % 7 else ''},{site}"
+        rows[n] += f",{lesions[lesion]},{'histo' if n % 2 else 'follow_up'}"
+    path.write_text("\n".join([rows[0] + ",age,sex,localization,dx_type", *rows[1:]]) + "\n")
+    return path
+
+
+@pytest.fixture
+def known_world(tmp_path: Path, known_csv: Path) -> World:
+    """An empty workspace beside the data set whose table tells more."""
+    return World(Workspace(tmp_path / "workspace"), known_csv)
+
+
+@pytest.fixture(scope="session")
 def make_world(tmp_path_factory: pytest.TempPathFactory, dataset_csv: Path) -> Callable[[], World]:
     """A function that makes another workspace, for fixtures that live longer than a test."""
     return lambda: World(Workspace(tmp_path_factory.mktemp("workspace")), dataset_csv)

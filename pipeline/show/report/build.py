@@ -26,6 +26,7 @@ from hamcache.pipeline.show.report.gallery import galleries
 from hamcache.pipeline.show.report.grids import grid_views
 from hamcache.pipeline.show.report.origins import origins
 from hamcache.pipeline.show.report.render import render
+from hamcache.pipeline.show.report.subgroup_views import subgroup_views
 from hamcache.pipeline.show.report.sweeps import sweep_views
 from hamcache.pipeline.show.web.run_view import RunView, data_uri
 
@@ -136,6 +137,7 @@ def build_report(
         sweeps=sweep_views(chosen.sweeps, board),
         grids=grid_views(chosen.grids, board),
         evaluations=evaluation_views(board, workspace),
+        subgroups=subgroup_views(board, workspace, resamples),
         gallery=shown,
         data=describe(board, datasets),
         names={key: name for cohort in board.cohorts for key, name in cohort.best.run.class_names.items()},

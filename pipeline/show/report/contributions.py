@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hamcache.pipeline.config.schema import BlockConfig
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.evaluate.intervals import RESAMPLES
 from hamcache.pipeline.show.report.board import Board, Row
 from hamcache.pipeline.studies.hybrids import what_each_adds
@@ -76,5 +76,5 @@ def _names(blocks: Sequence[BlockConfig]) -> list[str]:
 
 def _all_but_blocks(row: Row) -> str:
     content = row.run.config.content()
-    content["features"] = {key: value for key, value in content["features"].items() if key != "blocks"}
+    content["features"] = {k: v for k, v in content["features"].items() if k not in ("blocks", "metadata")}
     return json.dumps(content, sort_keys=True)

@@ -12,8 +12,9 @@ from hamcache.data.errors import DataError
 from hamcache.extract.errors import ExtractError
 from hamcache.heads.scored import scored
 from hamcache.heads.views import ViewPolicy
-from hamcache.pipeline.config.schema import FeaturesConfig
+from hamcache.pipeline.config.features_config import FeaturesConfig
 from hamcache.pipeline.errors import FeaturesError
+from hamcache.pipeline.experiment.inputs import image_blocks
 from hamcache.pipeline.inspect.neighbours import JointSpace, nearest
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.report.board import Board, Row
@@ -83,6 +84,8 @@ def nearest_training_images(
     """
     if run.config.net is not None:
         return "this run is a network trained from the images: it has no cached features to compare"
+    if not image_blocks(run.config.features):
+        return "this run has learned from metadata alone: it has no features of images to compare"
     if isinstance(dataset := datasets.of(run), str):
         return dataset
     train, asked = run.part("train"), run.part(part).set_index("image_id").loc[list(image_ids)].reset_index()
@@ -206,7 +209,7 @@ def _one_view(features: FeaturesConfig) -> FeaturesConfig:
     """The same blocks with the one view that is compared: the plain image where the run predicts from it, or view 0."""
     plain = features.views.predict == "plain"
     views = ViewPolicy(train="plain", predict="plain") if plain else ViewPolicy(train="all", predict="first")
-    blocks = tuple(block.model_copy(update={"views": 1}) for block in features.blocks)
+    blocks = tuple(block.model_copy(update={"views": 1}) for block in image_blocks(features))
     return features.model_copy(update={"blocks": blocks, "views": views})
 
 

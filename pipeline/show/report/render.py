@@ -94,6 +94,7 @@ def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("cost", "Cost", content["costs"]),
         ("sweeps", "Sweeps", content["sweeps"]),
         ("grids", "Grids", content["grids"]),
+        ("subgroups", "Subgroups", content["subgroups"]),
         ("evaluations", "Other data", content["evaluations"]),
         ("gallery", "Mistakes", content["gallery"]),
         ("data", "Data", True),

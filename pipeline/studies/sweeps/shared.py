@@ -13,7 +13,7 @@ from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.config.split_config import SplitConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
-from hamcache.pipeline.experiment.inputs import Inputs
+from hamcache.pipeline.experiment.inputs import Inputs, OpenedBlock
 from hamcache.pipeline.experiment.learning import Log, Part
 from hamcache.pipeline.studies.opened import Opened, open_experiments
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, structures
@@ -146,10 +146,10 @@ def read_shared(settings: SweepConfig, opened: Opened, log: Log) -> Shared:
             shared.folds[deal_of(config)] = opened.folds_of(config, PARTS, shared.inputs_of(config))
     dealt = [parts[name] for folds in shared.folds.values() for parts in folds for name in PARTS]
     order = list(dict.fromkeys(image_id for part in dealt for image_id in part.ids))
-    blocks: dict[str, FeatureBlock] = {}
+    blocks: dict[str, OpenedBlock] = {}
     for name, block in inputs.blocks.items():
         block.load(order, inputs.digests)
-        blocks[name] = SharedBlock.of(block, order)
+        blocks[name] = SharedBlock.of(block, order) if isinstance(block, FeatureBlock) else block
     shared.inputs = replace(inputs, blocks=blocks)
     shared.net_inputs = {}
     features = f", {shared.bytes / 1e6:.1f} MB of features" if blocks else ""

@@ -7,6 +7,7 @@ import numpy as np
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.evaluate.conformal import PredictionSets
 from hamcache.pipeline.evaluate.intervals import RESAMPLES, Interval, bootstrap, group_weights, interval
+from hamcache.pipeline.evaluate.subgroups import Subgroup, run_subgroups
 from hamcache.pipeline.use.predict.predictor import Predictor
 
 COVERAGES = (0.8, 0.9, 0.95)
@@ -27,6 +28,7 @@ class PartFigures:
         baseline: Name -> score of the predictor that knows only the class frequencies of train.
         raw_ece: Expected calibration error without calibration.
         sets: The same of prediction sets, see `set_figures`.
+        subgroups: Scores by age band, sex and body site, as far as the data set is here and tells.
     """
 
     part: str
@@ -37,6 +39,7 @@ class PartFigures:
     baseline: dict[str, float]
     raw_ece: float
     sets: "list[SetFigures]"
+    subgroups: list[Subgroup]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,7 @@ def part_figures(predictor: Predictor, part: str, resamples: int = RESAMPLES) ->
         for score, conditional in KINDS
         for coverage in COVERAGES
     ]
+    subgroups = run_subgroups(run, predictor.workspace, part, proba=proba, resamples=resamples)
     return PartFigures(
         part=part,
         images=len(y),
@@ -84,6 +88,7 @@ def part_figures(predictor: Predictor, part: str, resamples: int = RESAMPLES) ->
         baseline=run.baseline(part),
         raw_ece=METRICS["ece"](y, raw),
         sets=sets,
+        subgroups=[] if isinstance(subgroups, str) else subgroups,
     )
 
 

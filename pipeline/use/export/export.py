@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from hamcache.configs.defaults import COVERAGE
-from hamcache.data.dataset import Dataset, open_dataset
-from hamcache.data.errors import BadImageError, DataError
+from hamcache.data.dataset import Dataset
+from hamcache.data.errors import BadImageError
 from hamcache.data.files import write_bytes, write_text
 from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.data.readers.imported import Terms
@@ -25,6 +25,7 @@ from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.evaluate import DISCLAIMER
 from hamcache.pipeline.evaluate.conformal import PredictionSets
 from hamcache.pipeline.evaluate.intervals import RESAMPLES
+from hamcache.pipeline.runs.own_dataset import own_dataset
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.export.card_figures import part_figures
 from hamcache.pipeline.use.export.model_card import model_card
@@ -152,12 +153,19 @@ def export_run(
     return Exported(model_path, card_path, parity)
 
 
-def check_views(run: Run) -> None:
-    """Find out before networks are loaded that a run predicts from views that no file can draw.
+def check_inputs(run: Run) -> None:
+    """Find out before networks are loaded that a run predicts from what no file of images has or can draw.
 
     Raises:
-        ExportError: Its views are drawn at random; names the command that trains a run whose views are not.
+        ExportError: It was trained on metadata, or its views are drawn at random; names what helps.
     """
+    if run.metadata is not None:
+        features = "+".join(block.backbone for block in run.config.features.blocks if not block.is_metadata)
+        advice = f"Train one without: --features {features}." if features else "Ask it with `hamcache predict`."
+        raise ExportError(
+            f"Expected a run of images alone, got {run.id}, which takes {', '.join(run.metadata.names)}: "
+            f"the exported file gets an image and nothing else. {advice}"
+        )
     views = run.config.features.views
     if run.config.net is not None:
         names, change = [run.config.net.params["predict_augmentation"]], "net.predict_augmentation=none"
@@ -198,8 +206,8 @@ def check_images(run: Run, workspace: Workspace, count: int) -> tuple[list[Image
     """Images to compare with: validation images, evenly spaced; where they are not here, pictures of smooth noise."""
     ids = list(run.part("validation")["image_id"])
     wanted = ids[:: max(1, len(ids) // count)][:count]
-    dataset = _dataset(run, workspace)
-    rows = [] if dataset is None else dataset.table.frame[["image_id", "path"]].to_numpy().tolist()
+    dataset = own_dataset(run, workspace)
+    rows = [] if isinstance(dataset, str) else dataset.table.frame[["image_id", "path"]].to_numpy().tolist()
     paths = dict(rows)
     images = []
     for image_id in wanted:
@@ -259,20 +267,9 @@ def _metadata(predictor: Predictor, sets: PredictionSets, terms: Terms, card: st
     }
 
 
-def _dataset(run: Run, workspace: Workspace) -> Dataset | None:
-    """The run's data set, if it is here."""
-    words = run.config.dataset_words
-    if words.must_be_drawn(workspace):
-        return None
-    try:
-        return open_dataset(words, workspace)
-    except (DataError, OSError):
-        return None
-
-
 def _terms(run: Run, workspace: Workspace, given: Terms) -> Terms:
     """Licence and citation of the data: those given, else what is known of it."""
-    dataset = _dataset(run, workspace)
-    if dataset is None:  # its labels still tell whether it is HAM10000
+    dataset = own_dataset(run, workspace)
+    if isinstance(dataset, str):  # its labels still tell whether it is HAM10000
         dataset = Dataset(run.config.dataset_words, ImageTable("", run.predictions, run.classes))
     return terms_of(dataset, given)

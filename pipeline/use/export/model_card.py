@@ -54,7 +54,7 @@ def model_card(
         "make or to put off a decision about a patient.**",
         _details(predictor, sets, file, n_bytes),
         _use(run),
-        _factors(terms),
+        _factors(terms, any(part.subgroups for part in figures)),
         _metrics(),
         _data(run, terms),
         _analyses(predictor, figures),
@@ -139,13 +139,18 @@ Out of scope:
 - Anything that is none of {classes}: every image gets one of these classes, whatever it shows."""
 
 
-def _factors(terms: Terms) -> str:
+def _factors(terms: Terms, by_group: bool) -> str:
+    broken_down = (
+        "by class and by what the data set tells of its patients; skin tone it does not."
+        if by_group
+        else "by class; they are not broken down by age, sex, body site or skin tone."
+    )
     lines = [
         "## Factors",
         "",
         "Results depend on the device and its light, on how the image was cut, on hair, ink, rulers and bubbles in it, "
         "and on the skin around a lesion. The figures below are for images like those of the data set, and are given "
-        "by class; they are not broken down by age, sex, body site or skin tone.",
+        + broken_down,
     ]
     if terms.licence == LICENCE:
         lines[-1] += (
@@ -230,7 +235,24 @@ temperature.{held_out}
 
 Prediction sets: how many images' sets hold the true class.{fitted}
 
-{_table(columns, [_set_row(sets) for sets in figures.sets])}"""
+{_table(columns, [_set_row(sets) for sets in figures.sets])}{_subgroups(figures)}"""
+
+
+def _subgroups(figures: PartFigures) -> str:
+    """Scores of subgroups, where there are any; a score that a group is too small or too uniform for is a dash."""
+    if not figures.subgroups:
+        return ""
+    names = list(figures.subgroups[0].scores)
+    rows = [
+        [g.column, g.name, g.images, g.lesions, *(g.scores[name] or "-" for name in names), g.note]
+        for g in figures.subgroups
+    ]
+    table = _table(["column", "group", "images", "lesions", *names, "note"], rows)
+    return f"""
+
+Subgroups, each with its own bootstrap. Many are looked at: one interval in twenty misses its value.
+
+{table}"""
 
 
 def _set_row(figures: SetFigures) -> list[object]:

@@ -169,8 +169,8 @@ class _Function(nn.Module):
 
 _HEADS: dict[str, Callable[[Any], nn.Module]] = {
     "EstimatorHead": lambda head: _MeanOverViews(_Estimator(head)),
-    "OwnHead": lambda head: _MeanOverViews(_Estimator(head)),
     "MLPHead": lambda head: _MeanOverViews(_Perceptron(head)),
+    "OwnHead": lambda head: _MeanOverViews(_Estimator(head)),
     "AverageHead": _Average,
     "StackHead": _Stack,
     "LogitAdjusted": lambda head: nn.Sequential(module_of(head.head), Adjusted(head.prior_, head.tau)),

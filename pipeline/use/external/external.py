@@ -192,6 +192,7 @@ def _plan(run: Run, dataset: Dataset, workspace: Workspace, chosen: Evaluating) 
         [list(classes.classes), classes.columns.tolist(), sorted(classes.codes.items()), left_out],
         {name: PARAMETERS[name] for name in chosen.corruptions},
         [chosen.coverage, chosen.sets, chosen.class_conditional, chosen.resamples],
+        *([] if run.metadata is None else [run.metadata.digest(table.frame["image_id"], table.frame)]),
     ]
     return replace(plan, fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest())
 
@@ -356,6 +357,8 @@ class _Evaluator:
             )
         if plan.known.note:
             notes.append(plan.known.note)
+        if plan.run.metadata is not None:
+            notes += plan.run.metadata.notes(plan.dataset.table.frame)
         for label, count in plan.unmapped.items():
             notes.append(f"{label}: {count:,} images were left out, for no class of the run stands for it (--map).")
         if plan.classes.absent:

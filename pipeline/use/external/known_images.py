@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hamcache.configs.defaults import PARTS
-from hamcache.data.dataset import Dataset, open_dataset
+from hamcache.data.dataset import Dataset
 from hamcache.data.digests import MISSING
 from hamcache.data.errors import DataError
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import PipelineError
 from hamcache.pipeline.experiment.preparation import make_splits
+from hamcache.pipeline.runs.own_dataset import own_dataset
 from hamcache.pipeline.runs.records import Run
 
 
@@ -81,14 +82,8 @@ def known_images(run: Run, dataset: Dataset, workspace: Workspace) -> KnownImage
 
 def _own(run: Run, workspace: Workspace) -> Dataset | None:
     """The run's data set as it was; None where it is not here any more, or another one by now."""
-    words = run.config.dataset_words
-    if words.must_be_drawn(workspace):
-        return None
-    try:
-        own = open_dataset(words, workspace)
-    except DataError:
-        return None
-    return own if own.table.fingerprint == run.provenance.get("table") else None
+    own = own_dataset(run, workspace)
+    return None if isinstance(own, str) or own.table.fingerprint != run.provenance.get("table") else own
 
 
 def _test_rows(run: Run, own: Dataset) -> pd.DataFrame:

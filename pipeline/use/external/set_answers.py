@@ -50,7 +50,8 @@ def answer(
     """Ask a run about every image of a data set.
 
     Features go through the cache like those of every extraction, under the run's own keys but for the data set's name:
-    the same network, weights, preprocessing, augmentation, seed, precision and kind.
+    the same network, weights, preprocessing, augmentation, seed, precision and kind. Metadata are the data set's; of a
+    column that it lacks, every value is absent.
 
     Args:
         predictor: The run.
@@ -60,10 +61,11 @@ def answer(
 
     Raises:
         EvaluationError: Not one image could be used.
+        MetadataError: A value of the data set is none of its column.
     """
     if isinstance(predictor.model, HeadModel):
         ids, blocks, errors = _cached(predictor, dataset, workers, on_images)
-        proba = predictor.model.of_features(blocks)
+        proba = predictor.model.of_features(blocks, dataset.table.frame.set_index("image_id").loc[ids])
     else:
         ids = list(dataset.table.frame["image_id"])
         sources = find_sources(list(dataset.table.frame["path"]), ids)

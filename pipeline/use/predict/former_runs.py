@@ -10,7 +10,7 @@ from hamcache.cache.storage import Root
 from hamcache.cache.store import FeatureStore
 from hamcache.configs.defaults import FITS
 from hamcache.extract.names import split_kind
-from hamcache.pipeline.config.schema import BlockConfig
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.machine import Machine
 

@@ -21,9 +21,9 @@ from hamcache.extract.draws import ViewDraw, draw_view
 from hamcache.extract.forward import FittedViews, batch_size, fit_views, forward
 from hamcache.extract.names import full_name, split_kind
 from hamcache.heads.views import BlockArrays
-from hamcache.pipeline.config.schema import BlockConfig
+from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.errors import PredictionError
-from hamcache.pipeline.experiment.inputs import PLAIN
+from hamcache.pipeline.experiment.inputs import PLAIN, image_blocks
 from hamcache.pipeline.runs.provenance import whole_keys
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.former_runs import keys_of_former_run, open_store
@@ -61,7 +61,7 @@ class BlockSource:
 
 
 def block_sources(run: Run, root: Root, machine: Machine) -> list[BlockSource]:
-    """The sources of a run's blocks, checked against the keys that the run recorded.
+    """The sources of a run's blocks but `metadata`, checked against the keys that the run recorded.
 
     Args:
         run: A head's run.
@@ -71,7 +71,7 @@ def block_sources(run: Run, root: Root, machine: Machine) -> list[BlockSource]:
     Raises:
         PredictionError: The weights, the augmentation or the preprocessing are not those that the run was trained on.
     """
-    return [_source(run, block, root, machine) for block in run.config.features.blocks]
+    return [_source(run, block, root, machine) for block in image_blocks(run.config.features)]
 
 
 def _source(run: Run, block: BlockConfig, root: Root, machine: Machine) -> BlockSource:

@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from hamcache.cache.storage import Root
@@ -19,6 +20,7 @@ from hamcache.pipeline.runs.records import Run, load_run
 from hamcache.pipeline.runs.tuned import tuned_weights
 from hamcache.pipeline.use.predict.image_sources import Source, find_sources
 from hamcache.pipeline.use.predict.machine import Machine
+from hamcache.pipeline.use.predict.new_metadata import require_metadata, rows_of_images
 from hamcache.pipeline.use.predict.scoring import Model, Scored, model_of
 from hamcache.pipeline.use.predict.seen import Neighbour, TrainingImages, training_images
 
@@ -136,6 +138,8 @@ class Predictor:
     @cached_property
     def seen(self) -> TrainingImages | str:
         """The training images in feature space, or a sentence that says why they are not available."""
+        if not self.model.sources and self.run.config.net is None:
+            return "the run has learned from metadata alone"
         if not self.model.sources:
             return "a net trained from images keeps no features of them, and the cache has none that can be made here"
         return training_images(self.run, self.model.sources)
@@ -177,6 +181,7 @@ class Predictor:
         question: Question = Question(),
         *,
         ids: Sequence[str] | None = None,
+        metadata: pd.DataFrame | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[Prediction]:
         """Predict images; one that can't be used costs only itself (its `error` says why).
@@ -185,6 +190,7 @@ class Predictor:
             images: Files, folders, patterns such as `photos/*.jpg`, or opened Pillow images.
             question: The sets and comparisons that are asked for.
             ids: Their image ids, by which views of random recipes are drawn (default: a file's name without suffix).
+            metadata: For a run that was trained on metadata: a row an image, by image id (see `new_metadata`).
             on_progress: Takes how many images are done, and how many there are.
 
         Returns:
@@ -192,14 +198,19 @@ class Predictor:
 
         Raises:
             PredictionError: A coverage or a kind of sets that does not exist.
+            MetadataAbsentError: The run needs metadata, and there is none, or none of these images.
+            MetadataError: A value is none of its column.
         """
         fitted = self.sets(question.coverage, question.sets, question.class_conditional, question.raw)
+        require_metadata(self.run, metadata is not None)
         sources = find_sources(images, ids)
+        rows = None if metadata is None else rows_of_images(metadata, [source.image_id for source in sources])
         predictions: list[Prediction] = []
         for start in range(0, len(sources), AT_A_TIME):
             portion = sources[start : start + AT_A_TIME]
             report = None if on_progress is None else _shifted(on_progress, start, len(sources))
-            predictions += self._predictions(portion, self.model(portion, report), fitted, question)
+            known = None if rows is None else rows.iloc[start : start + AT_A_TIME]
+            predictions += self._predictions(portion, self.model(portion, report, known), fitted, question)
         return predictions
 
     def _predictions(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 
 from hamcache.cache.storage import Root
@@ -51,8 +52,19 @@ class Model(Protocol):
     sources: Sequence[BlockSource]
     heads: Sequence[Any]
 
-    def __call__(self, images: Sequence[Source], on_image: Callable[[int], None] | None = None) -> Scored:
-        """Probabilities of some images; `on_image` takes how many are done."""
+    def __call__(
+        self,
+        images: Sequence[Source],
+        on_image: Callable[[int], None] | None = None,
+        metadata: pd.DataFrame | None = None,
+    ) -> Scored:
+        """Probabilities of some images.
+
+        Args:
+            images: The images.
+            on_image: Takes how many are done.
+            metadata: A row an image, in their order, for a run that was trained on metadata; without it, absent.
+        """
 
 
 def model_of(run: Run, root: Root, machine: Machine, trust: Collection[str] = ()) -> Model:
@@ -78,9 +90,16 @@ class HeadModel:
         self.heads, self._maker = heads, FeatureMaker(sources, device)
         self._policy = run.config.features.views
         self._n_classes = len(run.classes)
+        self._metadata = run.metadata
+        self._is_metadata = [block.is_metadata for block in run.config.features.blocks]
 
-    def __call__(self, images: Sequence[Source], on_image: Callable[[int], None] | None = None) -> Scored:
-        """Probabilities of some images."""
+    def __call__(
+        self,
+        images: Sequence[Source],
+        on_image: Callable[[int], None] | None = None,
+        metadata: pd.DataFrame | None = None,
+    ) -> Scored:
+        """Probabilities of some images; see `Model`."""
         errors: dict[int, str] = {}
         parts: list[list[BlockArrays]] = []
         kept: list[int] = []
@@ -102,11 +121,17 @@ class HeadModel:
         proba = np.full((len(images), self._n_classes), np.nan)
         blocks = _all_together(parts, len(self.sources))
         if parts:
-            proba[kept] = self.of_features(blocks)
+            rows = pd.DataFrame(index=range(len(images))) if metadata is None else metadata
+            proba[kept] = self.of_features(blocks, rows.iloc[kept])
         return Scored(proba, blocks, errors)
 
-    def of_features(self, blocks: Sequence[BlockArrays]) -> np.ndarray:
-        """Probabilities float64 `[n, C]` of images whose features are known, a block a source."""
+    def of_features(self, blocks: Sequence[BlockArrays], metadata: pd.DataFrame) -> np.ndarray:
+        """Probabilities float64 `[n, C]` of images whose features are known, a block a source, and their metadata."""
+        from_images = iter(blocks)
+        if self._metadata is not None:
+            columns = self._metadata.encoded(metadata)[:, None]
+            known = BlockArrays(columns, columns)
+            blocks = [known if is_metadata else next(from_images) for is_metadata in self._is_metadata]
         joined = prediction_views(blocks, self._policy)
         return np.mean([head.predict_proba(joined) for head in self.heads], axis=0)
 
@@ -123,7 +148,9 @@ class HeadModel:
         if not there:
             return [], [], errors
         blocks = self._maker.features(inputs, [images[number].image_id for number in there])
-        finite = np.all([np.isfinite(block.views).all(axis=(1, 2)) for block in blocks], axis=0)
+        finite = np.ones(len(there), dtype=bool)
+        for block in blocks:
+            finite &= np.isfinite(block.views).all(axis=(1, 2))
         errors |= {there[row]: "its features are not finite" for row in np.flatnonzero(~finite)}
         blocks = [BlockArrays(block.views[finite], block.views[finite]) for block in blocks]
         return [number for number, good in zip(there, finite, strict=True) if good], blocks, errors
@@ -157,8 +184,13 @@ class NetModel:
                 f"name in this version: {recipe}. Train the run again."
             )
 
-    def __call__(self, images: Sequence[Source], on_image: Callable[[int], None] | None = None) -> Scored:
-        """Probabilities of some images."""
+    def __call__(
+        self,
+        images: Sequence[Source],
+        on_image: Callable[[int], None] | None = None,
+        metadata: pd.DataFrame | None = None,
+    ) -> Scored:
+        """Probabilities of some images; a net takes no metadata."""
         errors: dict[int, str] = {}
         proba = np.full((len(images), self._n_classes), np.nan)
         parts: list[list[BlockArrays]] = []

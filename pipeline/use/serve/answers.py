@@ -6,11 +6,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from starlette.exceptions import HTTPException
 
-from hamcache.data.errors import BadImageError
+from hamcache.data.documents import parse_json
+from hamcache.data.errors import BadImageError, DocumentError
 from hamcache.pipeline.evaluate import DISCLAIMER
+from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.serve.photographs import Gallery
 from hamcache.pipeline.use.serve.predictors import Predictors
 from hamcache.pipeline.use.serve.shelf import Shelf
@@ -24,12 +27,19 @@ CHOICES = tuple((coverage, conditional) for conditional in (False, True) for cov
 MOST_NEIGHBOURS = 20
 
 
+def known_columns(run: Run) -> list[dict[str, Any]]:
+    """The columns of metadata that a run asks for: name and words, None for a number."""
+    columns = () if run.metadata is None else run.metadata.columns
+    return [{"name": column.name, "words": None if column.words is None else column.known} for column in columns]
+
+
 def choices(predictor: "Predictor") -> dict[str, Any]:
-    """The facts of all predictions of a run: its classes, the sets to choose from with their notes, calibration."""
+    """The facts of all predictions of a run: its classes, metadata, sets to choose from with notes, calibration."""
     temperature = predictor.temperature
     return {
         "run": predictor.run.id,
         "classes": [{"label": label, "name": name} for label, name in predictor.run.class_names.items()],
+        "metadata": known_columns(predictor.run),
         "sets": [
             {
                 "coverage": coverage,
@@ -69,6 +79,12 @@ def answer(form: Form, shelf: Shelf, gallery: Gallery, predictors: Predictors) -
     if bool(form.files) == bool(image_id):
         raise HTTPException(400, f"Expected 1 to {MOST_FILES} image files, or the image_id of one image, but not both.")
     path = gallery.path(run, image_id) if image_id else None
+    known = _metadata(form, run)
+    if known is None and path is not None and run.metadata is not None:
+        known = gallery.metadata(run, image_id)
+    if known is None and run.metadata is not None:
+        names = ", ".join(run.metadata.names)
+        raise HTTPException(400, f"Expected the field 'metadata', a JSON object of {names}; what is not known: null.")
     predictor = predictors.get(run)
     from hamcache.pipeline.use.predict.predictor import Question  # imports torch: a run is loaded by now
 
@@ -76,7 +92,8 @@ def answer(form: Form, shelf: Shelf, gallery: Gallery, predictors: Predictors) -
     started = perf_counter()
 
     def ask(images: Sequence[Path | Image.Image], ids: Sequence[str]) -> list["Prediction"]:
-        return predictor.predict(images, question, ids=ids)
+        rows = None if known is None else pd.DataFrame([known] * len(set(ids)), index=list(dict.fromkeys(ids)))
+        return predictor.predict(images, question, ids=ids, metadata=rows)
 
     if path is not None:
         found = [_as_json(ask([path], [image_id])[0], image_id, predictor, gallery.label(run, image_id))]
@@ -85,6 +102,8 @@ def answer(form: Form, shelf: Shelf, gallery: Gallery, predictors: Predictors) -
     seconds = perf_counter() - started
     general = choices(predictor)
     notes = predictor.notes(predictor.sets(coverage, class_conditional=conditional == "true"))
+    if known is not None and run.metadata is not None:
+        notes += run.metadata.notes(pd.DataFrame([known]))
     return {
         **general,
         "disclaimer": DISCLAIMER,
@@ -94,6 +113,22 @@ def answer(form: Form, shelf: Shelf, gallery: Gallery, predictors: Predictors) -
         "seconds": round(seconds, 4),
         "predictions": found,
     }
+
+
+def _metadata(form: Form, run: Run) -> dict[str, Any] | None:
+    """The values of the field `metadata`, by column; None without that field."""
+    if "metadata" not in form.fields:
+        return None
+    names = [] if run.metadata is None else run.metadata.names
+    try:
+        known = parse_json(form.fields["metadata"])
+    except DocumentError as error:
+        raise HTTPException(400, f"metadata: expected a JSON object, but {error}") from None
+    if not isinstance(known, dict) or set(known) - set(names):
+        raise HTTPException(400, f"metadata: expected a JSON object of {', '.join(names) or 'nothing, for this run'}.")
+    if not all(value is None or isinstance(value, str | int | float) for value in known.values()):
+        raise HTTPException(400, "metadata: expected texts and numbers, or null for what is not known.")
+    return known
 
 
 def _of_files(files: Sequence[Upload], predictor: "Predictor", ask: Any) -> list[dict[str, Any]]:

@@ -19,10 +19,13 @@
 
 `POST /api/predict`
     A multipart form with `run`, and `files` (8 at most, 20 MB together) or the `image_id` of one image of the run's
-    data set. Also, if you like: `coverage` (0.9), `class_conditional` (false), `neighbours` (5). Answers
-    `{run, seconds, coverage, class_conditional, notes, disclaimer, classes, sets, calibration, predictions}`:
+    data set. For a run that was trained on metadata, the files come with `metadata`, a JSON object of its columns
+    (`{"age": 45, "sex": null}`). Also, if you like: `coverage` (0.9), `class_conditional` (false), `neighbours` (5).
+    Answers `{run, seconds, coverage, class_conditional, notes, disclaimer, classes, metadata, sets, calibration,
+    predictions}`:
 
     - `classes`: `[{label, name}]`;
+    - `metadata`: the columns that the run asks for, `[{name, words}]`, words null for a number;
     - `sets`: the choices of sets that each prediction brings, `[{coverage, class_conditional, notes}]`;
     - `calibration`: `{temperature, images, ece_before, ece_after}`;
     - `predictions`: `[{image, label, probabilities, prediction_set, sets, unlike, unlike_p, neighbours, true_label,

@@ -3,10 +3,12 @@
 from functools import cache
 from typing import Any
 
+from hamcache.pipeline.errors import DamagedError
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.web.labels import HEADLINE
 from hamcache.pipeline.show.web.run_view import RunView
 from hamcache.pipeline.show.web.skin import style, templates, text_of
+from hamcache.pipeline.use.serve.answers import known_columns
 from hamcache.pipeline.use.serve.photographs import Gallery
 from hamcache.pipeline.use.serve.shelf import Shelf, about, pictures, with_intervals
 from hamcache.pipeline.use.serve.uploads import LARGEST_MB, MOST_FILES
@@ -51,7 +53,7 @@ class Pages:
         chosen = next((i for i in (run_id, self._first, best.id if best else None) if i in ids), "")
         sets: dict[str, list[dict[str, Any]]] = {}
         for run in sorted(runs, key=_mcc, reverse=True):
-            sets.setdefault(str(about(run)["dataset"]), []).append(_row(run))
+            sets.setdefault(str(about(run)["dataset"]), []).append(_row(run) | {"metadata": _columns(run)})
         return self._render(
             "predict.html",
             sets=sets,
@@ -84,6 +86,14 @@ class Pages:
 
     def _render(self, template: str, **content: Any) -> str:
         return templates(SERVE).get_template(template).render(**content)
+
+
+def _columns(run: Run) -> list[dict[str, Any]]:
+    """The columns that a run asks for; none of a damaged run, which says so when it is loaded."""
+    try:
+        return known_columns(run)
+    except DamagedError:
+        return []
 
 
 def _mcc(run: Run) -> float:

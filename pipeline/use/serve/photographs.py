@@ -3,6 +3,7 @@
 import secrets
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.errors import ServingError
@@ -47,6 +48,15 @@ class Gallery:
     def label(self, run: Run, image_id: str) -> str:
         """The label of an image of the run's table."""
         return self._images(run)[image_id][1]
+
+    def metadata(self, run: Run, image_id: str) -> dict[str, Any]:
+        """The values of an image of the run's table, of the columns that the run was trained on."""
+        assert run.metadata is not None
+        dataset = self._photographs.of(run)
+        assert not isinstance(dataset, str)  # its image was found
+        frame = dataset.table.frame
+        row = frame.loc[frame["image_id"] == image_id].iloc[0]
+        return {name: row[name] for name in run.metadata.names if name in frame}
 
     def thumbnail(self, run: Run, image_id: str, size: str = "small") -> bytes:
         """An image as a JPEG of a size of `SIDES`.

@@ -30,6 +30,7 @@ async function chooseRun() {
   find("run-link").href = `/runs/${encodeURIComponent(id)}`;
   find("sample").disabled = false;
   find("sample-note").hidden = true;
+  askFor(JSON.parse(option.dataset.metadata ?? "[]"));
   sets = [];
   showNotes();
   setState("busy", "Loading the run: its networks and its head. The first time takes a while.");
@@ -56,6 +57,25 @@ function showInterval(run, option) {
   const words = `MCC ${mcc.value.toFixed(3)} ${bracket(mcc)}`;
   find("fact-mcc").textContent = words.slice(4);
   option.textContent = option.textContent.replace(/MCC .*$/s, words);
+}
+
+/** A field for each column that the run has learned from beside images; what is left open is not known. */
+function askFor(columns) {
+  find("known").hidden = !columns.length;
+  find("known-fields").replaceChildren(
+    ...columns.flatMap(({ name, words }, number) => {
+      const about = { id: `known-${number}`, "data-name": name, autocomplete: "off" };
+      const options = [make("option", { value: "", text: "not known" }), ...(words ?? []).map((word) => make("option", { value: word, text: word }))];
+      const field = words ? make("select", about, ...options) : make("input", { ...about, type: "number", step: "any", placeholder: "not known" });
+      return [make("label", { for: about.id, text: name }), field];
+    }),
+  );
+}
+
+/** What the fields say; null where the run asks for nothing. */
+function known() {
+  const fields = [...find("known-fields").querySelectorAll("[data-name]")];
+  return fields.length ? JSON.stringify(Object.fromEntries(fields.map((field) => [field.dataset.name, field.value || null]))) : null;
 }
 
 function setState(kind, words) {
@@ -118,6 +138,7 @@ function addJobs(jobs) {
   const run = chosenRun();
   for (const job of jobs) {
     job.run = run;
+    if (job.file) job.known = known();
     job.card = waitingCard(job, run, () => forget(job));
   }
   find("cards").prepend(...jobs.map((job) => job.card));
@@ -153,6 +174,7 @@ async function predict(job) {
   form.append("run", job.run.id);
   if (job.file) form.append("files", job.file, job.name);
   else form.append("image_id", job.name);
+  if (job.known) form.append("metadata", job.known);
   setWaiting(job.card, ready === job.run.id ? "Looking at it …" : "The run is being loaded …");
   const answer = await ask("/api/predict", { method: "POST", body: form });
   if (job.gone) return;

@@ -11,15 +11,19 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.experiment.runner import run_experiment
+from hamcache.pipeline.show.report.board import make_board
+from hamcache.pipeline.show.report.build import ReportSettings, build_report
 from hamcache.pipeline.show.report.contributions import contributions
 from hamcache.pipeline.show.report.cost import costs, pareto
 from hamcache.pipeline.show.report.datasets import Datasets, describe
 from hamcache.pipeline.show.report.origins import origins
+from hamcache.pipeline.show.report.subgroup_views import subgroup_views
 from hamcache.pipeline.show.report.sweeps import sweep_views
 from hamcache.pipeline.show.web.run_view import RunView
 from hamcache.pipeline.studies.hybrids import what_each_adds
 from hamcache.pipeline.studies.sweeps.importance import importances
 from hamcache.pipeline.studies.sweeps.results import all_sweeps
+from tests.pipeline.show.report.conftest import FEW
 
 
 def test_a_hybrid_is_taken_apart_where_the_runs_without_a_backbone_are_here(lab, board) -> None:
@@ -181,3 +185,17 @@ def test_provenance_names_stores_versions_and_commands(lab, board) -> None:
         f"hamcache train --config runs/{row.run.id}/config.yaml"
     )
     assert json.dumps(found.versions)
+
+
+def test_the_best_run_is_scored_in_subgroups(known_world, tmp_path) -> None:
+    known_world.extract()
+    run = run_experiment(known_world.config(), known_world.workspace)
+    board = make_board([run], "mcc", resamples=FEW)
+    (view,) = subgroup_views(board, known_world.workspace, FEW)
+    assert list(view.columns) == ["age", "sex", "localization", "dx_type"]
+    assert view.others == ["accuracy", "sensitivity_mel"]
+    build_report([], known_world.workspace, tmp_path / "r.html", ReportSettings(resamples=FEW, gallery=0))
+    page = (tmp_path / "r.html").read_text()
+    assert '<a href="#subgroups">Subgroups</a>' in page and ">female</th>" in page
+    women = next(group for group in view.columns["sex"] if group.name == "female")
+    assert f'<td class="num main">{women.scores["mcc"].value:.3f}</td>' in page

@@ -57,6 +57,11 @@ def test_its_figures_are_those_of_the_run(card: str, cnn: Predictor) -> None:
         assert cells(card, "mcc", heading)[1] == str(mcc) and mcc.value == pytest.approx(run.metrics[part]["mcc"])
         assert cells(card, "nv", heading)[1:3] == [str((run.part(part)["label"] == "nv").sum()), str(nv)]
         assert cells(card, "ece", heading)[1] == f"{part_figures(cnn, part, 20).scores['ece'].value:.3f}"
+        (men,) = [group for group in part_figures(cnn, part, 50).subgroups if group.name == "male"]
+        row = cells(card, "sex", heading)
+        assert row[1:5] == ["male", str(men.images), str(men.lesions), str(men.scores["mcc"])]
+        assert men.scores["mcc"].value == pytest.approx(mcc.value)  # all of them are men
+    assert "by what the data set tells of its patients" in card
     assert cells(card, "train")[1] == str(len(run.part("train")))
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from hamcache.data.dataset import open_dataset
+from hamcache.data.ham10000 import read_table
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.experiment.extraction import FeatureWords, extract_features
@@ -80,6 +81,17 @@ def train(dataset: Path, workspace: Workspace, *heads: str, test: bool = False) 
     extract_features(open_dataset(str(dataset), workspace), workspace, words, workers=1)
     base = {"dataset": str(dataset), "features": NET}
     return [run_experiment(load_config(None, base={**base, "head": head}), workspace, test=test).id for head in heads]
+
+
+def knowing(served: Served) -> str:
+    """The id of a run on metadata, made in this workspace: images of men and of women, of all ages."""
+    frame = read_table(served.folder).frame[["image_id", "path", "label", "group"]]
+    codes = np.arange(len(frame))
+    known = frame.assign(age=20 + codes * 7 % 60, sex=np.array(["female", "male"])[codes % 3 // 2])
+    served.workspace.path.mkdir(parents=True, exist_ok=True)
+    known.to_csv(served.workspace / "known.csv", index=False)
+    config = load_config(None, base={"dataset": str(served.workspace / "known.csv"), "features": "metadata"})
+    return run_experiment(config, served.workspace).id
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.predict.predictor import Question, load_predictor
-from tests.pipeline.use.serve.conftest import HACK, HOSTILE_RUN, Served, png
+from tests.pipeline.use.serve.conftest import HACK, HOSTILE_RUN, Served, knowing, png, serving
 
 expect.set_options(timeout=60_000)  # the machine may be busy
 PHONE = {"width": 390, "height": 844}
@@ -209,6 +210,21 @@ def test_another_run_answers_for_itself(tab: Any, address: str, served: Served) 
 
 
 # -- runs
+
+
+def test_a_run_on_metadata_asks_for_what_is_known(page: Any, own: Served) -> None:
+    run, (photo,) = knowing(own), own.photos(1)
+    with serving(own) as address:
+        predict_page(page, address)
+        expect(page.locator("#known")).to_be_hidden()
+        page.goto(f"{address}/?run={run}")
+        page.get_by_label("age", exact=True).fill("45")
+        page.get_by_label("sex", exact=True).select_option("male")
+        page.set_input_files("#file", photo)
+        answered(page)
+        rows = pd.DataFrame([{"age": 45, "sex": "male"}], index=[photo.stem])
+        (expected,) = load_predictor(run, own.workspace).predict([photo], metadata=rows)
+        assert shown(page) == expected.probabilities
 
 
 def test_runs_sort_and_filter(tab: Any, address: str, served: Served) -> None:

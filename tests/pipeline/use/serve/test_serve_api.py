@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -28,7 +29,7 @@ from hamcache.pipeline.use.serve.answers import CHOICES
 from hamcache.pipeline.use.serve.photographs import Gallery, NoImageError
 from hamcache.pipeline.use.serve.predictors import KEPT, MOST_WAITING, Predictors
 from hamcache.pipeline.use.serve.shelf import Shelf
-from tests.pipeline.use.serve.conftest import HACK, HOSTILE_RUN, Served, client_of, ids, png
+from tests.pipeline.use.serve.conftest import HACK, HOSTILE_RUN, Served, client_of, ids, knowing, png
 
 NO_RUNS = (
     "nobody",
@@ -70,6 +71,27 @@ def test_answers_are_those_of_the_predictor_to_the_last_bit(served: Served, clie
         assert [tuple(near.values()) for near in one["neighbours"]] == [
             (near.image_id, near.label, near.similarity) for near in other.neighbours
         ]
+
+
+def test_a_run_on_metadata_wants_them_with_files_and_knows_its_own_images(own: Served) -> None:
+    run = knowing(own)
+    (photo,), client = own.photos(1), client_of(own.workspace)
+    told = post(client, photo, run=run)
+    assert told.status_code == 400 and "JSON object of age, sex;" in told.json()["error"]
+    for wrong in ("[1]", "{", '{"size": 3}', '{"age": [1]}'):
+        assert post(client, photo, run=run, metadata=wrong).status_code == 400
+    assert post(client, photo, run=run, metadata='{"age": "old"}').status_code == 422
+    answer = post(client, photo, run=run, metadata='{"age": 45, "sex": "diverse"}').json()
+    assert answer["metadata"] == [{"name": "age", "words": None}, {"name": "sex", "words": ["female", "male"]}]
+    assert any("(diverse)" in note for note in answer["notes"])
+    table = pd.read_csv(own.workspace / "known.csv").set_index("image_id")[["age", "sex"]]
+    rows = pd.DataFrame([{"age": 45, "sex": "diverse"}], index=[photo.stem])
+    predictor = load_predictor(run, own.workspace)
+    for known, found in ((rows, answer["predictions"]), (table, predictions(client, run=run, image_id=photo.stem))):
+        (expected,) = predictor.predict([photo], metadata=known)
+        assert found[0]["probabilities"] == expected.probabilities
+    assert found[0]["probabilities"] != answer["predictions"][0]["probabilities"]
+    assert post(client, photo, run=own.runs["first"], metadata='{"age": 1}').status_code == 400
 
 
 @pytest.mark.parametrize(("number", "choice"), list(enumerate(CHOICES)))
