@@ -1,4 +1,4 @@
-"""Settings of Sphinx, which makes the site from these pages: `make docs`. Nothing is fetched, neither here nor by a reader."""
+"""Settings of Sphinx, which makes the site of these pages (`make docs`): nothing is fetched, here or by a reader."""
 
 import sys
 from importlib.metadata import version as version_of
@@ -22,6 +22,7 @@ html_theme_options = {"navigation_with_keys": True}
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
+smartquotes = False  # options begin with two dashes
 default_role = "code"  # docstrings put code between single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
