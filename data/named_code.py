@@ -65,6 +65,8 @@ def named_code(name: str, kinds: tuple[type, ...] = (FunctionType, type), what: 
 
 def imported_file(path: Path) -> ModuleType:
     """A file as a module of its own; a file that was changed is another module."""
+    if not path.is_file():  # nor a pipe, which would be waited for
+        raise FileNotFoundError(f"no file {path}")
     content = path.read_bytes()
     name = OWN_FILE + hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()[:16]
     if name in sys.modules:

@@ -225,7 +225,7 @@ class Lab(LabResults):
             features: A backbone, or several joined by `+`, whose features are in the cache.
             augmentation: Augmentation whose views are read.
             views: How many of each image.
-            head: A head of the zoo (default: `logreg`, or the configuration's).
+            head: A head of the zoo, `package.module:Class` or `file.py:Class` (default: `logreg`, or as configured).
             config: A YAML file, or the name of a packaged configuration, that gives all that the rest doesn't.
             seed: Seed of the split and of the head.
             settings: Any fields of the configuration: `{"head.lr": 1e-3, "split.policy": "grouped"}`.

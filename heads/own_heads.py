@@ -69,7 +69,18 @@ def made(name: str, params: Mapping[str, Any]) -> Any:
     Raises:
         OwnHeadError: No such thing, parameters that it does not take, or a thing that is no classifier.
     """
-    thing = _thing(name)
+    try:
+        return _made(name, _thing(name), params)
+    except OwnHeadError:
+        raise
+    except Exception as error:  # whatever a thing does that is no class or function of Python, or no estimator
+        raise OwnHeadError(
+            f"Expected {name} to give a classifier as scikit-learn has them, got {type(error).__name__} when it was "
+            f"looked at: {error}. Name a class that inherits sklearn.base.ClassifierMixin and BaseEstimator."
+        ) from error
+
+
+def _made(name: str, thing: Any, params: Mapping[str, Any]) -> Any:
     takes = inspect.signature(thing).parameters
     takes_anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
     names = [key for key, parameter in takes.items() if parameter.kind not in (2, 4)]

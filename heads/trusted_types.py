@@ -79,12 +79,12 @@ def refuse_untrusted(names: Iterable[str], trust: Collection[str], holder: str, 
 
     Args:
         names: types, named for people.
-        trust: names of types, `package.module.Class` or `file.py:Class`.
+        trust: names of types, `package.module.Class` or `file.py:Class`, or of whole packages and files.
         holder: what holds them, in words.
         error: the class of what is raised.
     """
-    trusted = {_plain(name) for name in trust}
-    missing = sorted({name for name in names if _plain(name) not in trusted})
+    trusted = tuple(_plain(name) for name in trust)
+    missing = sorted({n for n in names if not any(f"{_plain(n)}.".startswith(f"{name}.") for name in trusted)})
     if missing:
         raise error(
             f"Expected only types that are known to run no code from a file in {holder}, got {', '.join(missing)}. "

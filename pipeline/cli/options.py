@@ -157,7 +157,8 @@ Heads = Annotated[str | None, typer.Option(help="Heads, separated by commas.")]
 Trust = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME", help="A type that a head of your own keeps (file.py:Class), though loading it runs code."
+        metavar="NAME",
+        help="Types that a head of your own may keep, though loading them runs code: file.py:Class, or a package.",
     ),
 ]
 Seed = Annotated[

@@ -139,7 +139,8 @@ def test_types_of_ones_own_are_kept_and_loaded_only_by_name(mine, features, tmp_
     head = built("mine.py:Centroid").fit(*features())
     with pytest.raises(OwnHeadError, match=r"--trust mine\.py:Centroid"):
         save_head(head, tmp_path / "run")
-    save_head(head, tmp_path / "run", ["mine.py.Centroid"])
+    for trusted in ("mine.py.Centroid", "./mine.py:Centroid", "mine.py"):
+        assert save_head(head, tmp_path / "run", [trusted]) == ["mine.py:Centroid"]
     forget()
     with pytest.raises(HeadFileError, match=r"--trust mine\.py:Centroid"):
         load_head(tmp_path / "run")
@@ -195,10 +196,12 @@ def test_what_draws_from_global_generators_gives_the_same_bits_and_leaves_them_a
         ("sklearn.svn:SVC", {}, "did you mean sklearn.svm"),
         ("sklearn.svm:SVCC", {}, "did you mean SVC"),
         ("mine.py:Centriod", {}, "did you mean Centroid"),
-        ("nowhere.py:Centroid", {}, "No such file"),
+        ("nowhere.py:Centroid", {}, "no file nowhere.py"),
         ("sklearn.svm:SVR", {}, "a regressor"),
         ("sklearn.decomposition:PCA", {}, "none of predict_proba"),
         ("mine.py:NoClassifier", {}, "lacks fit"),
+        ("builtins:int", {}, "no signature"),
+        ("unittest.mock:Mock", {}, "when it was looked at"),
         ("sklearn.ensemble:VotingClassifier", {}, "estimators"),
         ("sklearn.svm:SVC", {"CC": 1}, "did you mean 'C'"),
         ("sklearn.svm:SVC", {"C": -1}, "must be a float in the range"),

@@ -19,6 +19,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # files are named from the folder that the sweep was begun in
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a GPU stays visible, to be shared by trials of a net
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files for each trial
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has no score

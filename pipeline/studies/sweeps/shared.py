@@ -15,8 +15,9 @@ from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.feature_blocks import FeatureBlock
 from hamcache.pipeline.experiment.inputs import Inputs, OpenedBlock
 from hamcache.pipeline.experiment.learning import Log, Part
+from hamcache.pipeline.experiment.preparation import require_kept_heads
 from hamcache.pipeline.studies.opened import Opened, open_experiments
-from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, structures
+from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig, searched_heads, structures
 
 PARTS = ("train", "validation")
 """Parts that a sweep reads: test is not among them."""
@@ -133,8 +134,12 @@ def open_sweep(settings: SweepConfig, workspace: Workspace) -> Opened:
 
     Raises:
         MissingFeaturesError: The cache lacks some; names the commands that make them.
+        OwnHeadError: A head of one's own could not be kept.
     """
-    return open_experiments(structures(settings), workspace)
+    opened = open_experiments(structures(settings), workspace)
+    for config in searched_heads(settings):
+        require_kept_heads(config, opened.inputs)
+    return opened
 
 
 def read_shared(settings: SweepConfig, opened: Opened, log: Log) -> Shared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -258,6 +259,15 @@ def structures(settings: SweepConfig) -> Iterator[ExperimentConfig]:
                 break
     if is_empty:
         raise problem or ConfigError("no valid experiment")
+
+
+def searched_heads(settings: SweepConfig) -> Iterator[ExperimentConfig]:
+    """One experiment for each head that a sweep searches by its name."""
+    rng, space = np.random.default_rng(0), settings.dimensions
+    for key in ("head", "head.name"):
+        for head in (space.dimensions[key].values() or []) if key in space.dimensions else []:
+            with suppress(ConfigError):  # other values may not fit to it: its trials will say so
+                yield settings.config_at(_random_point(space, rng, {key: head}))
 
 
 def _decides_structure(key: str) -> bool:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hamcache.cache.errors import MissingFeaturesError
+from hamcache.heads.errors import OwnHeadError
 from hamcache.heads.views import prediction_views, training_views
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.inputs import open_inputs
@@ -91,6 +92,14 @@ def test_missing_features_of_all_choices_are_named_at_once(world, sweep_of) -> N
     world.extract()
     settings = sweep_of({"features": {"choice": ["net_a", "net_a+net_x", "net_y"]}}, experiment={"head": "mlp"})
     with pytest.raises(MissingFeaturesError, match="--backbones net_x,net_y"):
+        open_sweep(settings, world.workspace)
+
+
+def test_a_head_of_ones_own_that_could_not_be_kept_is_refused_before_any_trial(world, sweep_of) -> None:
+    world.extract()
+    process = "sklearn.gaussian_process:GaussianProcessClassifier"
+    settings = sweep_of({"head": {"choice": ["logreg", process]}}, experiment={"features": "net_a"})
+    with pytest.raises(OwnHeadError, match=r"--trust sklearn\.gaussian_process"):
         open_sweep(settings, world.workspace)
 
 
