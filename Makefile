@@ -48,7 +48,7 @@ bench: $(STAMP)  ## speed beside floors and beside what people use: at most 15 m
 	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(STAMP)  ## the site: guides, every command, the Python classes; into build/site, without network
-	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/site
+	$(BIN)/python -m sphinx -W --keep-going -qE -d build/doctrees docs build/site
 	@echo "Open build/site/index.html"
 
 clean:  ## remove caches and build leftovers (keeps .venv and workspace)

@@ -69,7 +69,7 @@ class Split:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that the split was made with: all fields but the frame, and those added later if they are None."""
+        """Settings that the split was made with, which are all fields but the frame, and those added later if they are None."""
         return {
             name: value
             for name, value in vars(self).items()
@@ -78,7 +78,7 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the settings and all rows: it changes with anything in the split."""
+        """sha256 over the settings and all rows, which changes with anything in the split."""
         settings = self.settings | {"fold": self.fold or ""}
         content = json.dumps([settings, self.frame.to_numpy().tolist()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()

@@ -123,9 +123,9 @@ def kind(annotation: Any) -> str:
 def field_entry(key: str, field: FieldInfo) -> str:
     """An entry for one field: its key, what it means, what it takes, and what it is without."""
     default = field.get_default(call_default_factory=True)
-    plain = default is not PydanticUndefined and not isinstance(default, BaseModel)
-    shown = f"Default: `{'null' if default is None else default}`." if plain and default not in ((), {}) else ""
-    return defined(f"`{key}`", sentence(field.description), sentence(kind(field.annotation)), shown)
+    plain = default is not PydanticUndefined and not isinstance(default, BaseModel) and default not in ((), {})
+    shown = f"default `{'null' if default is None else default}`" if plain else ""
+    return defined(f"`{key}`", " · ".join(filter(None, (field.description, kind(field.annotation), shown))))
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -134,7 +134,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         nested = models_in(field.annotation)
         if len(nested) == 1 and nested[0].model_config.get("extra") != "allow":
             many = "*." if get_origin(field.annotation) in (tuple, list) else ""
-            yield defined(f"`{prefix}{name}`", sentence(field.description))
+            yield defined(f"`{prefix}{name}`", field.description or "")
             yield from fields(nested[0], f"{prefix}{name}.{many}")
         else:
             yield field_entry(f"{prefix}{name}", field)

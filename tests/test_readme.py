@@ -54,6 +54,7 @@ IN_ONE = ["--workers", "1", "--no-plots"]
 QUICKLY = {
     "train --config hybrid": [*SMALL, "--augmentation", "dihedral", "--views", "4"],
     "train --config finetune": LIKE_IT,
+    "train --features": ["--no-plots"],
     "zoo": IN_ONE,
     "hybrids": IN_ONE,
     "grid": IN_ONE,
@@ -146,7 +147,7 @@ def stand_ins(line: str, home: Path, cluster: str) -> list[str]:
     names["SWEEP"] = next((path.name for path in (home / "workspace" / "sweeps").glob("[a-z]*")), "SWEEP")
     words = [names.get(word, word) for word in shlex.split(line)]
     words = [stand_in_networks(word) for word in words]
-    added = next((more for start, more in QUICKLY.items() if line.startswith(f"hamcache {start}")), [])
+    added = next((more for start, more in QUICKLY.items() if f"{line} ".startswith(f"hamcache {start} ")), [])
     return [*words, *added]
 
 

@@ -91,4 +91,4 @@ def test_every_command_option_and_head_is_on_its_page(site: Path) -> None:
 def test_the_methods_of_a_lab_are_described(site: Path) -> None:
     anchors = Page((site / "reference" / "python.html").read_text(encoding="utf-8")).anchors
     for method in ("extract", "train", "zoo", "sweep", "finalize", "compare", "predictor", "evaluate"):
-        assert f"hamcache.lab.Lab.{method}" in anchors
+        assert f"hamcache.Lab.{method}" in anchors
