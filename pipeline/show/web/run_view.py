@@ -140,6 +140,7 @@ class RunView:
             *((name, str(known.get(name, ""))) for name in ("finished", "fingerprint", "table", "files")),
             ("split", ", ".join(map(str, split)) if isinstance(split, list) else str(split)),
             *((f"store {folder}", str(key)) for folder, key in known.get("stores", {}).items()),
+            ("metadata", ", ".join(column["name"] for column in known.get("metadata", {}).get("columns", []))),
             ("images", listed("images", "{} {:,}")),
             ("seconds", times),
             ("quarantined images left out", str(len(known["left_out"])) if known.get("left_out") else ""),

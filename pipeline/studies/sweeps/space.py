@@ -179,8 +179,9 @@ def short_label(value: Any) -> str:
     """A value in few letters, for tables and pictures: the backbones of a hybrid, the name of a head."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, list) and value and all(isinstance(block, dict) and "backbone" in block for block in value):
-        names, kinds = zip(*map(_short_block, value), strict=True)
+    if isinstance(value, list) and any(isinstance(block, dict) and "backbone" in block for block in value):
+        blocks = [block if isinstance(block, dict) else {"backbone": block} for block in value]
+        names, kinds = zip(*map(_short_block, blocks), strict=True)
         if len(set(kinds)) == 1:
             return "+".join(names) + (f", {kinds[0]}" if kinds[0] else "")
         return "+".join(f"{name} ({kind})" if kind else name for name, kind in zip(names, kinds, strict=True))

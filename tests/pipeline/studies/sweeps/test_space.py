@@ -130,6 +130,7 @@ def test_values_are_shown_in_few_letters() -> None:
     assert short_label([blocks[0], {"backbone": "b", **kind}]) == "effnet_lite0-stages+b, dihedral x4"
     assert short_label([{"backbone": "a", "transform": "l2"}, {"backbone": "b", "transform": "l2"}]) == "a+b, l2"
     assert short_label([{"backbone": "a"}, {"backbone": "b"}]) == "a+b"
+    assert short_label([{"backbone": "a"}, "metadata"]) == "a+metadata" and short_label(["age"]) == '["age"]'
     assert short_label({"name": "logreg", "C": 0.12345}) == "logreg (C 0.1235)"
     assert short_label([]) == "[]" and short_label(None) == "null"
     assert short_key("head.lr", ["head.lr", "net.lr"]) == "head.lr"
