@@ -53,6 +53,7 @@ LIKE_IT = ["--set", "net.backbone=random/test_resnet.r160_in1k", "--set", "net.i
 IN_ONE = ["--workers", "1", "--no-plots"]
 QUICKLY = {
     "train --config hybrid": [*SMALL, "--augmentation", "dihedral", "--views", "4"],
+    "train --config simple_cnn": ["--set", "net.epochs=2"],
     "train --config finetune": LIKE_IT,
     "train --features": ["--no-plots"],
     "zoo": IN_ONE,
