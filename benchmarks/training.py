@@ -152,3 +152,35 @@ def mlp(setting: Setting, hidden: int) -> Iterator[Round]:
     while True:
         base = wall(by_hand, X, y)
         yield {"epoch": Costs(wall(head, X, y), base)}
+
+
+def penalties(setting: Setting) -> Iterator[Round]:
+    """`logreg_path` beside `logreg` with each of its penalties in turn, on features as correlated as a network's."""
+    import numpy as np
+
+    from hamcache.heads.blocks import Block
+    from hamcache.heads.params import LogregPathParams
+    from hamcache.heads.zoo import build_head
+
+    rows, dim = setting.of((6000, 1280), (3000, 640), (200, 16))
+    classes, block, random = tuple("abcdefg"), Block("a", dim), np.random.default_rng(0)
+    y = random.integers(0, len(classes), rows)
+    known = random.standard_normal((rows, dim)) + random.standard_normal((len(classes), dim))[y]
+    spread = np.arange(1, dim + 1) ** -0.5  # of the axes on which a network's features vary
+    X = (known * spread @ np.linalg.qr(random.standard_normal((dim, dim)))[0]).astype(np.float32)
+    held_out, X, codes, y = X[rows * 3 // 4 :], X[: rows * 3 // 4], y[rows * 3 // 4 :], y[: rows * 3 // 4]
+    Cs = LogregPathParams.model_fields["Cs"].default
+
+    def one_after_another() -> list[float]:
+        heads = [build_head("logreg", {"C": C}, blocks=[block], classes=classes).fit(X, y) for C in Cs]
+        return [float((head.predict(held_out) == codes).mean()) for head in heads]
+
+    def together() -> list[float]:
+        head = build_head("logreg_path", {"choose_by": "accuracy"}, blocks=[block], classes=classes)
+        return [row["accuracy"] for row in head.fit(X, y, validation=(held_out, codes)).path_]
+
+    if np.abs(np.subtract(one_after_another(), together())).max() > 0.05:
+        raise AssertionError("Expected the same scores, got others.")
+    while True:
+        own = wall(together)
+        yield {"fits": Costs(own, wall(one_after_another))}

@@ -30,8 +30,8 @@ class BaseHead(ClassifierMixin, BaseEstimator):
     """A classifier on features; subclasses implement `_fit` and `_predict_rows`.
 
     `classes` are the class names in code order; None takes those of the labels, sorted. After `fit`: `classes_`
-    (codes 0..C-1, or the labels where they are no codes), `counts_` (training images a class), `prior_` (their share)
-    and `history_` (one dict an epoch; empty for heads without epochs).
+    (codes 0..C-1, or the labels where they are no codes), `counts_` (training images a class), `prior_` (their share),
+    `history_` (one dict an epoch; empty for heads without epochs) and `notes_` (lines for the log of who trains it).
     """
 
     classes: Sequence[str] | None
@@ -70,6 +70,7 @@ class BaseHead(ClassifierMixin, BaseEstimator):
         self.prior_ = self.counts_ / len(codes)
         self.n_features_in_ = features.shape[2]
         self.history_: list[dict[str, float]] = []
+        self.notes_: list[str] = []
         if validation is not None:
             held_out = check_features(validation[0], self.n_features_in_)
             validation = (held_out, self._codes(validation[1], len(held_out)))

@@ -38,6 +38,22 @@ class LogregParams(HeadParams):
     max_iter: int = Field(500, ge=1, description="iterations of L-BFGS at most")
 
 
+class LogregPathParams(HeadParams):
+    """Multinomial logistic regression, its L2 penalty chosen among many that are fitted together."""
+
+    Cs: list[Annotated[float, Field(gt=0)]] = Field(
+        [float(f"{C:.2g}") for C in (10 ** (-4 + number * 0.2) for number in range(16))],
+        min_length=1,
+        description="inverses of the penalty, per image",
+    )
+    class_weight: Weighting = "balanced"
+    choose_by: Literal[
+        "mcc", "accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "macro_auc", "nll", "brier", "ece"
+    ] = Field("mcc", description="score on the validation images by which one is kept")
+    max_iter: int = Field(500, ge=1, description="steps of L-BFGS at most, for each penalty")
+    n_folds: Folds = 5
+
+
 class RidgeParams(HeadParams):
     """Ridge regression on the class indicators; probabilities by temperature."""
 

@@ -15,6 +15,7 @@ TRUSTED_TYPES = [
     "hamcache.heads.ensemble.AverageHead",
     "hamcache.heads.ensemble.StackHead",
     "hamcache.heads.estimator.EstimatorHead",
+    "hamcache.heads.logreg_path.LogregPathHead",
     "hamcache.heads.knn.CosineKNN",
     "hamcache.heads.logit_adjustment.LogitAdjusted",
     "hamcache.heads.mlp.MLPHead",

@@ -72,6 +72,12 @@ def _logreg(params: p.LogregParams, setting: Setting) -> "BaseHead":
     return _estimator_head(LogisticRegression(C=params.C, max_iter=params.max_iter), params, setting)
 
 
+def _logreg_path(params: p.LogregPathParams, setting: Setting) -> "BaseHead":
+    from hamcache.heads.logreg_path import LogregPathHead
+
+    return LogregPathHead(setting.classes, setting.transformer(), **p.as_arguments(params), seed=setting.seed)
+
+
 def _ridge(params: p.RidgeParams, setting: Setting) -> "BaseHead":
     from sklearn.linear_model import RidgeClassifier
 
@@ -223,6 +229,7 @@ def _member(member: p.MemberParams, setting: Setting) -> "BaseHead":
 
 HEADS: dict[str, HeadSpec] = {
     "logreg": HeadSpec(p.LogregParams, _logreg, "multinomial logistic regression"),
+    "logreg_path": HeadSpec(p.LogregPathParams, _logreg_path, "logistic regression, its penalty chosen on validation"),
     "ridge": HeadSpec(p.RidgeParams, _ridge, "ridge regression on the class indicators"),
     "linear_svm": HeadSpec(p.LinearSVMParams, _linear_svm, "linear support vector machine"),
     "rbf_svm": HeadSpec(p.RBFSVMParams, _rbf_svm, "support vector machine with a Gaussian kernel"),

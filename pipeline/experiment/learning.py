@@ -143,6 +143,8 @@ def fit_head(
             policy=policy,
             callbacks=callbacks,
         )
+    for note in head.notes_:
+        log(note)
     del train
     clock.lap("fit")
     proba = {"validation": head.predict_proba(validation)}

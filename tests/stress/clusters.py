@@ -20,7 +20,7 @@ from tests.s3_server import S3Server
 from tests.stress.contents import all_in, differing, stores_in
 from tests.stress.kills import SWEEP, trials
 from tests.stress.processes import PATIENCE, Answer, Command, descendants, end_all, in_child, run
-from tests.stress.tally import LOST, WRONG, Tally
+from tests.stress.tally import LOST, WRONG, Tally, shortened
 from tests.stress.world import NET, Bench, draw_images, extract_words, fresh_copy, must
 from tests.stress.writers import make_bucket, stores_at
 
@@ -71,7 +71,7 @@ def lose_clusters(bench: Bench, tally: Tally) -> None:
             except Exception as error:
                 outcome, detail = WRONG, f"{type(error).__name__}: {error}"
             tally.count(outcome, name, detail)
-            bench.say(f"{name}: {outcome} {detail[-500:]}")
+            bench.say(f"{name}: {outcome} {shortened(detail)}")
 
 
 def _build(bench: Bench) -> Sound:

@@ -11,7 +11,7 @@ from random import Random
 
 from tests.stress.damages import Patient
 from tests.stress.processes import Answer, ask, in_child
-from tests.stress.tally import WRONG, Tally
+from tests.stress.tally import WRONG, Tally, shortened
 from tests.stress.world import NET, Bench, draw_images, extract_words, fresh_copy, must
 
 SWEEP = """
@@ -28,7 +28,7 @@ LOGS = ("log.txt",)
 """Files that only people read: nothing is computed from them, and nothing is promised about them."""
 CLOCKS = re.compile(
     r"\d\.\d+ s\b|\d\d:\d\d:\d\d|^(files|finished|seconds|versions|Wrote|Run|Plots|Sweep|sha256|seal)\b"
-    r"|^(\d+|No) (run|sweep|grid|cell)s?\b"
+    r"|^(# )?(\d+|No) (run|sweep|grid|cell)s?\b"
 )
 """Lines that may differ: clocks, files, counts of what is listed below them."""
 NAMED = "no summary.json"
@@ -134,7 +134,7 @@ def _share(scene: Scene, room: Path, kinds: list[str], seeds: list[int], bench: 
         tally.count(outcome, f"{kind[:-1]} {sound.name}: {damage}", detail)
         tally.note(kind)
         if detail or tally.tried % 50 == 0:
-            bench.say(f"{tally.tried} damages: {kind[:-1]}: {damage}: {outcome} {detail[-500:]}")
+            bench.say(f"{tally.tried} damages: {kind[:-1]}: {damage}: {outcome} {shortened(detail)}")
 
 
 def _filled(line: str, named: dict[str, str]) -> tuple[str, ...]:

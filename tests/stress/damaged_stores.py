@@ -11,7 +11,7 @@ from random import Random
 from tests.stress.contents import differing, runs_in, stores_in
 from tests.stress.damages import Patient
 from tests.stress.processes import ask, in_child
-from tests.stress.tally import LOST, WRONG, Tally
+from tests.stress.tally import LOST, WRONG, Tally, shortened
 from tests.stress.world import NET, OTHER, Bench, draw_images, extract_words, fresh_copy, must
 
 CHECKED = 500
@@ -88,7 +88,7 @@ def _share(cache: Cache, room: Path, seeds: list[int], bench: Bench, tally: Tall
             outcome, detail = WRONG, str(error)
         tally.count(outcome, f"{damage} (seed {seed})", detail)
         if detail or tally.tried % 50 == 0:
-            bench.say(f"{tally.tried} damages: {damage}: {outcome} {detail[-500:]}")
+            bench.say(f"{tally.tried} damages: {damage}: {outcome} {shortened(detail)}")
         fresh_copy(cache.workspace, workspace)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.stress.contents import all_in, differing
 from tests.stress.processes import Answer, ask, in_child
-from tests.stress.tally import LOST, WRONG, Tally
+from tests.stress.tally import LOST, WRONG, Tally, shortened
 from tests.stress.world import NET, Bench, draw_images, extract_words, fresh_copy, must
 
 NEW_USER, NEW_MOUNTS, REMOUNT = 0x10000000, 0x00020000, 32
@@ -57,7 +57,7 @@ def fill_disks(bench: Bench, tally: Tally) -> None:
         tally.count(outcome, trial, detail)
         tally.note(f"by {way}")
         if detail:
-            bench.say(f"{trial}: {outcome}: {detail[-500:]}")
+            bench.say(f"{trial}: {outcome}: {shortened(detail)}")
 
 
 def _size_after(mount: Path, start: Path, words: list[str]) -> tuple[int, int, dict[str, str]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.stress.contents import all_in, files_in
 from tests.stress.processes import Answer, ask, in_child
-from tests.stress.tally import LOST, WRONG, Tally
+from tests.stress.tally import LOST, WRONG, Tally, shortened
 from tests.stress.world import Bench, draw_images, extract_words, fresh_copy, must
 
 SEAL, MANIFEST, LONG_AGO = b"sha256:", "manifest.json", (1980, 1, 1, 0, 0, 0)
@@ -60,11 +60,8 @@ class Forged:
     def write(self, path: Path) -> None:
         """Write it with a manifest, checksums and seal that fit."""
         if isinstance(self.manifest, dict):
-            self.manifest["files"] = {
-                name: self.lies.get(name, {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
-                for name, content in self.members.items()
-                if name not in self.unlisted
-            }
+            listed = {n: _entry(content) for n, content in self.members.items() if n not in self.unlisted}
+            self.manifest["files"] = listed | self.lies
         manifest = json.dumps(self.manifest, indent=1, sort_keys=True).encode() if self.text is None else self.text
         with zipfile.ZipFile(path, "w") as opened:
             for name, content in [*self.members.items(), *self.twice.items(), (MANIFEST, manifest)]:
@@ -73,6 +70,10 @@ class Forged:
                 opened.writestr(info, content, zipfile.ZIP_DEFLATED if name in self.packed else zipfile.ZIP_STORED)
             opened.comment = SEAL + b"0" * 64
         seal(path)
+
+
+def _entry(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def seal(path: Path) -> None:
@@ -146,8 +147,7 @@ def forgeries() -> dict[str, Callable[[Forged, Random], object]]:
 
     def missing(forged: Forged, random: Random) -> None:
         name = forged.pick(random)
-        forged.lies[name] = None
-        del forged.members[name]
+        forged.lies[name] = _entry(forged.members.pop(name))
 
     def hidden(forged: Forged, random: Random) -> None:
         forged.unlisted.add(forged.pick(random))
@@ -234,7 +234,7 @@ def forge_archives(bench: Bench, tally: Tally) -> None:
             if result is not None:
                 tally.count(*result)
                 if result[2]:
-                    bench.say(": ".join((result[1], result[0], result[2][-500:])))
+                    bench.say(": ".join((result[1], result[0], shortened(result[2]))))
 
 
 def _work(sound: Path, bench: Bench) -> Iterator[tuple[str, Callable[[Path], object]]]:
@@ -294,7 +294,10 @@ def _try(
     if any(after.get(path) != before.get(path) for path in outside) or Path("/tmp/hamcache-stolen.txt").exists():
         return WRONG, name, "something was written outside the workspace"
     if answer.code == 0:
-        got = in_child(all_in, workspace)
+        try:
+            got = in_child(all_in, workspace)
+        except RuntimeError as error:
+            return WRONG, name, f"accepted, and can't be read: {error}"
         return ("right", name, "") if got == expected else (WRONG, name, f"accepted, and differs: {answer}")
     if after != before:
         lost = [path for path in before if path not in after]

@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped]
 
 from tests.stress.contents import all_in, differing
 from tests.stress.processes import PATIENCE, Answer, Command, descendants, end_all, in_child, run
-from tests.stress.tally import LOST, WRONG, Tally
+from tests.stress.tally import LOST, WRONG, Tally, shortened
 from tests.stress.world import NET, OTHER, Bench, draw_images, extract_words, fresh_copy, must
 
 TINY_NET = (
@@ -96,7 +96,7 @@ def kill_commands(bench: Bench, tally: Tally) -> None:
             tally.note("hit work in progress", int(hit))
             tally.note("executed programs", int("executed" in trial))
             if number % 10 == 0 or detail:
-                bench.say(f"{number} of {len(work)} kills: {trial}: {outcome} {detail[-300:]}")
+                bench.say(f"{number} of {len(work)} kills: {trial}: {outcome} {shortened(detail)}")
 
 
 def _kills(scenario: Scenario, bench: Bench) -> Iterator[tuple[Scenario, bool, int]]:

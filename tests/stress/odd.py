@@ -6,7 +6,7 @@ from random import Random
 
 from tests.stress import odd_images, odd_places, odd_times
 from tests.stress.rooms import Room, build
-from tests.stress.tally import WRONG, Tally
+from tests.stress.tally import WRONG, Tally, shortened
 from tests.stress.world import Bench, fresh_copy
 
 TRIALS = {**odd_places.TRIALS, **odd_times.TRIALS, **odd_images.TRIALS}
@@ -26,4 +26,4 @@ def be_odd(bench: Bench, tally: Tally) -> None:
         except Exception as error:
             outcome, detail = WRONG, f"{type(error).__name__}: {error}"
         tally.count(outcome, name, detail)
-        bench.say(f"{name}: {outcome} {detail[-500:]}")
+        bench.say(f"{name}: {outcome} {shortened(detail)}")

@@ -16,6 +16,11 @@ LOST, WRONG = "lost", "wrong"
 HEADER = ("trials", "tried", "survived", "lost", "wrong", "of these")
 
 
+def shortened(detail: str, most: int = 500) -> str:
+    """Both ends of what a trial says: what was wrong stands first, what was printed last stands last."""
+    return detail if len(detail) <= most else f"{detail[: most // 2]} … {detail[-(most // 2) :]}"
+
+
 @dataclass
 class Tally:
     """Outcomes of one kind of trial.
@@ -36,7 +41,7 @@ class Tally:
         assert outcome in (*SURVIVED, LOST, WRONG), outcome
         self.outcomes[outcome] += 1
         if outcome not in SURVIVED:
-            self.failures.append({"outcome": outcome, "trial": trial, "detail": detail[-2000:]})
+            self.failures.append({"outcome": outcome, "trial": trial, "detail": shortened(detail, 2000)})
 
     def note(self, name: str, number: int = 1) -> None:
         """Add to one of the numbers that the last column of the table shows."""

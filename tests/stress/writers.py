@@ -10,7 +10,7 @@ from time import sleep
 from tests.s3_server import S3Server
 from tests.stress.contents import differing, stores_in
 from tests.stress.processes import Answer, Command, in_child, run
-from tests.stress.tally import LOST, WRONG, Tally
+from tests.stress.tally import LOST, WRONG, Tally, shortened
 from tests.stress.world import Bench, draw_images, extract_words, must
 
 LOCAL, REMOTE = 10, 6
@@ -77,7 +77,7 @@ def _trial(
     tally.count(outcome, trial, detail)
     tally.note("on S3", int(url is not None))
     if detail:
-        bench.say(f"{trial}: {outcome}: {detail[-500:]}")
+        bench.say(f"{trial}: {outcome}: {shortened(detail)}")
 
 
 def _judge(

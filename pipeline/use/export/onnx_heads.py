@@ -169,6 +169,7 @@ class _Function(nn.Module):
 
 _HEADS: dict[str, Callable[[Any], nn.Module]] = {
     "EstimatorHead": lambda head: _MeanOverViews(_Estimator(head)),
+    "LogregPathHead": lambda head: _MeanOverViews(_Estimator(head)),
     "MLPHead": lambda head: _MeanOverViews(_Perceptron(head)),
     "OwnHead": lambda head: _MeanOverViews(_Estimator(head)),
     "AverageHead": _Average,

@@ -14,8 +14,8 @@ from hamcache.pipeline.experiment.learning import Part, fit_head
 from hamcache.pipeline.experiment.preparation import Prepared, prepare
 from hamcache.pipeline.experiment.runner import run_experiment
 
-WATCHING = {"mlp", "hybrid_mlp"}
-"""Heads that stop by their score on validation images, as they are meant to."""
+WATCHING = {"mlp", "hybrid_mlp", "logreg_path"}
+"""Heads that stop, or choose, by their score on validation images, as they are meant to."""
 QUICK = {
     "random_forest": ["head.n_estimators=20"],
     "extra_trees": ["head.n_estimators=20"],

@@ -321,6 +321,24 @@ tuning.run_sweep(load_sweep_config(Path(sys.argv[1])), Workspace(Path(sys.argv[2
 """
 
 
+def test_what_the_core_of_ray_writes_is_kept_from_the_screen(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from hamcache.pipeline.studies.sweeps.ray_cluster import _core_aside
+aside = _core_aside(Path(sys.argv[1]))
+os.write(2, b"core\\n"); print("within", file=sys.stderr)
+aside.close()
+os.write(2, b"after\\n"); print("and Python", file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "log")], capture_output=True, text=True, check=True
+    )
+    assert (
+        done.stderr.split("\n")[:3] == ["within", "after", "and Python"] and (tmp_path / "log").read_text() == "core\n"
+    )
+
+
 def test_asha_knows_how_earlier_trials_stood(world, sweep_of) -> None:
     from hamcache.pipeline.studies.sweeps.search import SCORE
 

@@ -96,5 +96,5 @@ def test_what_cannot_be_exported_names_what_can() -> None:
     class Strange:
         pass
 
-    with pytest.raises(ExportError, match=r"\(EstimatorHead, MLPHead, .*\), got Strange"):
+    with pytest.raises(ExportError, match=r"\(EstimatorHead, LogregPathHead, MLPHead, .*\), got Strange"):
         module_of(Strange())
