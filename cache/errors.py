@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+
 
 class CacheError(Exception):
     """Base of every error of the feature cache."""
@@ -55,7 +58,21 @@ class RootRefusedError(CacheError, PermissionError):
     """A features root can't be opened: unknown address, no access, wrong credentials, no such bucket."""
 
 
-def extract_command(dataset: str, backbone: str, augmentation: str, views: int) -> str:
-    """The shell command that fills what a reader found missing."""
-    command = f"hamcache extract --dataset {dataset} --backbones {backbone} --augmentations {augmentation}"
-    return f"{command} --views {views}"
+def extract_command(
+    dataset: str, backbone: str, augmentation: str, views: int, further: Mapping[str, object] | None = None
+) -> str:
+    """The shell command that fills what a reader found missing.
+
+    Args:
+        dataset, backbone, augmentation, views: the words of its first options.
+        further: other options, by their names without dashes; those of None are left out.
+    """
+    named = {
+        "dataset": dataset,
+        "backbones": backbone,
+        "augmentations": augmentation,
+        "views": views,
+        **(further or {}),
+    }
+    options = [(f"--{name}", str(value)) for name, value in named.items() if value is not None]
+    return shlex.join(["hamcache", "extract", *(word for option in options for word in option)])

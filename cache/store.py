@@ -46,7 +46,7 @@ from hamcache.cache.errors import (
     StaleFeaturesError,
     extract_command,
 )
-from hamcache.cache.keys import FeatureKey
+from hamcache.cache.keys import DEFAULT_STORAGE, FeatureKey
 from hamcache.cache.storage import Root
 from hamcache.data.large_arrays import large_array
 
@@ -316,7 +316,14 @@ class FeatureStore:
 
     def _mend(self, views: Sequence[int]) -> str:
         dataset = self.provenance.get("dataset", self.key.dataset)
-        command = extract_command(dataset, self.key.features_name, self.key.augmentation_name, max(views) + 1)
+        key, fit = self.key, self.key.preprocessing.get("fit")
+        further = {
+            "precision": key.precision,
+            "storage": key.storage if key.storage != DEFAULT_STORAGE else None,
+            "aug-seed": key.seed or None,
+            "fit": None if fit == "crop" else fit,
+        }
+        command = extract_command(dataset, key.features_name, key.augmentation_name, max(views) + 1, further)
         return f"Make them with `{command}`."
 
     def _missing(self, image_ids: Sequence[str], views: Sequence[int]) -> MissingFeaturesError:

@@ -40,6 +40,11 @@ class Workspace:
         return self.datasets / f"{name}.csv"
 
     @property
+    def augmentations(self) -> Path:
+        """Augmentations of one's own, a YAML file of the user's; it need not be there."""
+        return self.path / "augmentations.yaml"
+
+    @property
     def runs(self) -> Path:
         """Finished runs, a folder each."""
         return self.path / "runs"

@@ -15,6 +15,7 @@ import torch
 from hamcache.data.image_files import refusal
 from hamcache.extract.backbones import Backbone
 from hamcache.extract.draws import ViewDraw
+from hamcache.extract.errors import AugmentationError
 from hamcache.extract.kernels import ImageViews
 
 BATCH, GPU_BATCH = 16, 64
@@ -50,6 +51,7 @@ def fit_views(
 
     Raises:
         BadImageError: a view of this image can't be drawn.
+        AugmentationError: a step of one's own fails.
     """
     try:
         views = ImageViews(image)
@@ -57,6 +59,8 @@ def fit_views(
             {draw: views.fitted(draw, backbone.preprocessing.frame) for draw in needed}
             for needed, backbone in zip(draws, backbones, strict=True)
         ]
+    except AugmentationError:  # a mistake in code of one's own is no image's fault
+        raise
     except Exception as error:  # whatever one image does to a transform, it must not cost the others
         raise refusal(error, "drawn") from error
 

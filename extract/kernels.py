@@ -11,6 +11,7 @@ Symmetries alone are exact: a resized view is what `Frame.resize` makes of the t
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache, cached_property
 
 import cv2
@@ -19,6 +20,7 @@ import torch
 from torchvision.transforms.v2 import functional as F
 
 from hamcache.extract.draws import ViewDraw
+from hamcache.extract.preparing import prepared
 from hamcache.extract.preprocess import Frame
 
 cv2.setNumThreads(0)  # there is one task per core
@@ -43,6 +45,7 @@ class ImageViews:
 
     def __init__(self, image: torch.Tensor) -> None:
         self.image = image
+        self._prepared = cache(lambda preparation: ImageViews(prepared(image, preparation)))
         self._fitted: dict[tuple[ViewDraw, Frame], torch.Tensor] = {}
         self._resized = cache(lambda frame, symmetry: frame.resize(turned(image, symmetry)))
         self._reduced = cache(lambda side: _pixels(F.resize(image, [side], antialias=True)))
@@ -61,6 +64,9 @@ class ImageViews:
         return self.fitted(draw, Frame((side * height // short, side * width // short), "squash", 1.0, "bilinear"))
 
     def _made(self, draw: ViewDraw, frame: Frame) -> torch.Tensor:
+        if draw.preparation is not None:
+            views: ImageViews = self._prepared(draw.preparation)
+            return views.fitted(replace(draw, preparation=None), frame)
         is_moved = draw.angle or draw.scale != 1 or any(draw.shift)
         is_coloured = (draw.brightness, draw.contrast, draw.saturation, draw.hue) != (1, 1, 1, 0)
         if not (is_moved or is_coloured or draw.blur):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hamcache.data.summary import Summary
     from hamcache.data.table import ImageTable
     from hamcache.extract.fill import ExtractionSummary
+    from hamcache.extract.recipes import Recipes
     from hamcache.pipeline.config.schema import ExperimentConfig
     from hamcache.pipeline.evaluate.evaluations import Evaluation
     from hamcache.pipeline.runs.records import Run
@@ -50,6 +51,7 @@ class Lab(LabResults):
         columns: For a CSV: `image_id`, `path`, `label`, `group` -> what the file calls them, where that differs.
         name: Name of the data set (default: from its folder or file).
         features_url: Where the feature stores lie, if not in the workspace (a folder or an fsspec URL).
+        recipes: A YAML file of your own augmentations, over those of `augmentations.yaml` in the workspace.
         plots: Draw the pictures of each run, which takes about a second; `hamcache runs plot` does it later.
     """
 
@@ -61,6 +63,7 @@ class Lab(LabResults):
         columns: Mapping[str, str] | None = None,
         name: str | None = None,
         features_url: str | None = None,
+        recipes: str | Path | None = None,
         plots: bool = True,
     ) -> None:
         self.dataset = str(dataset)
@@ -68,6 +71,7 @@ class Lab(LabResults):
         self.workspace = Workspace(path, features_url)
         self.plots = plots
         self._columns, self._name = dict(columns or {}), name
+        self._recipes_file = None if recipes is None else Path(recipes)
 
     def __repr__(self) -> str:
         return f"Lab({self.dataset!r}, workspace={str(self.workspace.path)!r})"
@@ -111,13 +115,12 @@ class Lab(LabResults):
 
     def views(self, image_id: str, augmentation: str = "none", views: int = 8, *, seed: int = 0) -> list[Image.Image]:
         """Views of one image, drawn as `extract` draws them: view 0, 1, ..., no more than the augmentation has."""
-        from hamcache.extract.augmentations import get_augmentation
         from hamcache.extract.decode import decode_file
         from hamcache.extract.sheet import drawn_views
 
         path = self.table.subset([image_id]).frame["path"].iloc[0]
         self.table.require_images("Drawing views", [image_id])
-        return drawn_views(decode_file(path), image_id, get_augmentation(augmentation), views, seed)
+        return drawn_views(decode_file(path), image_id, self._recipes.get(augmentation), views, seed)
 
     # -- the cache
 
@@ -163,7 +166,7 @@ class Lab(LabResults):
             backbones = self.give(backbones, name or "", preprocessing)
         names = split_list(backbones) if isinstance(backbones, str) else list(backbones)
         running = {name: options.pop(name) for name in ("workers", "scheduler", "device") if name in options}
-        words = FeatureWords(names, [augmentation], views, **options)
+        words = FeatureWords(names, [augmentation], views, **{"recipes": self._recipes, **options})
         return extract_behind_bar(self._opened(), self.workspace, words, **running)
 
     def stores(self) -> list[FeatureStore]:
@@ -357,14 +360,22 @@ class Lab(LabResults):
         head: str | Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The arguments as settings, by the fields of the configuration."""
+        from hamcache.pipeline.config.own_recipes import recipe_settings
         from hamcache.pipeline.config.schema import blocks_from
 
         about = {"dataset_name": self._name, "columns": self._columns, "seed": seed, "head": head}
-        chosen: dict[str, Any] = {"dataset": self.dataset}
+        chosen: dict[str, Any] = {**recipe_settings(self._recipes), "dataset": self.dataset}
         chosen |= {key: value for key, value in about.items() if value not in (None, {})}
         if features is not None:
             chosen["features.blocks"] = blocks_from(features, augmentation, views)
         return chosen
+
+    @property
+    def _recipes(self) -> Recipes:
+        """The augmentations that names stand for, read anew: the files may have changed since the last call."""
+        from hamcache.extract.recipes import recipes_of
+
+        return recipes_of(self.workspace, self._recipes_file)
 
     @property
     def _words(self) -> DatasetWords:

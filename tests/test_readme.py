@@ -106,7 +106,7 @@ def home(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_file(timm.create_model("test_resnet.r160_in1k").state_dict(), tmp_path / "weights" / "resnet18.safetensors")
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for name, code in re.findall(r"`(\w+\.py)`:\n\n```py\n(.*?)```", text, flags=re.DOTALL):
+        for name, code in re.findall(r"This is `([\w/]+\.\w+)`:\n\n```(?:py|yaml)\n(.*?)```", text, flags=re.DOTALL):
             (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HAMCACHE_WORKSPACE", raising=False)

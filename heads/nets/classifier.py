@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from hamcache.data.documents import parse_json
 from hamcache.data.files import replacing, write_text
-from hamcache.extract.augmentations import get_augmentation
+from hamcache.extract.augmentations import Augmentation, packaged_augmentations
 from hamcache.extract.precision import resolve_precision
+from hamcache.extract.recipes import Recipes
 from hamcache.heads.base import class_counts
 from hamcache.heads.errors import HeadFileError, HeadParamsError
 from hamcache.heads.losses import Loss, build_loss
@@ -47,18 +48,30 @@ class NetClassifier:
         params: its parameters; what is left out keeps its default.
         classes: class names in code order.
         seed: of everything that is drawn.
+        recipes: the augmentations that `params` name, where others than packaged ones are known.
 
     Raises:
         UnknownNetError: an unknown name, with the nearest valid one.
+        AugmentationError: an unknown augmentation.
         HeadParamsError: unknown parameters or unfit values.
     """
 
-    def __init__(self, name: str, params: Mapping[str, Any] | NetParams, classes: Sequence[str], seed: int = 0):
+    def __init__(
+        self,
+        name: str,
+        params: Mapping[str, Any] | NetParams,
+        classes: Sequence[str],
+        seed: int = 0,
+        recipes: Recipes = Recipes(),  # noqa: B008 (frozen)
+    ):
         self.name = name
         model = net_params(name)
         self.params = params if isinstance(params, NetParams) else validated(model, params, f"net {name}")
         self.classes = tuple(classes)
         self.seed = seed
+        self.recipes = recipes
+        for chosen in (self.params.augmentation, self.params.predict_augmentation):
+            recipes.get(chosen)
 
     def build(self, pretrained: bool = True) -> ImageNetwork:
         """The untrained network, on its device; a backbone without its weights if they are loaded afterwards."""
@@ -71,6 +84,16 @@ class NetClassifier:
             assert isinstance(self.params, SimpleCNNParams)
             network = build_simple_cnn(self.params, count, precision, self.seed)
         return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Augmentation of the training views."""
+        return self.recipes.get(self.params.augmentation)
+
+    @property
+    def predict_augmentation(self) -> Augmentation:
+        """Augmentation of the views that are predicted."""
+        return self.recipes.get(self.params.predict_augmentation)
 
     @property
     def device(self) -> str:
@@ -133,7 +156,7 @@ class NetClassifier:
             network=self.network_,
             loss=loss.to(self.device),
             params=self.params,
-            train=Part(self._source(images, ids, self.params.augmentation), y),
+            train=Part(self._source(images, ids, self.augmentation), y),
             validation=None if validation is None else self._validation(images, *validation),
             metric=metric,
             seed=self.seed,
@@ -149,7 +172,7 @@ class NetClassifier:
 
     def predict_proba(self, images: DecodedImages, ids: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Probabilities float64 `[n, C]` of images (default: all there are), averaged over `predict_views` views."""
-        source = self._source(images, images.ids if ids is None else ids, self.params.predict_augmentation)
+        source = self._source(images, images.ids if ids is None else ids, self.predict_augmentation)
         return mean_probabilities(self._loss(), predict_logits(self.network_, source, self.params.predict_views))
 
     def save_net(self, folder: Path, tau: float | None = None) -> None:
@@ -163,6 +186,7 @@ class NetClassifier:
             "params": self.params.model_dump(mode="json"),
             "classes": list(self.classes),
             "seed": self.seed,
+            "recipes": self._own_recipes(),
             "counts": self.counts_.tolist(),
             "tau": tau,
             "backbone_digest": self.network_.digest if isinstance(self.network_, FineTuned) else None,
@@ -170,6 +194,11 @@ class NetClassifier:
             "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "skorch", "numpy")},
         }
         write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+
+    def _own_recipes(self) -> dict[str, Any]:
+        """The recipes that don't come with the package."""
+        named, packaged = (self.augmentation, self.predict_augmentation), packaged_augmentations()
+        return {recipe.name: recipe.steps for recipe in named if packaged.get(recipe.name) != recipe}
 
     def _loss(self) -> Loss:
         params = self.params
@@ -183,11 +212,11 @@ class NetClassifier:
             label_smoothing=params.label_smoothing,
         )
 
-    def _source(self, images: DecodedImages, ids: Sequence[str], augmentation: str) -> ViewSource:
-        return ViewSource(images, list(ids), get_augmentation(augmentation), self.network_.preprocessing, self.seed)
+    def _source(self, images: DecodedImages, ids: Sequence[str], augmentation: Augmentation) -> ViewSource:
+        return ViewSource(images, list(ids), augmentation, self.network_.preprocessing, self.seed)
 
     def _validation(self, images: DecodedImages, ids: Sequence[str], y: NDArray[np.int64]) -> Part:
-        source = self._source(images, ids, self.params.predict_augmentation)
+        source = self._source(images, ids, self.predict_augmentation)
         return Part(source, np.array(y, dtype=np.int64), self.params.predict_views)
 
 
@@ -199,7 +228,8 @@ def load_net(folder: Path) -> tuple[NetClassifier, float | None]:
     """
     try:
         content = parse_json((folder / DESCRIPTION).read_bytes())
-        net = NetClassifier(content["net"], content["params"], content["classes"], content["seed"])
+        recipes = Recipes.of_steps(content.get("recipes", {}))
+        net = NetClassifier(content["net"], content["params"], content["classes"], content["seed"], recipes)
         net.classes_ = np.arange(len(net.classes))
         net.counts_ = np.asarray(content["counts"], dtype=np.int64)
         net.prior_ = net.counts_ / net.counts_.sum()

@@ -2,9 +2,8 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from hamcache.extract.augmentations import get_augmentation
 from hamcache.heads.errors import UnknownNetError
 from hamcache.heads.params import GradientParams
 
@@ -38,11 +37,6 @@ class NetParams(GradientParams):
         "auto", description="arithmetic of convolutions; auto takes bf16 where it is fast"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
-
-    @field_validator("augmentation", "predict_augmentation")
-    @classmethod
-    def _known_augmentation(cls, name: str) -> str:
-        return get_augmentation(name).name
 
 
 class SimpleCNNParams(NetParams):

@@ -70,7 +70,6 @@ app = Commands(
     cls=Group,
     help="Run every frozen image backbone once, then make every classification experiment cost seconds.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -94,14 +93,14 @@ def _hamcache(
     """Run every frozen image backbone once, then make every classification experiment cost seconds."""
 
 
-app.command()(demo.demo)
+app.command(tables=True)(demo.demo)
 app.command(tables=True)(doctor.doctor)
 app.command()(data.download)
 app.add_typer(data.app, name="data")
 data.app.command("audit", tables=True)(audit.audit)
 app.command(tables=True)(extract.backbones)
 app.command("show-views")(extract.show_views)
-app.command()(extract.extract)
+app.command(tables=True)(extract.extract)
 app.add_typer(cache.app, name="cache")
 cache.app.command("export")(sharing.export)
 cache.app.command("import", tables=True)(sharing.import_)

@@ -156,9 +156,13 @@ def settings(
     split_column: options.SplitColumn = None,
     column: options.Columns = None,
     dataset_name: options.DatasetName = None,
+    recipes: options.Recipes = None,
+    workspace: options.WorkspacePath = options.WORKSPACE,
 ) -> dict[str, Any]:
     """Options as settings of an experiment's configuration, by dotted keys; the texts of `--set` come last."""
+    from hamcache.extract.recipes import recipes_of
     from hamcache.pipeline.config.overrides import in_order, parse_settings
+    from hamcache.pipeline.config.own_recipes import recipe_settings
     from hamcache.pipeline.config.schema import blocks_from
 
     if features and "," in features:
@@ -178,15 +182,29 @@ def settings(
         "trust": trust or None,
     }
     given = {key: value for key, value in chosen.items() if value is not None}
-    return in_order(given, parse_settings(set_))
+    return in_order(recipe_settings(recipes_of(Workspace(workspace), recipes)), given, parse_settings(set_))
 
 
 @dataclass(frozen=True)
-class Running:
+class Extracting:
+    """Options of an extraction before the work: if there is one, with which weights, and on which device."""
+
+    extract: options.Extract = False
+    weights: options.Weights = None
+    device: options.Device = "auto"
+
+    def __post_init__(self) -> None:
+        for name, is_given in (("weights", bool(self.weights)), ("device", self.device != "auto")):
+            if is_given and not self.extract:
+                net = " (where a net trains says --set net.device=...)" if name == "device" else ""
+                raise typer.BadParameter(f"expected --extract beside it{net}", param_hint=f"--{name}")
+
+
+@dataclass(frozen=True)
+class Running(Extracting):
     """Options of every study: test set, extraction, workers, plots."""
 
     test: options.Test = False
-    extract: options.Extract = False
     workers: options.Workers = None
     plots: options.Plots = True
 
@@ -200,6 +218,7 @@ SeededExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MOD
 """For a study that draws its own seeds."""
 TornExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed", "exclude", "merge_groups"])]
 """For a study that splits by itself, beside the test set of the experiments' split."""
+Extraction = Annotated[Extracting, Bundle(Extracting)]
 Study = Annotated[Running, Bundle(Running)]
 ExtractingStudy = Annotated[Running, Bundle(Running, extract=True)]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hamcache.pipeline.cli import bundles, options
-from hamcache.pipeline.cli.console import human_bytes, say
+from hamcache.pipeline.cli.console import human_bytes, progress_bar, say
 
 
 def export(
@@ -48,10 +48,10 @@ def export(
 
     targets(asked, workspace, out, force=force)  # told before networks are loaded
     check_inputs(asked)
-    predictor = load_predictor(run, workspace, **networks | {"device": "cpu"})
-    done = export_run(
-        predictor, workspace, out, ExportSettings(*promise, terms, checked), force=force, say=lambda line: say(line)
-    )
+    chosen = ExportSettings(*promise, terms, checked)
+    with progress_bar("exporting", None, "files"):
+        predictor = load_predictor(run, workspace, **networks | {"device": "cpu"})
+        done = export_run(predictor, workspace, out, chosen, force=force, say=lambda line: say(line))
     say(f"Parity: {done.parity}.")
     for path in (done.model, done.card):
         say(f"Wrote {path}: {human_bytes(path.stat().st_size)}")

@@ -48,8 +48,8 @@ def extract(
 ) -> None:
     """Run frozen backbones over a data set, once: features of every augmentation view go into the cache."""
     from hamcache.extract.allocator import keep_memory
-    from hamcache.extract.augmentations import get_augmentation
     from hamcache.extract.names import split_list
+    from hamcache.extract.recipes import recipes_of
 
     keep_memory()  # before the threads that read files
     files = options.pairs(weights)
@@ -57,8 +57,9 @@ def extract(
     augmentation_names = [name for name in options.listed(augmentations) if name]
     if not names or not augmentation_names:
         raise typer.BadParameter("expected at least one backbone and one augmentation")
+    known = recipes_of(workspace, recipes)
     for name in augmentation_names:
-        get_augmentation(name, recipes)
+        known.get(name)
     opened = open_dataset(words, workspace, rehash=rehash)
     if retry_quarantined:
         from hamcache.cache.catalogue import Catalogue
@@ -67,9 +68,7 @@ def extract(
         Quarantine(Catalogue(workspace.features).root, opened.name).release()
     from hamcache.pipeline.experiment.extraction import FeatureWords  # imports torch
 
-    wanted = FeatureWords(
-        names, augmentation_names, views, aug_seed, precision, storage, chunk_mib, fit, files, recipes
-    )
+    wanted = FeatureWords(names, augmentation_names, views, aug_seed, precision, storage, chunk_mib, fit, files, known)
     with interruptible("What was written is valid; the same command goes on from there."):
         summary = extract_behind_bar(opened, workspace, wanted, workers=workers, scheduler=scheduler, device=device)
     show_summary(summary)
@@ -89,12 +88,12 @@ def show_views(
     """Draw a sheet of views, a row for each augmentation (all without --augmentations), of some images."""
     from PIL import Image
 
-    from hamcache.extract.augmentations import get_augmentation, load_augmentations
+    from hamcache.extract.recipes import recipes_of
 
     if out.suffix.lower() not in Image.registered_extensions():
         raise typer.BadParameter(f"expected a picture's name, such as views.png, got {str(out)!r}", param_hint="--out")
-    known = load_augmentations(recipes)
-    chosen = [get_augmentation(name, recipes) for name in options.listed(augmentations) if name] or list(known.values())
+    known = recipes_of(workspace, recipes)
+    chosen = [known.get(name) for name in [n for n in options.listed(augmentations) if n] or known.names]
     table = open_dataset(words, workspace).table
     rows = table.frame if image_id is None else table.subset([image_id]).frame
     table.require_images("Drawing views", list(rows["image_id"]))

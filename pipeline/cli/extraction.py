@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hamcache.pipeline.cli import options
 from hamcache.pipeline.cli.console import progress_bar, say, show_table, warn
 
 if TYPE_CHECKING:
     from hamcache.data.dataset import Dataset, DatasetWords
     from hamcache.data.workspace import Workspace
     from hamcache.extract.fill import ExtractionSummary
+    from hamcache.pipeline.cli.bundles import Extracting
     from hamcache.pipeline.config.schema import ExperimentConfig
     from hamcache.pipeline.experiment.extraction import FeatureWords
 
@@ -56,12 +58,13 @@ def check_parts(configs: Sequence[ExperimentConfig], workspace: Workspace) -> No
         make_splits(config, table)
 
 
-def prepare(configs: Sequence[ExperimentConfig], workspace: Workspace, *, extract: bool) -> None:
+def prepare(configs: Sequence[ExperimentConfig], workspace: Workspace, extracting: Extracting) -> None:
     """Announce the drawing of the data set of experiments, and extract what the cache lacks of their features."""
     announce_drawing(configs[0].dataset, workspace)
     check_parts(configs, workspace)
-    if not extract:
+    if not extracting.extract:
         return
+    files = options.pairs(extracting.weights)
     from hamcache.pipeline.experiment.extraction import extract_for
     from hamcache.pipeline.studies.opened import joined
 
@@ -69,7 +72,9 @@ def prepare(configs: Sequence[ExperimentConfig], workspace: Workspace, *, extrac
         summaries = [
             summary
             for config in joined(configs)
-            for summary in extract_for(config, workspace, lambda p: advance_to(p.done, p.total))
+            for summary in extract_for(
+                config, workspace, lambda p: advance_to(p.done, p.total), weights=files, device=extracting.device
+            )
         ]
     for summary in summaries:
         show_summary(summary)

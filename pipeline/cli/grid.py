@@ -39,7 +39,7 @@ def grid(
 
     rows, columns, template = options.listed(features), options.listed(augmentations), Template(config, settings)
     cells = plan_grid(rows, columns, template, head=head, views=views, seeds=_numbers(seeds))
-    for names in same_views({cell.augmentation: cell.views for cell in cells}):
+    for names in same_views({cell.augmentation: cell.views for cell in cells}, template.augmentations):
         warn(
             f"Note: the first views of {' and '.join(names)} are the same pictures: with --views {views} these columns "
             "are equal."

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def leakage_demo(
     settings: bundles.TornExperiments,
+    extracting: bundles.Extraction,
     workspace: bundles.FullWorkspace,
     features: options.Features = None,
     heads: options.Heads = None,
@@ -25,7 +26,6 @@ def leakage_demo(
     ] = LEAKAGE_REPEATS,
     augmentation: options.Augmentation = AUGMENTATION,
     views: options.Views = VIEWS,
-    extract: options.Extract = False,
     workers: options.Workers = None,
 ) -> None:
     """Show how much better heads look when other photographs of the test lesions are in train.
@@ -47,7 +47,7 @@ def leakage_demo(
         augmentation=augmentation,
         views=views,
     )
-    prepare([experiment.config for experiment in experiments], workspace, extract=extract)
+    prepare([experiment.config for experiment in experiments], workspace, extracting)
     with interruptible("Nothing was kept."), progress_bar("training", None, "heads") as advance_to:
         demo = demonstrate(experiments, workspace, seeds=repeats, workers=workers, on_progress=advance_to)
     if not demo.picture.is_file():

@@ -1,8 +1,9 @@
-"""A sweep on the console: on a terminal a live table, elsewhere a line for each trial that ends."""
+"""A sweep on the console: on a terminal a live table, elsewhere a line for each trial that ends, and now and then."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hamcache.heads.metrics import get_metric
+from hamcache.pipeline.cli.console import progress_bar
 from hamcache.pipeline.studies.sweeps.results import FAILED, FINISHED, STOPPED
 from hamcache.pipeline.studies.sweeps.space import Point, words
 from hamcache.pipeline.studies.sweeps.sweep_config import SweepConfig
@@ -32,11 +34,14 @@ class LiveTable(Watcher):
         self._ended: list[Trial] = []
         self._samples, self._began = settings.samples, monotonic()
         self._live: Live | None = None
+        self._lines = ExitStack()
+        self._advance_to: Callable[[int, int | None], None] = lambda done, total: None
 
     def __enter__(self) -> LiveTable:
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        self._lines.close()
         if self._live is not None:
             self._live.stop()
 
@@ -50,6 +55,9 @@ class LiveTable(Watcher):
         if self._console.is_terminal:
             self._live = Live(get_renderable=self.table, console=self._console, refresh_per_second=2, transient=True)
             self._live.start()
+        else:
+            self._advance_to = self._lines.enter_context(progress_bar("searching", samples, "trials"))
+            self._advance_to(len(self._ended), None)
 
     def started(self, number: int, point: Point) -> None:
         """A row more."""
@@ -64,6 +72,7 @@ class LiveTable(Watcher):
         """A line where there is no table, and always where a trial failed."""
         self._running.pop(trial.number, None)
         self._ended.append(trial)
+        self._advance_to(len(self._ended), None)
         if self._live is None or trial.state == FAILED:
             self.said(self.line(trial))
 

@@ -28,7 +28,10 @@ def word(valid: Sequence[str], meaning: str, *names: str) -> Any:
             raise typer.BadParameter(f"expected {', '.join(valid[:-1])} or {valid[-1]}, got {value!r:.100}{hint}")
         return value
 
-    return typer.Option(*names, callback=check, help=meaning)
+    def begun(incomplete: str) -> list[str]:
+        return [name for name in valid if name.startswith(incomplete)]
+
+    return typer.Option(*names, callback=check, help=meaning, autocompletion=begun)
 
 
 def _check_pairs(values: list[str] | None) -> list[str] | None:
@@ -131,7 +134,9 @@ Views = Annotated[
     int, typer.Option(min=1, max=MOST_VIEWS, help="Views of each augmentation, at most as many as are different.")
 ]
 AugSeed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the augmentation draws.")]
-Recipes = Annotated[Path | None, file("YAML", "A file of your own augmentations.")]
+Recipes = Annotated[
+    Path | None, file("YAML", "A file of your own augmentations, over those of WORKSPACE/augmentations.yaml.")
+]
 Weights = Annotated[
     list[str] | None,
     typer.Option(callback=_check_pairs, metavar="BACKBONE=FILE", help="Weights of a backbone, from a file."),

@@ -44,6 +44,7 @@ def predict(
     ] = None,
     out: Annotated[Path | None, options.out("Write all predictions to this file, *.csv or *.json.")] = None,
     limit: options.Limit = 50,
+    as_json: options.AsJson = False,
 ) -> None:
     """Predict images with any finished run: probabilities, a set of plausible classes, the most similar known images.
 
@@ -51,7 +52,11 @@ def predict(
     with the chance stated (split conformal prediction). An image that is unlike all training images is flagged. For
     research only: this is not a medical device.
     """
-    form = _form(form, out)  # wrong usage and a wrong name are told before anything heavy is loaded
+    if as_json and form == "csv":
+        raise typer.BadParameter("expected either --json or --format csv, got both", param_hint="--json")
+    form = _form(
+        "json" if as_json else form, out
+    )  # wrong usage and a wrong name are told before anything heavy is loaded
 
     from hamcache.pipeline.runs.records import load_run
 

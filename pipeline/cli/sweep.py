@@ -11,7 +11,7 @@ import typer
 
 from hamcache.configs.defaults import MOST_TRIALS, SEARCHES, STOPPINGS
 from hamcache.pipeline.cli import bundles, options, pictures
-from hamcache.pipeline.cli.console import interruptible, lines_console, say, show_table, warn
+from hamcache.pipeline.cli.console import interruptible, lines_console, progress_bar, say, show_table, warn
 from hamcache.pipeline.cli.extraction import prepare
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ BEST = 5
 
 def sweep(
     values: bundles.SweptExperiment,
+    extracting: bundles.Extraction,
     workspace: bundles.FullWorkspace,
     config: options.Config = None,
     resume: Annotated[
@@ -36,7 +37,6 @@ def sweep(
         str | None, options.word(STOPPINGS, "asha: stop bad trials early; none: train all to their end.")
     ] = None,
     seed: options.Seed = None,
-    extract: options.Extract = False,
     workers: options.Workers = None,
     finalize: Annotated[
         bool, typer.Option("--finalize", help="Train the best again as a run, and score it on the test set, once.")
@@ -58,10 +58,12 @@ def sweep(
 
         settings = load_sweep_config(config, values, changes=changes)
     else:
-        if values or search or stopping:
+        from hamcache.pipeline.config.own_recipes import RECIPES  # those of the workspace are no setting
+
+        if values.keys() - {RECIPES} or search or stopping:
             raise typer.BadParameter(
                 "a sweep goes on with its own settings; beside --resume expected only --samples, --workers, "
-                "--finalize, --extract, --ray-address, --workspace and --features-url",
+                "--finalize, --extract, --weights, --device, --ray-address, --workspace and --features-url",
                 param_hint="--resume",
             )
         from hamcache.pipeline.studies.sweeps.results import load_sweep
@@ -70,7 +72,7 @@ def sweep(
         settings = known.settings.model_copy(update={"samples": max(samples or 0, known.settings.samples)})
     from hamcache.pipeline.studies.sweeps.sweep_config import structures
 
-    prepare(list(structures(settings)), workspace, extract=extract)
+    prepare(list(structures(settings)), workspace, extracting)
     from hamcache.pipeline.cli.live_table import LiveTable
     from hamcache.pipeline.studies.sweeps.tuning import finalize as finalize_sweep  # imports Ray
     from hamcache.pipeline.studies.sweeps.tuning import run_sweep
@@ -84,7 +86,8 @@ def sweep(
     if finalize:
         from hamcache.pipeline.cli.train import show_run
 
-        run = finalize_sweep(done, workspace, watcher=LiveTable(settings, lines_console()))
+        with progress_bar("training", None, "heads"):
+            run = finalize_sweep(done, workspace, watcher=LiveTable(settings, lines_console()))
         pictures.draw_pictures([run])
         show_run(run)
 

@@ -10,10 +10,10 @@ from hamcache.pipeline.cli.extraction import announce_drawing, prepare
 
 def train(
     settings: bundles.OneExperiment,
+    extracting: bundles.Extraction,
     workspace: bundles.FullWorkspace,
     config: options.Config = None,
     test: options.Test = False,
-    extract: options.Extract = False,
     force: options.Force = False,
     plots: options.Plots = True,
 ) -> None:
@@ -21,8 +21,8 @@ def train(
     from hamcache.pipeline.config.schema import load_config
 
     experiment = load_config(config, settings)
-    if extract:
-        prepare([experiment], workspace, extract=True)
+    if extracting.extract:
+        prepare([experiment], workspace, extracting)
     else:
         announce_drawing(experiment.dataset, workspace)
     from hamcache.pipeline.experiment.runner import run_experiment

@@ -105,7 +105,7 @@ def run_behind_bar(
 
     done = 0
     with interruptible(KEPT):
-        prepare([experiment.config for experiment in experiments], workspace, extract=running.extract)
+        prepare([experiment.config for experiment in experiments], workspace, running)
         with progress_bar("training", len(experiments), "heads") as advance_to:
 
             def tell(outcome: Outcome) -> None:

@@ -23,11 +23,13 @@ from pydantic import (
 from hamcache.configs.defaults import METADATA, MOST_SEED
 from hamcache.data.nearest import unknown_name
 from hamcache.extract.names import full_name
+from hamcache.extract.recipes import Recipes
 from hamcache.heads.errors import HeadError
 from hamcache.heads.metrics import METRICS
 from hamcache.pipeline.config.features_config import FeaturesConfig
 from hamcache.pipeline.config.messages import config_error, valid_keys
 from hamcache.pipeline.config.overrides import merged, read_yaml, set_value, value_at
+from hamcache.pipeline.config.own_recipes import RECIPES, from_file, in_use, with_known
 from hamcache.pipeline.config.renamed import former, refuse_former
 from hamcache.pipeline.config.split_config import ConfigPart, SplitConfig
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
@@ -87,6 +89,9 @@ class ExperimentConfig(ConfigPart):
     tau: float | Literal["auto"] | None = Field(
         default=None, description="post-hoc logit adjustment; auto chooses it on validation by the objective"
     )
+    recipes: dict[str, Any] = Field(
+        default={}, description="augmentations of your own, by name: their steps as in a file of them, or the file"
+    )
     objective: str = Field(
         default="mcc", description="metric that choices are made by, on validation: early stopping, tau, the best run"
     )
@@ -108,6 +113,11 @@ class ExperimentConfig(ConfigPart):
     @classmethod
     def _short_forms(cls, content: Any) -> Any:
         return expand_short_forms(content) if isinstance(content, dict) else content
+
+    @field_validator("recipes")
+    @classmethod
+    def _well_formed(cls, recipes: dict[str, Any]) -> dict[str, Any]:
+        return {name: augmentation.steps for name, augmentation in Recipes.of_steps(recipes).own.items()}
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> "ExperimentConfig":
@@ -132,6 +142,11 @@ class ExperimentConfig(ConfigPart):
         return DatasetWords(self.dataset, self.columns, self.dataset_name)
 
     @property
+    def augmentations(self) -> Recipes:
+        """The augmentations that names stand for: packaged ones, and those that the configuration carries."""
+        return Recipes.of_steps(self.recipes)
+
+    @property
     def model_name(self) -> str:
         """Name of the model: the net's, or the head's."""
         return self.net.name if self.net is not None else self.head.name
@@ -139,6 +154,8 @@ class ExperimentConfig(ConfigPart):
     def content(self) -> dict[str, Any]:
         """Plain values, defaults included; a net without features has no head, features without metadata no columns."""
         unused = {"features", "head"} if self.net is not None and not self.features.blocks else set()
+        if not self.recipes:  # as it was before there were any
+            unused.add(RECIPES)
         content: dict[str, Any] = self.model_dump(mode="json", exclude=unused)
         if not self.features.has_metadata:
             content.get("features", {}).pop("metadata", None)
@@ -162,6 +179,7 @@ def load_config(
         path_or_name: A YAML file, or the name of a packaged configuration (`logreg`, `experiments/mlp`);
             None starts from the defaults.
         settings: Values by their dotted keys (`head.lr`, `features.blocks.0.views`), set in order.
+
         base: Values under the file's own (the file wins), for commands that bring defaults.
 
     Raises:
@@ -188,6 +206,8 @@ def with_settings(content: Mapping[str, Any], settings: Mapping[str, Any], *, me
     changed = expand_short_forms(deepcopy(dict(content)))
     for key, value in settings.items():
         there = value_at(changed, key) if merge else None
+        if key == RECIPES:
+            value = with_known(changed.get(key), from_file(value))
         if isinstance(value, Mapping) and isinstance(there, Mapping):
             value = merged(there, value)
         set_value(changed, key, deepcopy(value))
@@ -212,7 +232,9 @@ def validate_config(content: dict[str, Any], source: str = "the configuration") 
 
         resolved["net"] = _resolved(config.net, "net", net_params, config.objective, source)
         _check_net(config, resolved["net"], source)
-    return config.model_copy(update=resolved)
+    config = config.model_copy(update=resolved)
+    blocks, net = (block.augmentation for block in config.features.blocks), config.net.params if config.net else {}
+    return config.model_copy(update={RECIPES: in_use(config.recipes, blocks, net, source)})
 
 
 def _check_net(config: ExperimentConfig, net: NetConfig, source: str) -> None:
@@ -258,6 +280,8 @@ def _resolved(named: Named, kind: str, params_of: Callable[[str], type[BaseModel
 def expand_short_forms(content: dict[str, Any]) -> dict[str, Any]:
     """Write out `head: mlp`, `net: simple_cnn`, `features: A+B` and `blocks: [A, B]` as what they stand for."""
     content = dict(content)
+    if RECIPES in content:
+        content[RECIPES] = from_file(content[RECIPES])
     for key in ("head", "net"):
         if isinstance(content.get(key), str):
             content[key] = {"name": content[key]}

@@ -1,17 +1,15 @@
 """The extract stage for commands, runner and notebooks: from names and a workspace to a filled cache."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from hamcache.cache.catalogue import Catalogue
 from hamcache.cache.keys import DEFAULT_STORAGE
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.fill import ExtractionRequest, ExtractionSummary, Progress, run_extraction
 from hamcache.extract.names import full_name, split_kind
-from hamcache.pipeline.config.features_config import FeaturesConfig
+from hamcache.extract.recipes import Recipes, recipes_of
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.inputs import stores_needed
 from hamcache.pipeline.runs.tuned import tuned_weights
@@ -33,7 +31,7 @@ class FeatureWords:
         chunk_mib: see `extract.request.ExtractionRequest`.
         fit: `crop` or `squash` (see `extract.preprocess`).
         weights: file of weights for some backbones, by name.
-        recipes_file: recipes other than those in `configs/augmentations.yaml`.
+        recipes: augmentations by name; None: the packaged ones and those of the workspace.
     """
 
     backbones: Sequence[str]
@@ -45,7 +43,7 @@ class FeatureWords:
     chunk_mib: float | None = None
     fit: str = "crop"
     weights: Mapping[str, str] = field(default_factory=dict)
-    recipes_file: Path | None = None
+    recipes: Recipes | None = None
 
 
 def extract_features(
@@ -73,7 +71,8 @@ def extract_features(
 
     if scheduler is not None:
         require_buildable_elsewhere(features.backbones)
-    augmentations = [get_augmentation(name, features.recipes_file) for name in features.augmentations]
+    recipes = recipes_of(workspace) if features.recipes is None else features.recipes
+    augmentations = [recipes.get(name) for name in features.augmentations]
     device = resolve_device(device)
     precision = resolve_precision(features.precision, device)
     files = tuned_weights(features.backbones, workspace)
@@ -105,33 +104,52 @@ def _storage(asked: str, dataset: Dataset, workspace: Workspace) -> str:
 
 
 def extract_for(
-    config: ExperimentConfig, workspace: Workspace, on_progress: OnProgress | None = None
+    config: ExperimentConfig,
+    workspace: Workspace,
+    on_progress: OnProgress | None = None,
+    *,
+    weights: Mapping[str, str] | None = None,
+    device: str = "auto",
 ) -> list[ExtractionSummary]:
-    """Extract what the cache lacks of the features that an experiment reads; one summary for each pass."""
+    """Extract what the cache lacks of the features that an experiment reads; one summary for each pass.
+
+    Args:
+        config: The experiment.
+        workspace: Holds `features/`.
+        on_progress, weights, device: See `extract_features` and `FeatureWords`.
+    """
     dataset = open_dataset(config.dataset_words, workspace)
-    return [
-        extract_features(dataset, workspace, words, on_progress=on_progress) for words in passes_for(config.features)
-    ]
+    passes = [replace(words, weights=weights or {}) for words in passes_for(config)]
+    return [extract_features(dataset, workspace, words, device=device, on_progress=on_progress) for words in passes]
 
 
-def passes_for(features: FeaturesConfig) -> list[FeatureWords]:
+def passes_for(config: ExperimentConfig) -> list[FeatureWords]:
     """The features that each pass over the images extracts, in as few passes as possible.
 
     A pass decodes each image once, so augmentations of the same backbones and views share one; those that have no
     more views than they are asked for (`none` has one) join a pass of more.
     """
     backbones_of: dict[tuple[str, int], list[str]] = {}
-    for backbone, augmentation, views in stores_needed(features):
+    features, recipes = config.features, config.augmentations
+    for backbone, augmentation, views in stores_needed(config):
         backbones_of.setdefault((augmentation, views), []).append(backbone)
     most: dict[tuple[str, ...], int] = {}
     for (_, views), names in backbones_of.items():
         most[tuple(names)] = max(views, most.get(tuple(names), 0))
     passes: dict[tuple[tuple[str, ...], int], list[str]] = {}
     for (augmentation, views), names in backbones_of.items():
-        has_no_more = get_augmentation(augmentation).distinct_views <= views
+        has_no_more = recipes.get(augmentation).distinct_views <= views
         in_pass = most[tuple(names)] if has_no_more else views
         passes.setdefault((tuple(names), in_pass), []).append(augmentation)
     return [
-        FeatureWords(list(names), augmentations, views, features.aug_seed, features.precision, features.storage)
+        FeatureWords(
+            list(names),
+            augmentations,
+            views,
+            features.aug_seed,
+            features.precision,
+            features.storage,
+            recipes=recipes,
+        )
         for (names, views), augmentations in passes.items()
     ]

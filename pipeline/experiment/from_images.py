@@ -90,7 +90,7 @@ class FitNet:
         assert config.net is not None and inputs.images is not None
         clock = Laps()
         params = _params(config)
-        net = NetClassifier(config.net.name, params, inputs.table.classes, config.seed)
+        net = NetClassifier(config.net.name, params, inputs.table.classes, config.seed, config.augmentations)
         network = net.build()
         log(
             f"training {config.net.name} ({_words(network)}) on {len(parts['train'])} images, "

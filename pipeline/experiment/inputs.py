@@ -5,7 +5,6 @@ Rows are looked up by image id for every block, so the blocks of a hybrid cannot
 
 import hashlib
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,8 +17,9 @@ from hamcache.cache.store import FeatureStore
 from hamcache.data.dataset import Dataset, open_dataset
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import Augmentation, drawn_as_now, get_augmentation
+from hamcache.extract.augmentations import Augmentation, drawn_as_now
 from hamcache.extract.names import full_name
+from hamcache.extract.recipes import recipes_of
 from hamcache.heads.views import ViewPolicy
 from hamcache.pipeline.config.features_config import BlockConfig, FeaturesConfig
 from hamcache.pipeline.config.schema import ExperimentConfig
@@ -111,7 +111,7 @@ def open_inputs(
         dataset = dataset or open_dataset(config.dataset_words, workspace)
         bad = Quarantine(catalogue.root, dataset.name).among(dataset.digests)
         inputs = Inputs(dataset, {image_id: image.reason for image_id, image in bad.items()})
-    finder = _Finder(catalogue, inputs.dataset.name, config)
+    finder = _Finder(catalogue, inputs.dataset.name, config, workspace)
     for block in config.features.blocks:
         name = _name(block, config.features)
         if name in inputs.blocks:
@@ -124,11 +124,11 @@ def open_inputs(
     return inputs
 
 
-def stores_needed(features: FeaturesConfig) -> list[tuple[str, str, int]]:
+def stores_needed(config: ExperimentConfig) -> list[tuple[str, str, int]]:
     """Stores that the blocks of a configuration read: (backbone, augmentation, views) of each store."""
-    needed = []
-    for block in image_blocks(features):
-        n_views, needs_none = _needs(block, features.views, get_augmentation(block.augmentation))
+    needed, recipes = [], config.augmentations
+    for block in image_blocks(config.features):
+        n_views, needs_none = _needs(block, config.features.views, recipes.get(block.augmentation))
         if n_views:
             needed.append((block.backbone, block.augmentation, n_views))
         if needs_none:
@@ -153,8 +153,9 @@ def _needs(block: BlockConfig, policy: ViewPolicy, augmentation: Augmentation) -
 class _Finder:
     """Finds the stores of a configuration's blocks, and remembers what the cache lacks to name it all at once."""
 
-    def __init__(self, catalogue: Catalogue, dataset: str, config: ExperimentConfig) -> None:
-        self.catalogue, self.dataset, self.config = catalogue, dataset, config
+    def __init__(self, catalogue: Catalogue, dataset: str, config: ExperimentConfig, workspace: Workspace) -> None:
+        self.catalogue, self.dataset, self.config, self.workspace = catalogue, dataset, config, workspace
+        self.recipes = config.augmentations
         self.absent: dict[tuple[str, int], list[str]] = {}
 
     def block(self, block: BlockConfig) -> FeatureBlock | None:
@@ -173,19 +174,43 @@ class _Finder:
         """One error for all that is missing, with one command an augmentation."""
         if not self.absent:
             return
-        source = shlex.quote(self.config.dataset)
         commands = [
-            extract_command(source, ",".join(dict.fromkeys(backbones)), augmentation, views)
+            extract_command(self.config.dataset, ",".join(dict.fromkeys(backbones)), augmentation, views, self._further)
             for (augmentation, views), backbones in self.absent.items()
         ]
         lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
         stores = self.catalogue.stores(self.dataset)
-        here = sorted({_listed(store) for store in stores})
+        here = sorted({self._listed(store) for store in stores})
         raise MissingFeaturesError(
             f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
             f"(it has: {', '.join(here) or 'none'}). "
-            f"Make them with `{' && '.join(commands)}`, or train with --extract."
+            f"{self._advice(commands)}"
         )
+
+    def _advice(self, commands: Sequence[str]) -> str:
+        """The way to what is missing; a recipe that only the configuration holds has no command of its own."""
+        known = recipes_of(self.workspace)
+        carried = {
+            name
+            for name, _ in self.absent
+            if name not in known or known.get(name).to_dict() != self.recipes.get(name).to_dict()
+        }
+        if carried:
+            return f"Train with --extract: the recipe of {', '.join(sorted(carried))} is the experiment's own."
+        return f"Make them with `{' && '.join(commands)}`, or train with --extract."
+
+    @property
+    def _further(self) -> dict[str, object]:
+        """Further options of the command that makes what is missing, as far as they are not the defaults."""
+        config, features, place = self.config, self.config.features, self.workspace
+        return {
+            "precision": None if features.precision == "auto" else features.precision,
+            "storage": None if features.storage == "auto" else features.storage,
+            "aug-seed": features.aug_seed or None,
+            "dataset-name": config.dataset_name,
+            "workspace": None if place.path == Workspace().path else place.path,
+            "features-url": place.features_url,
+        }
 
     def _store(self, backbone: str, augmentation: str, views: int) -> FeatureStore | None:
         features = self.config.features
@@ -213,18 +238,34 @@ class _Finder:
             if features.precision in ("auto", store.key.precision)
             and features.storage in ("auto", store.key.storage)
             and (store.key.seed == features.aug_seed or not Augmentation.of(store.key).is_random)
-            and ("@" in backbone or drawn_as_now(store.key))
+            and ("@" in backbone or self._is_current(store))
         ]
 
+    def _is_current(self, store: FeatureStore) -> bool:
+        """True if a store's views are what the name of their augmentation stands for now and here.
+
+        A name that only the cache knows, since the recipe came from elsewhere, stands for what is stored.
+        """
+        name = store.key.augmentation_name
+        if name not in self.recipes:
+            return drawn_as_now(store.key)
+        return dict(store.key.augmentation) == self.recipes.get(name).to_dict()
+
     def _augmentation(self, augmentation: str) -> Augmentation:
-        """The augmentation of this name in the cache (perhaps from a file of the user's own), or the packaged one."""
-        stores = self.catalogue.find(self.dataset, augmentation=augmentation)
-        return Augmentation.of(stores[0].key) if stores else get_augmentation(augmentation)
+        """The augmentation of this name: one that is known here, or that of the cache."""
+        if augmentation not in self.recipes:
+            stores = self.catalogue.find(self.dataset, augmentation=augmentation)
+            if stores:
+                return Augmentation.of(stores[0].key)
+        return self.recipes.get(augmentation)
 
-
-def _listed(store: FeatureStore) -> str:
-    older = "" if drawn_as_now(store.key) else ", drawn by an older hamcache"
-    return f"{store.key.features_name} ({store.key.augmentation_name}{older})"
+    def _listed(self, store: FeatureStore) -> str:
+        reason = ""
+        if not drawn_as_now(store.key):
+            reason = ", drawn by an older hamcache"
+        elif not self._is_current(store):
+            reason = ", of another recipe"
+        return f"{store.key.features_name} ({store.key.augmentation_name}{reason})"
 
 
 def _name(block: BlockConfig, features: FeaturesConfig) -> str:

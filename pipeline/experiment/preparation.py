@@ -35,6 +35,8 @@ class Prepared:
         folds: The parts of each fold; one without cross-validation.
         identity: All that decides its numbers; see `identify`.
         positive: The class that is scored at fixed specificities; None without one.
+        curation: Images that were excluded, groups that were merged.
+        without_part: Number of images that have no part in a split that was given.
     """
 
     config: ExperimentConfig
@@ -42,6 +44,8 @@ class Prepared:
     folds: list[dict[str, Part]]
     identity: dict[str, Any]
     positive: str | None
+    curation: Curation
+    without_part: int
 
     @property
     def fingerprint(self) -> str:
@@ -76,7 +80,9 @@ def prepare(
         MetricError: The positive class is none of the table's.
     """
     dataset = open_dataset(config.dataset_words, workspace) if inputs is None else inputs.dataset
-    splits = make_splits(config, dataset.table)
+    curation = curation_of(config, dataset.table)
+    dealt = _dealt(config, dataset.table, curation)
+    splits = _labelled(config, dealt)
     inputs = open_inputs(config, workspace, dataset=dataset, inputs=inputs)
     if config.net is not None:
         from hamcache.pipeline.experiment.from_images import open_images  # imports torch and timm: only for nets
@@ -87,7 +93,10 @@ def prepare(
     folds = [parts_of(split, inputs.table, names, inputs.left_out) for split in splits]
     _check_parts(folds, config.split.is_given)
     positive = _positive_class(config, inputs.table.classes)
-    return Prepared(config, inputs, folds, identify(config, inputs, splits), positive)
+    identity = identify(config, inputs, splits, curation)
+    in_parts = set().union(*(split.frame["image_id"] for split in dealt)) | curation.excluded.keys()
+    rest = len(set(dataset.table.frame["image_id"]) - in_parts) if config.split.is_given else 0
+    return Prepared(config, inputs, folds, identity, positive, curation, rest)
 
 
 def require_kept_heads(config: ExperimentConfig, inputs: Inputs, log: Log | None = None) -> None:
@@ -118,16 +127,25 @@ def make_splits(config: ExperimentConfig, table: ImageTable) -> list[Split]:
         TableError: All images are of one class.
         SplitError, CurationError: See `data.splits.make_split` and `data.given_split`.
     """
+    return _labelled(config, _dealt(config, table, curation_of(config, table)))
+
+
+def _dealt(config: ExperimentConfig, table: ImageTable, curation: Curation) -> list[Split]:
+    """The split, or one a fold, before labels are taken away from train."""
     table.require_classes("Training")
-    asked, seed, curation = config.split, config.seed, curation_of(config, table)
+    asked, seed = config.split, config.seed
     validation: dict[str, Any] = {"validation_fraction": asked.validation_fraction}
     policy = asked.model_dump(include={"policy", "test_fraction", "train_images", "test_seed"})
     if (given := given_split(table, asked.file, asked.column)) is not None:
-        splits = given.splits(table, seed=seed, n_folds=asked.folds, curation=curation, **validation)
-    elif asked.folds is not None:
-        splits = make_folds(table, asked.folds, seed=seed, curation=curation, **policy)
-    else:
-        splits = [make_split(table, seed=seed, curation=curation, **policy, **validation)]
+        return given.splits(table, seed=seed, n_folds=asked.folds, curation=curation, **validation)
+    if asked.folds is not None:
+        return make_folds(table, asked.folds, seed=seed, curation=curation, **policy)
+    return [make_split(table, seed=seed, curation=curation, **policy, **validation)]
+
+
+def _labelled(config: ExperimentConfig, splits: Sequence[Split]) -> list[Split]:
+    """Splits with the labels that the experiment may use."""
+    asked, seed = config.split, config.seed
     return [fewer_labels(split, train_share=asked.train_share, shots=asked.shots, seed=seed) for split in splits]
 
 
@@ -136,7 +154,9 @@ def curation_of(config: ExperimentConfig, table: ImageTable) -> Curation:
     return read_curation(table, config.split.exclude, config.split.merge_groups)
 
 
-def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) -> dict[str, Any]:
+def identify(
+    config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split], curation: Curation | None = None
+) -> dict[str, Any]:
     """Origin of a run's numbers; two runs with the same fingerprint have the same numbers.
 
     The whole keys of the stores are recorded beside their digests, which alone are in the fingerprint.
@@ -145,7 +165,7 @@ def identify(config: ExperimentConfig, inputs: Inputs, splits: Sequence[Split]) 
     stores = [store for block in blocks for store in block.stores]
     in_splits = sorted(set().union(*(split.frame["image_id"].tolist() for split in splits)))
     prints = [split.fingerprint for split in splits]
-    curation = curation_of(config, inputs.table)
+    curation = curation_of(config, inputs.table) if curation is None else curation
     identity = {
         "table": inputs.table.fingerprint,
         "files": inputs.bytes_fingerprint(in_splits),

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from hamcache.data.given_split import given_split
 from hamcache.pipeline.experiment.learning import Log
-from hamcache.pipeline.experiment.preparation import Prepared, curation_of
+from hamcache.pipeline.experiment.preparation import Prepared
 from hamcache.pipeline.runs.provenance import summary
 
 
@@ -33,11 +32,10 @@ def log_start(log: Log, prepared: Prepared) -> None:
     log(f"{about['head']} on {about['features']}, data set {about['dataset']} ({len(inputs.table)} images)")
     sizes = ", ".join(f"{name} {len(part)}" for name, part in folds[0].items())
     log(f"split {about['policy']}, seed {config.seed}: {sizes} images" + (" in fold 1" if len(folds) > 1 else ""))
-    if curation := curation_of(config, inputs.table):
+    if curation := prepared.curation:
         log(f"{len(curation.excluded)} images are excluded, {len(curation.merged)} groups are merged into others")
-    given = given_split(inputs.table, config.split.file, config.split.column)
-    if given is not None and (count := given.without_part(inputs.table, curation)):
-        log(f"{count} images have no part in the split that was given: they are left out")
+    if prepared.without_part:
+        log(f"{prepared.without_part} images have no part in the split that was given: they are left out")
     if left_out:
         reasons = [f"{image_id} ({reason})" for image_id, reason in left_out.items()]
         listed = ", ".join([*reasons[:5], *(["..."] if len(reasons) > 5 else [])])

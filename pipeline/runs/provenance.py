@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from hamcache.cache.keys import FeatureKey
-from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.names import LOCAL_DIR, TRANSFORMERS
 from hamcache.heads.own_heads import own_heads, own_identity
 from hamcache.pipeline.config.features_config import BlockConfig
@@ -19,6 +18,7 @@ from hamcache.pipeline.config.schema import ExperimentConfig
 
 LIBRARIES = ("hamcache", "numpy", "pandas", "scikit-learn", "torch", "torchvision", "timm", "skorch", "zarr", "dask")
 
+_HELD_ELSEWHERE = ("dataset", "dataset_name", "columns", "recipes", "trust")
 _NAMES_ONLY = ("exclude", "merge_groups", "file", "column")
 
 
@@ -28,12 +28,10 @@ def fingerprint(config: ExperimentConfig, **parts: Any) -> str:
     Args:
         config: The resolved configuration. How the data set was named does not count: the table's fingerprint does.
             Nor do the names of files of exclusions, merged groups and splits (or of a column): what they say counts.
+            Nor do recipes: the keys of the stores, or the recipes of a net among the parts, hold them.
         parts: Fingerprints and plain values of all else (table, files, splits, stores, images left out).
     """
-    content = {
-        key: v for key, v in former(config.content()).items() if key not in ("dataset", "dataset_name", "columns")
-    }
-    content.pop("trust", None)  # what may be kept, not what is computed
+    content = {key: v for key, v in former(config.content()).items() if key not in _HELD_ELSEWHERE}
     content["split"] = {key: v for key, v in content["split"].items() if key not in _NAMES_ONLY}
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()
 
@@ -44,7 +42,7 @@ def net_identity(config: ExperimentConfig) -> dict[str, Any]:
         return {}
     params = config.net.params
     names = {params["augmentation"], params["predict_augmentation"]}
-    identity: dict[str, Any] = {"recipes": [get_augmentation(name).to_dict() for name in sorted(names)]}
+    identity: dict[str, Any] = {"recipes": [config.augmentations.get(name).to_dict() for name in sorted(names)]}
     if params.get("weights"):
         identity["weights"] = hashlib.sha256(Path(params["weights"]).read_bytes()).hexdigest()
     place = Path(str(params.get("backbone", "")).removeprefix(LOCAL_DIR).removeprefix(TRANSFORMERS))

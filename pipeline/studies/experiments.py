@@ -6,8 +6,10 @@ from functools import partial
 from typing import Any
 
 from hamcache.data.workspace import Workspace
+from hamcache.extract.recipes import Recipes
 from hamcache.heads.zoo import HEADS, head_params
 from hamcache.pipeline.config.overrides import in_order, read_yaml
+from hamcache.pipeline.config.own_recipes import RECIPES
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
     HeadConfig,
@@ -15,6 +17,7 @@ from hamcache.pipeline.config.schema import (
     expand_short_forms,
     find_config,
     load_config,
+    with_settings,
 )
 from hamcache.pipeline.errors import ConfigError, RunError
 from hamcache.pipeline.experiment.runner import run_experiment
@@ -64,6 +67,13 @@ class Template:
                 f"{self.config}: expected heads on cached features, got a net from images; leave `net` out"
             )
         return str((content.get("head") or {}).get("name", HeadConfig().name))
+
+    @property
+    def augmentations(self) -> Recipes:
+        """The augmentations that names stand for: packaged ones, and those of the configuration and the settings."""
+        content = expand_short_forms(read_yaml(find_config(self.config))) if self.config else {}
+        known = with_settings(content, {key: v for key, v in self.settings.items() if key.partition(".")[0] == RECIPES})
+        return Recipes.of_steps(known.get(RECIPES) or {})
 
     def experiment(self, head: str, features: str | None, augmentation: str, views: int) -> Experiment:
         """One experiment; without features on the blocks of the configuration, whose head keeps its parameters."""

@@ -118,5 +118,6 @@ def joined(configs: Sequence[ExperimentConfig]) -> list[ExperimentConfig]:
     for group in groups.values():
         blocks = tuple(dict.fromkeys(block for config in group for block in config.features.blocks))
         features = group[0].features.model_copy(update={"blocks": blocks})
-        together.append(group[0].model_copy(update={"features": features}))
+        recipes = {name: steps for config in group for name, steps in config.recipes.items()}
+        together.append(group[0].model_copy(update={"features": features, "recipes": recipes}))
     return together

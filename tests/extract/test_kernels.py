@@ -1,4 +1,5 @@
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import repeat
 from multiprocessing import get_context
 
 import cv2
@@ -8,10 +9,11 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from hamcache.extract.augmentations import load_augmentations
+from hamcache.extract.augmentations import Augmentation, load_augmentations
 from hamcache.extract.draws import PLAIN, ViewDraw, draw_view
 from hamcache.extract.kernels import ImageViews, turned
 from hamcache.extract.preprocess import Frame
+from hamcache.extract.recipes import Recipes
 
 RECIPES = load_augmentations()
 FRAMES = [Frame((64, 64), "crop", 0.875, "bicubic"), Frame((40, 56), "squash", 1.0, "bilinear")]
@@ -97,7 +99,8 @@ def test_every_recipe_gives_uint8_and_changes_something_after_view_0():
     for name, recipe in RECIPES.items():
         seen = whole(image, draw_view(recipe, 0, "x", 1))
         assert seen.dtype == torch.uint8 and seen.shape == image.shape
-        assert torch.equal(seen, image) == (name == "none")
+        # no hair in it, and as much light of each colour
+        assert torch.equal(seen, image) == (name in ("none", "hairless", "shades_of_grey"))
 
 
 @pytest.mark.parametrize("frame", FRAMES)
@@ -158,20 +161,24 @@ def test_blur_is_that_of_torchvision_at_the_networks_size():
     assert (ours.int() - theirs.int()).abs().max() <= 1
 
 
-def pixels(number: int) -> bytes:
+def pixels(number: int, recipe: Augmentation) -> bytes:
     image = F.gaussian_blur(picture(150, 200), [5, 5], [2.0, 2.0])
-    return ImageViews(image).fitted(draw_view(RECIPES["dermoscopy"], 0, str(number), 0), FRAMES[0]).numpy().tobytes()
+    return ImageViews(image).fitted(draw_view(recipe, 0, str(number), 0), FRAMES[0]).numpy().tobytes()
 
 
-def test_threads_and_processes_make_the_same_bits():
-    alone = [pixels(number) for number in range(16)]
+def test_threads_and_processes_make_the_same_bits(tmp_path):
+    (tmp_path / "steps.py").write_text("def tinted(image, rng):\n    return image // rng.integers(1, 4, 3, 'uint8')\n")
+    steps = {"hair_removal": {}, "constancy": {}, "hairs": {}, "function": f"{tmp_path}/steps.py:tinted"}
+    recipe = Recipes.of_steps({"all": RECIPES["dermoscopy"].steps | steps}).get("all")
+    alone = [pixels(number, recipe) for number in range(16)]
+    assert len(set(alone)) == 16
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(pixels, range(16))) == alone
+        assert list(pool.map(pixels, range(16), repeat(recipe))) == alone
     cv2.setNumThreads(4)
-    assert [pixels(number) for number in range(16)] == alone
+    assert [pixels(number, recipe) for number in range(16)] == alone
     cv2.setNumThreads(0)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert list(pool.map(pixels, range(16))) == alone
+        assert list(pool.map(pixels, range(16), repeat(recipe))) == alone
 
 
 def test_known_pixels_never_change_without_another_version_of_the_kernels():

@@ -60,7 +60,7 @@ def choose_sources(
     Raises:
         MissingFeaturesError: Of a backbone (or of any) there are no plain features of all images; names the command.
     """
-    stores = [store for store in catalogue.stores(dataset) if not Augmentation.of(store.key).is_random]
+    stores = [store for store in catalogue.stores(dataset) if Augmentation.of(store.key).starts_plain]
     if backbones:
         names = [full_name(name) for name in backbones]
     else:

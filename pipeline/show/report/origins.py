@@ -1,6 +1,5 @@
 """Provenance of the whole page: stores and their keys, versions, and the commands that make them again."""
 
-import shlex
 from dataclasses import dataclass
 
 from hamcache.cache.errors import extract_command
@@ -50,9 +49,7 @@ def origins(board: Board) -> Origins:
             needed.setdefault((row.run.config.dataset, augmentation, views), {})[backbone] = None
     stores = [Store(folder, key, runs) for (folder, key), runs in sorted(used.items(), key=lambda item: -item[1])]
     commands = [
-        extract_command(
-            shlex.quote(dataset), shlex.quote(",".join(sorted(backbones))), shlex.quote(augmentation), views
-        )
+        extract_command(dataset, ",".join(sorted(backbones)), augmentation, views)
         for (dataset, augmentation, views), backbones in needed.items()
     ]
     return Origins(stores, {name: sorted(known) for name, known in versions.items()}, commands)
@@ -61,6 +58,6 @@ def origins(board: Board) -> Origins:
 def _features_of(run: Run) -> list[tuple[str, str, int]]:
     """Backbone, augmentation and views of what a run reads; nothing where its recipe is not known here."""
     try:
-        return stores_needed(run.config.features)
+        return stores_needed(run.config)
     except ExtractError:
         return []

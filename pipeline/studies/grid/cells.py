@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from hamcache.extract.augmentations import get_augmentation
+from hamcache.extract.recipes import Recipes
 from hamcache.pipeline.errors import ConfigError
 from hamcache.pipeline.studies.experiments import Experiment, Template, plan
 
@@ -55,7 +55,8 @@ def plan_grid(
         repeated = [name for name in names if names.count(name) > 1]
         if repeated:
             raise ConfigError(f"{what}: expected each once, got {repeated[0]!r} more than once")
-    n_views = {name: min(views, get_augmentation(name).distinct_views) for name in augmentations}
+    recipes = template.augmentations
+    n_views = {name: min(views, recipes.get(name).distinct_views) for name in augmentations}
     seeded = [replace(template, settings={**template.settings, "seed": seed}) for seed in seeds] or [template]
     cells = []
     for backbone, augmentation, one_seed in product(backbones, augmentations, seeded):
@@ -73,7 +74,7 @@ def plan_grid(
     return cells
 
 
-def same_views(augmentations: Mapping[str, int]) -> list[list[str]]:
+def same_views(augmentations: Mapping[str, int], recipes: Recipes = Recipes()) -> list[list[str]]:  # noqa: B008
     """Augmentations, by the views of each, whose views are the same pictures, so that their columns are equal.
 
     Symmetries are counted through in one order, the plain image first, so equally many of two augmentations are equal.
@@ -83,6 +84,6 @@ def same_views(augmentations: Mapping[str, int]) -> list[list[str]]:
     """
     alike: dict[int, list[str]] = {}
     for name, views in augmentations.items():
-        if not get_augmentation(name).is_random:
+        if recipes.get(name).starts_plain:
             alike.setdefault(views, []).append(name)
     return [names for names in alike.values() if len(names) > 1]

@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hamcache.configs.defaults import MOST_SEED, MOST_TRIALS
 from hamcache.data.nearest import unknown_name
+from hamcache.extract.errors import AugmentationError
 from hamcache.pipeline.config.messages import config_error
 from hamcache.pipeline.config.overrides import merged, read_yaml
+from hamcache.pipeline.config.own_recipes import RECIPES, used, words_in
 from hamcache.pipeline.config.renamed import RENAMED_IN_SWEEPS, former, refuse_former, renamed
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
@@ -180,6 +182,8 @@ def load_sweep_config(
                 Dimension.model_validate(dimension)
             except ValidationError as error:
                 raise config_error(error, Dimension, source, prefix=f"space.{key}.") from None
+    if RECIPES in content["experiment"]:
+        _keep_used_recipes(content, source)
     objective = content["experiment"].get("objective", "mcc")
     content["experiment"]["objective"] = SHORT.get(objective, objective) if isinstance(objective, str) else objective
     try:
@@ -189,6 +193,17 @@ def load_sweep_config(
         raise config_error(error, SweepConfig, source) from None
     check_space(sweep, source)
     return sweep
+
+
+def _keep_used_recipes(content: dict[str, Any], source: str) -> None:
+    """Leave out the recipes that neither the experiment nor the space names."""
+    recipes = content["experiment"].pop(RECIPES)
+    try:
+        kept = used(recipes, words_in(content)) if isinstance(recipes, dict) else recipes
+    except AugmentationError as error:
+        raise ConfigError(f"{source}: recipes: {error}") from None
+    if kept:
+        content["experiment"][RECIPES] = kept
 
 
 def find_sweep_config(path_or_name: str | Path) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ from hamcache.data.ham10000 import CLASS_NAMES
 from hamcache.data.readers.imported import Terms
 from hamcache.data.table import ImageTable
 from hamcache.data.workspace import Workspace
-from hamcache.extract.augmentations import get_augmentation
 from hamcache.extract.decode import decode_file, picture_of
-from hamcache.extract.errors import AugmentationError
 from hamcache.pipeline.errors import ExportError
 from hamcache.pipeline.evaluate import DISCLAIMER
 from hamcache.pipeline.evaluate.conformal import PredictionSets
@@ -30,7 +27,7 @@ from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.use.export.card_figures import part_figures
 from hamcache.pipeline.use.export.model_card import model_card
 from hamcache.pipeline.use.export.onnx_file import IMAGES, PROBABILITIES, SETS, add_metadata, build_model
-from hamcache.pipeline.use.export.run_module import Portable, precision_of
+from hamcache.pipeline.use.export.run_module import Portable, changed_by, precision_of
 from hamcache.pipeline.use.predict.predictor import Predictor, Question
 from hamcache.pipeline.use.share.feature_archive import terms_of
 
@@ -174,13 +171,14 @@ def check_inputs(run: Run) -> None:
     else:
         names, change = [block.augmentation for block in run.config.features.blocks], "features.views.predict=plain"
     for name in names:
-        with suppress(AugmentationError):  # one of the user's own: told when the networks are built
-            if get_augmentation(name).is_random:
-                raise ExportError(
-                    "Expected a run that predicts from whole images or their symmetries, but its views are drawn at "
-                    f"random ({name!r}), from a generator that no ONNX graph has. Train one that does: `hamcache train "
-                    f"--config {run.folder / 'config.yaml'} --set {change} --extract`."
-                )
+        if name not in run.config.augmentations:  # one that the cache alone knew: told when the networks are built
+            continue
+        if not (augmentation := run.config.augmentations.get(name)).starts_plain:
+            raise ExportError(
+                "Expected a run that predicts from whole images or their symmetries, but its views "
+                f"{changed_by(augmentation)}. Train one that does: `hamcache train "
+                f"--config {run.folder / 'config.yaml'} --set {change} --extract`."
+            )
 
 
 def targets(run: Run, workspace: Workspace, out: Path | None, *, force: bool = False) -> tuple[Path, Path]:

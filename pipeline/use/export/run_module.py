@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hamcache.cache.keys import DEFAULT_STORAGE
-from hamcache.extract.augmentations import Augmentation, get_augmentation
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import Backbone, shared_backbone
 from hamcache.extract.draws import ViewDraw, draw_view
 from hamcache.extract.preprocess import Preprocessing
@@ -132,7 +132,7 @@ class _NetRun(nn.Module):
     def __init__(self, heads: Sequence[Any], params: Mapping[str, Any]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(_Net(head) for head in heads)
-        listed = _draws(get_augmentation(params["predict_augmentation"]), params["predict_views"])
+        listed = _draws(getattr(heads[0], "head", heads[0]).predict_augmentation, params["predict_views"])
         draws = tuple(dict.fromkeys(listed))
         self.places = [draws.index(draw) for draw in listed]
         preprocessing = getattr(heads[0], "head", heads[0]).network_.preprocessing
@@ -196,16 +196,23 @@ def _chosen(views: Tensor, places: Sequence[int]) -> Tensor:
     return views if list(places) == list(range(len(views))) else torch.stack([views[place] for place in places])
 
 
+def changed_by(augmentation: Augmentation) -> str:
+    """The reason why no file can make the views of an augmentation, as the end of a sentence."""
+    if augmentation.is_random:
+        return f"are drawn at random ({augmentation.name!r}), from a generator that no ONNX graph has"
+    return f"are prepared by steps that no ONNX graph has ({augmentation.name!r})"
+
+
 def _draws(augmentation: Augmentation, views: int) -> list[ViewDraw]:
     """Draws of an image, one a view.
 
     Raises:
         ExportError: Views that are drawn at random.
     """
-    if augmentation.is_random:
+    if not augmentation.starts_plain:
         raise ExportError(
-            f"Expected a run that predicts from whole images or their symmetries, but its views are drawn at random "
-            f"({augmentation.name!r}), from a generator that no ONNX graph has. Train with "
-            "features.views.predict=plain, or with an augmentation such as dihedral."
+            f"Expected a run that predicts from whole images or their symmetries, but its views "
+            f"{changed_by(augmentation)}. Train with features.views.predict=plain, or with an augmentation such as "
+            "dihedral."
         )
     return [draw_view(augmentation, 0, "", view) for view in range(views)]

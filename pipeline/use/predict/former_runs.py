@@ -38,7 +38,7 @@ def keys_of_former_run(run: Run, block: BlockConfig, root: Root, machine: Machin
             yield store.key
             continue
         backbone = machine.backbone(machine.spec(name, FITS[0], PRECISIONS[0]))
-        augmentation = machine.augmentation(store_name.rpartition("-")[0])
+        augmentation = machine.recipes.get(store_name.rpartition("-")[0])
         for fit, precision in product(FITS, PRECISIONS):
             key = FeatureKey(
                 dataset=dataset,

@@ -36,7 +36,7 @@ def lookalike_source(run: Run, root: Root, machine: Machine) -> BlockSource | No
         has_plain = Augmentation.of(key).starts_plain and key.kind == DEFAULT_KIND
         # A store that came from elsewhere must not decide which code is run here.
         if has_plain and not is_code(key.backbone) and known <= store.row_of.keys() and _is_here(machine, key):
-            return BlockSource(machine.spec_of(key), key, 1, store)
+            return BlockSource(machine.spec_of(key), key, 1, store, Augmentation.of(key))
     return None
 
 

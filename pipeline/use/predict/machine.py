@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from hamcache.cache.keys import FeatureKey
-from hamcache.extract.augmentations import Augmentation, get_augmentation, load_augmentations
+from hamcache.extract.augmentations import Augmentation
 from hamcache.extract.backbones import Backbone, BackboneSpec, shared_backbone
 from hamcache.extract.names import full_name
+from hamcache.extract.recipes import Recipes
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,13 @@ class Machine:
 
     Attributes:
         weights: File of weights for some backbones, by name, as `hamcache extract` was given them.
-        recipes_file: Recipes other than the packaged ones, as `hamcache extract` was given them.
+        recipes: Augmentations by name, and where functions of one's own lie; a run has its recipes written down, so
+            that they are needed only for runs that have not, and for those functions.
         device: `cpu` or `cuda`.
     """
 
     weights: Mapping[str, str] = field(default_factory=dict)
-    recipes_file: Path | None = None
+    recipes: Recipes = field(default_factory=Recipes)
     device: str = "cpu"
 
     def spec(self, backbone: str, fit: str, precision: str) -> BackboneSpec:
@@ -43,11 +44,11 @@ class Machine:
         return replace(key, weights=backbone.digest, code=backbone.code, preprocessing=backbone.preprocessing.to_dict())
 
     def key(self, key: FeatureKey) -> FeatureKey:
-        """A key as its features would get it here: `network_key`, with the recipe of the user's file if it has one."""
-        declared = load_augmentations(self.recipes_file) if self.recipes_file else {}
-        augmentation = declared.get(key.augmentation_name, Augmentation.of(key))
+        """A key as its features would get it here: `network_key`, with the recipe that was given for it if one was."""
+        name = key.augmentation_name
+        augmentation = self.recipes.get(name) if name in self.recipes.given else Augmentation.of(key)
         return replace(self.network_key(key), augmentation=augmentation.to_dict())
 
-    def augmentation(self, name: str) -> Augmentation:
-        """An augmentation of the user's file, or a packaged one."""
-        return get_augmentation(name, self.recipes_file)
+    def augmentation(self, key: FeatureKey) -> Augmentation:
+        """The augmentation of a key; code of one's own with the place that it has here."""
+        return self.recipes.placed(Augmentation.of(key))

@@ -6,7 +6,6 @@ arithmetic. They are checked against this machine, even where the stores are gon
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,22 +41,19 @@ class BlockSource:
         key: The key of the features; holds their kind, the augmentation and the seed of the draws.
         views: Views that the run predicts from: 0 to `views` - 1.
         store: The store that the run was trained on, if it is here.
+        augmentation: The augmentation that views are drawn with.
     """
 
     spec: BackboneSpec
     key: FeatureKey
     views: int
     store: FeatureStore | None
+    augmentation: Augmentation
 
     @property
     def kind(self) -> str:
         """Kind of features."""
         return self.key.kind
-
-    @cached_property
-    def augmentation(self) -> Augmentation:
-        """The augmentation that views are drawn with."""
-        return Augmentation.of(self.key)
 
 
 def block_sources(run: Run, root: Root, machine: Machine) -> list[BlockSource]:
@@ -98,7 +94,8 @@ def _source(run: Run, block: BlockConfig, root: Root, machine: Machine) -> Block
         fields = (f"{field} is {ours}, but was {theirs}" for field, ours, theirs in differences[:4])
         raise _mismatch(run, asked, "; ".join(fields))
     views = min(block.views, Augmentation.of(key).distinct_views) if policy == "mean" else 1
-    return BlockSource(machine.spec_of(key), key, views, open_store(root, key.folder, key.digest))
+    store = open_store(root, key.folder, key.digest)
+    return BlockSource(machine.spec_of(key), key, views, store, machine.augmentation(key))
 
 
 def _mismatch(run: Run, backbone: str, detail: str) -> PredictionError:

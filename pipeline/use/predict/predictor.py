@@ -13,6 +13,7 @@ from hamcache.cache.storage import Root
 from hamcache.configs.defaults import COVERAGE, NEIGHBOURS, UNLIKE
 from hamcache.data.workspace import Workspace
 from hamcache.extract.precision import has_bf16, resolve_device
+from hamcache.extract.recipes import recipes_of
 from hamcache.pipeline.errors import PredictionError
 from hamcache.pipeline.evaluate.calibration import Temperature, fit_temperature
 from hamcache.pipeline.evaluate.conformal import PredictionSets, fewest_images, fit_sets
@@ -105,7 +106,7 @@ class Predictor:
         workspace: Where `features/` may lie; with the stores that the run was trained on, neighbours and the flag
             `unlike` are available.
         weights: File of weights for some backbones, by name, if they were extracted with such.
-        recipes_file: Augmentation recipes, if they were extracted with such and the stores are gone.
+        recipes_file: Augmentation recipes beside the workspace's, for steps that are code of your own.
         device: `auto`, `cpu` or `cuda`.
         trust: Types in heads of one's own that may be loaded (see `Run.trusted`).
 
@@ -129,7 +130,8 @@ class Predictor:
         self.classes = run.classes
         self.device = resolve_device(device)
         tuned = tuned_weights((block.backbone for block in run.config.features.blocks), workspace)
-        machine = Machine({**tuned, **(weights or {})}, recipes_file, self.device)
+        recipes = recipes_of(workspace, recipes_file).over(run.config.augmentations)
+        machine = Machine({**tuned, **(weights or {})}, recipes, self.device)
         self.model: Model = model_of(run, Root(workspace.features), machine, trust)
         self._y, self._proba, groups = run.answers("validation")
         self.temperature: Temperature = fit_temperature(self._proba, self._y, groups)

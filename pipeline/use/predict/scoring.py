@@ -11,7 +11,6 @@ import torch
 
 from hamcache.cache.storage import Root
 from hamcache.data.errors import BadImageError
-from hamcache.extract.augmentations import get_augmentation
 from hamcache.heads.logit_adjustment import LogitAdjusted
 from hamcache.heads.nets.decoded import ahead, default_threads, in_memory, reduced
 from hamcache.heads.views import BlockArrays, prediction_views
@@ -78,7 +77,7 @@ def model_of(run: Run, root: Root, machine: Machine, trust: Collection[str] = ()
     heads = [run.load_head(fold, trust) for fold in ([None] if folds is None else range(1, folds + 1))]
     if run.config.net is not None:
         source = lookalike_source(run, root, machine)
-        return NetModel(run, heads, [] if source is None else [source], machine.device)
+        return NetModel(run, heads, [] if source is None else [source], machine)
     return HeadModel(run, heads, block_sources(run, root, machine), machine.device)
 
 
@@ -164,20 +163,22 @@ class NetModel:
         nets: Its net, or its folds' nets.
         sources: Cached features of the training images that images are looked up by, if there are any: they say
             nothing of the probabilities.
-        device: `cpu` or `cuda`.
+        machine: Where they run, and where functions of one's own lie.
 
     Raises:
         PredictionError: The recipe of prediction is no longer that of the run.
     """
 
-    def __init__(self, run: Run, nets: Sequence[Any], sources: Sequence[BlockSource], device: str) -> None:
+    def __init__(self, run: Run, nets: Sequence[Any], sources: Sequence[BlockSource], machine: Machine) -> None:
         self.sources = sources
-        self.heads, self._n_classes, self._maker = nets, len(run.classes), FeatureMaker(sources, device)
-        for net in nets:
-            (net.head if isinstance(net, LogitAdjusted) else net).network_.to(device)
+        self.heads, self._n_classes, self._maker = nets, len(run.classes), FeatureMaker(sources, machine.device)
+        for head in nets:
+            net = head.head if isinstance(head, LogitAdjusted) else head
+            net.network_.to(machine.device)
+            net.recipes = machine.recipes.placing(net.recipes)
         assert run.config.net is not None
         self._stored_side = run.config.net.params["stored_side"]
-        recipe = get_augmentation(run.config.net.params["predict_augmentation"]).to_dict()
+        recipe = net.predict_augmentation.to_dict()
         if recipe not in run.provenance.get("recipes", [recipe]):
             raise PredictionError(
                 f"Expected the recipe {recipe['name']!r} that run {run.id} predicts with, got another one of this "

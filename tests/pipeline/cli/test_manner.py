@@ -69,7 +69,7 @@ def test_help_is_short_too_and_what_lists_or_scores_has_json(tmp_path: Path) -> 
     for command in (
         *("runs", "sweeps", "grids", "cache ls", "cache verify", "backbones", "compare", "zoo", "hybrids", "curve"),
         *("grid", "sweep", "train", "leakage-demo", "data summary", "data split", "data subset", "doctor"),
-        *("data audit", "runs show", "runs verify"),
+        *("data audit", "runs show", "runs verify", "extract", "demo", "predict", "evaluate"),
     ):
         done = CliRunner().invoke(app, [*command.split(), "--help"])
         assert "--json" in done.output and "--quiet" in done.output, command

@@ -78,6 +78,17 @@ def test_the_singular_takes_one_value_and_the_plural_several() -> None:
         assert {one, f"{one}s"} <= names
 
 
+def test_options_that_belong_together_come_together() -> None:
+    of = {words: {option for command, option, _ in ALL if command == words} for words, _, _ in ALL}
+    for words, names in of.items():
+        if "--extract" in names:
+            assert {"--weights", "--device", "--recipes"} <= names, words
+        if names & {"--augmentation", "--augmentations"}:
+            assert "--recipes" in names, words
+    for words in ("train", "zoo", "sweep", "curve", "leakage-demo"):
+        assert {"--features", "--augmentation", "--views"} <= of[words], words
+
+
 @pytest.mark.parametrize("former", RENAMED)
 def test_a_former_name_is_an_error_that_says_todays(former: str) -> None:
     today = RENAMED[former]

@@ -44,7 +44,7 @@ def test_a_hybrid_with_metadata_knows_more_than_the_features_alone(known_world: 
     made = next(one.run for one in runs if one.experiment.features == "net_a+metadata")
     assert "metadata" in made.id and made.provenance["summary"]["features"] == "net_a:flip x2+metadata"
     assert [column["name"] for column in made.provenance["metadata"]["columns"]] == ["age", "sex", "localization"]
-    assert stores_needed(made.config.features) == [("net_a", "flip", 2)]
+    assert stores_needed(made.config) == [("net_a", "flip", 2)]
     board = make_board([one.run for one in runs], "macro_auc", resamples=100)
     adds = {
         one.row.about["head"]: dict(zip(one.adds["backbone"], one.adds["adds"], strict=True))

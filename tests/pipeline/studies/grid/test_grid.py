@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from hamcache.cache.errors import MissingFeaturesError
 from hamcache.extract.errors import AugmentationError
+from hamcache.extract.recipes import Recipes
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.config.schema import load_config
 from hamcache.pipeline.errors import ArtefactNotFoundError, ConfigError, DamagedError, FeaturesError, RunError
@@ -349,8 +350,8 @@ def test_grids_are_found_by_the_beginning_of_their_id_and_damaged_ones_passed_ov
 
 def test_one_pass_extracts_a_whole_grid() -> None:
     cells = plan_grid(["a", "b"], ["none", "flip", "rotate", "dihedral"], views=4)
-    assert passes_for(joined([cell.experiment.config for cell in cells])[0].features) == [
-        FeatureWords(["a", "b"], ["none", "flip", "rotate", "dihedral"], 4)
+    assert passes_for(joined([cell.experiment.config for cell in cells])[0]) == [
+        FeatureWords(["a", "b"], ["none", "flip", "rotate", "dihedral"], 4, recipes=Recipes())
     ]
 
 
@@ -365,8 +366,8 @@ def test_one_pass_extracts_a_whole_grid() -> None:
 )
 def test_a_pass_extracts_no_view_that_nobody_asked_for(blocks, passes) -> None:
     content = [{"backbone": b, "augmentation": a, "views": v} for b, a, v in blocks]
-    features = load_config(base={"features": {"blocks": content, "views": {"train": "all"}}}).features
-    assert passes_for(features) == [FeatureWords(*words) for words in passes]
+    config = load_config(base={"features": {"blocks": content, "views": {"train": "all"}}})
+    assert passes_for(config) == [FeatureWords(*words, recipes=Recipes()) for words in passes]
 
 
 def test_wrong_seeds_are_wrong_usage(two_nets) -> None:
