@@ -75,6 +75,16 @@ class Workspace:
         return self.path / "curves"
 
     @property
+    def suggestions(self) -> Path:
+        """Images suggested for labelling, and trials of ways to choose them: tables and pictures."""
+        return self.path / "suggestions"
+
+    @property
+    def maps(self) -> Path:
+        """Maps of features: places of the images, and their thumbnails; made again when missing."""
+        return self.path / "maps"
+
+    @property
     def decoded(self) -> Path:
         """Decoded images for networks that are trained from them, a folder each data set; made again when missing."""
         return self.path / "images"

@@ -67,6 +67,14 @@ class EvaluationError(PipelineError, ValueError):
     """A data set that a run cannot be evaluated on, or classes that do not fit together."""
 
 
+class MapError(PipelineError, ValueError):
+    """Features that cannot be laid out in the plane."""
+
+
+class SuggestionError(PipelineError, ValueError):
+    """A choice of images to label that cannot be made, or be tried."""
+
+
 class ExportError(PipelineError, ValueError):
     """A run that cannot become one portable file, or a file that does not say what the run says."""
 

@@ -68,6 +68,7 @@ QUICKLY = {
     "leakage-demo": ["--workers", "1", "--repeats", "1", *SMALL],
     "export": ["--check", "2"],
     "doctor": ["--offline"],
+    "suggest-demo": ["--start", "8", "--count", "3", "--rounds", "2", "--repeats", "2"],
 }
 """What is added to commands that begin so, since they would take long."""
 
@@ -143,6 +144,7 @@ def stand_ins(line: str, home: Path, cluster: str) -> list[str]:
     names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", "40": "2", "200": "30"}
     if runs and stores:
         names |= {"RUN_A": runs[0], "RUN_B": runs[-1], "STORE_A": str(stores[0]), "STORE_B": stores[-1].stem[-10:]}
+    names["RUN_C"] = next((run for run in runs if run.startswith("logreg")), "RUN_C")
     names["RUN_ON_METADATA"] = next((run for run in runs if "+metadata" in run), "RUN_ON_METADATA")
     names["RUN_OWN"] = next((path.name for path in (home / "workspace" / "runs").glob("Centroid-*")), "RUN_OWN")
     names["SWEEP"] = next((path.name for path in (home / "workspace" / "sweeps").glob("[a-z]*")), "SWEEP")
@@ -215,7 +217,7 @@ def test_other_commands_are_make_targets_and_the_environment() -> None:
 
 
 def test_the_python_runs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = set(blocks("python", *PAGES, README))
+    (code,) = set(blocks("python", ROOT / "docs" / "reference" / "python.md", README))
     exec(compile(stand_in_networks(code), "README.md", "exec"), {"__name__": "__main__"})
     assert "p_holm" in capsys.readouterr().out
     assert len(list((home / "workspace" / "runs").iterdir())) == 2

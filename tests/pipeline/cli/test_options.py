@@ -25,6 +25,9 @@ DIFFERENT = {
     "grid --features": ("required",),
     "grid --views": ("default",),  # one view each would make most columns equal
     "grid --extract": ("default",),  # a grid is of many features, of which some always lack
+    "runs export --out": ("type",),  # a file, a folder, or an address
+    "suggest-demo --repeats": ("help",),  # as of curve
+    "map --layout": ("help",),  # a page of a map has one
     "show-views --views": ("default",),  # a sheet of one view shows nothing
 }
 """What may differ from the other commands, and why."""
