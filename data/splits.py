@@ -69,7 +69,7 @@ class Split:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that the split was made with, which are all fields but the frame, and those added later if they are None."""
+        """Settings of the split, which are all fields but the frame, and but those added later that are None."""
         return {
             name: value
             for name, value in vars(self).items()
