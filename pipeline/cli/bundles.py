@@ -219,8 +219,8 @@ SeededExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MOD
 """For a study that draws its own seeds."""
 TornExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed", "exclude", "merge_groups"])]
 """For a study that splits by itself, beside the test set of the experiments' split."""
-Extraction = Annotated[Extracting, Bundle(Extracting)]
 Mapped = Annotated[dict[str, Any], Bundle(settings, without=["views", "head", "objective", "trust", *_OF_SPLITS])]
+Extraction = Annotated[Extracting, Bundle(Extracting)]
 Study = Annotated[Running, Bundle(Running)]
 ExtractingStudy = Annotated[Running, Bundle(Running, extract=True)]
 

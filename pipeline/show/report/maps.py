@@ -96,7 +96,7 @@ def subject_of(runs: Sequence[Run]) -> dict[str, Any]:
     if len({run.provenance.get("table") for run in runs}) > 1:
         raise MapError(f"Expected runs of one data set, got those of {', '.join(tables)}. Make a map of each.")
     content = runs[0].config.content()
-    names = ["dataset", "dataset_name", "columns", *(["features"] if runs[0].config.net is None else [])]
+    names = ["dataset", "dataset_name", "columns", "recipes", *(["features"] if runs[0].config.net is None else [])]
     return {name: content[name] for name in names if name in content}
 
 
