@@ -51,10 +51,9 @@ NETWORKS = {
 SMALL = ["--features", "random/test_resnet.r160_in1k"]
 LIKE_IT = ["--set", "net.backbone=random/test_resnet.r160_in1k", "--set", "net.image_size=[32,32]"]
 IN_ONE = ["--workers", "1", "--no-plots"]
-BACKBONE = ["--backbones", "random/test_resnet.r160_in1k"]
 QUICKLY = {
-    "extract --dataset": BACKBONE,
-    "extract --augmentations": BACKBONE,
+    "extract --dataset": ["--backbones", "random/test_resnet.r160_in1k"],
+    "extract --augmentations": ["--backbones", "random/test_byobnet.r160_in1k"],
     "train --config hybrid": [*SMALL, "--augmentation", "dihedral", "--views", "4"],
     "train --config simple_cnn": ["--set", "net.epochs=2"],
     "train --config finetune": LIKE_IT,
