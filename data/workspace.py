@@ -60,6 +60,11 @@ class Workspace:
         return self.path / "grids"
 
     @property
+    def studies(self) -> Path:
+        """Studies, a folder each: table, figures, pictures, and when the test set was opened."""
+        return self.path / "studies"
+
+    @property
     def evaluations(self) -> Path:
         """Evaluations of runs on data sets that they have not seen, a folder each."""
         return self.path / "evaluations"

@@ -43,6 +43,10 @@ class ComparisonError(PipelineError, ValueError):
     """Runs that were not scored on the same images, so that their difference means nothing."""
 
 
+class StudyError(PipelineError, ValueError):
+    """A study whose rows cannot be run, or whose test set was opened for others."""
+
+
 class FeaturesError(PipelineError, ValueError):
     """Cached features that do not fit the image table, each other, or a head (NaN, infinite, another order)."""
 

@@ -62,6 +62,7 @@ QUICKLY = {
     "hybrids": IN_ONE,
     "grid": IN_ONE,
     "curve": IN_ONE,
+    "study": IN_ONE,
     "sweep --config": [
         *("--workers", "1", "--set"),
         "features.blocks=[{backbone: random/test_resnet.r160_in1k, augmentation: dihedral, views: 4}]",
@@ -199,7 +200,7 @@ def test_every_command_runs(home: Path, cluster: str) -> None:
     for name in ("views.png", "runs.csv", "predictions.csv", "workspace/report.html"):
         assert (home / name).stat().st_size > 0
     files = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
-    for folder in ("features", "runs", "zoo", "hybrids", "sweeps", "grids", "datasets", "digests", "images"):
+    for folder in ("features", "runs", "zoo", "hybrids", "sweeps", "studies", "grids", "datasets", "digests", "images"):
         assert f"`{folder}/" in files
         assert any((home / "workspace" / folder).iterdir()), folder
     for path in (home / "workspace").iterdir():

@@ -32,6 +32,7 @@ from hamcache.pipeline.cli import (
     runs,
     serve,
     sharing,
+    study,
     suggest,
     sweep,
     train,
@@ -44,7 +45,7 @@ from hamcache.pipeline.cli.renamed_options import name_successor
 
 ORDER = (
     *("demo", "doctor", "download", "data", "backbones", "show-views", "extract", "cache"),
-    *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps"),
+    *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps", "study"),
     *(
         "report",
         "map",
@@ -127,6 +128,7 @@ app.command(tables=True)(grid.grid)
 app.add_typer(artefacts.grids, name="grids")
 app.command(tables=True)(sweep.sweep)
 app.add_typer(artefacts.sweeps, name="sweeps")
+app.command(tables=True)(study.study)
 app.command()(report.report)
 app.command("map")(maps.map_)
 app.command()(predict.predict)

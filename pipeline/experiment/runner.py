@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from hamcache.data.workspace import Workspace
@@ -49,7 +49,7 @@ def run_experiment(
     Raises:
         MissingFeaturesError: The cache lacks features; the message names the command that makes them.
     """
-    began = perf_counter()
+    began, began_processor = perf_counter(), process_time()
     prepared = prepare(config, workspace, test=test, inputs=inputs, on_progress=on_progress)
     say = on_progress or (lambda line: None)
 
@@ -73,7 +73,7 @@ def run_experiment(
             log_start(log, prepared)
             fit_model = fit_of(config, checkpoints, on_batch)
             fitted, tau = fit_folds(config, prepared.inputs, prepared.folds, fit_model, log=log)
-            write(folder, prepared, fitted, tau, log, began)
+            write(folder, prepared, fitted, tau, log, (began, began_processor))
             log(f"finished in {perf_counter() - began:.1f} s")
             run = read_run(give_name(folder, run_id(config)))
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -18,6 +18,7 @@ DIFFERENT = {
     "cache export --dataset": ("help", "words"),  # by default the one that the features were made from
     "data subset --out": ("type",),  # a name that --dataset takes
     "curve --repeats": ("help", "default"),  # of every number of labels
+    "study --repeats": ("help", "default"),  # of every row; by default as many as the study says
     "extract --backbones": ("default",),  # a first extraction needs no choice
     "hybrids --backbones": ("required",),  # subsets of nothing are nothing
     "extract --augmentations": ("default",),

@@ -73,7 +73,7 @@ def test_a_simple_cnn_makes_a_run_like_any_other(folder: Path, workspace: Worksp
     assert run.config == cnn(folder, "tau=auto")
     shown = list_runs(workspace).iloc[0]
     assert (shown["head"], shown["features"]) == ("simple_cnn", "images")
-    assert set(run.provenance["seconds"]) == {"load", "fit", "predict", "total"}
+    assert set(run.provenance["seconds"]) == {"load", "fit", "predict", "total", "processor"}
     assert not list((workspace / "checkpoints").iterdir())
     assert run_experiment(cnn(folder, "tau=auto"), workspace).reused
 

@@ -50,7 +50,7 @@ def test_a_run_writes_everything_that_is_promised(world) -> None:
     assert run.id.startswith("logreg-net_a-") and run.id.endswith(run.config.digest[:4])
     assert json.loads((run.folder / "classes.json").read_text())[1] == {"code": 1, "class": "mel", "name": "Melanoma"}
     assert run.config == world.config()
-    assert run.provenance["seconds"].keys() == {"load", "fit", "predict", "total"}
+    assert run.provenance["seconds"].keys() == {"load", "fit", "predict", "total", "processor"}
     assert partial_folders(world.workspace.runs) == []
 
 
