@@ -211,3 +211,25 @@ def test_a_network_of_another_row_is_called_by_its_run(tmp_path: Path) -> None:
     assert study.study.row("on it").needs == ("tuned",)
     named = networks_named(study.provisional["on it"], {"tuned": "finetune-1"})
     assert [block.backbone for block in named.features.blocks] == ["run:finetune-1:stages", "net_b"]
+
+
+def test_a_row_trains_on_the_features_of_another_rows_network(
+    ham10000_folder: Path, workspace, tmp_path: Path, undrawn: None
+) -> None:
+    net = {"name": "finetune", "backbone": "random/test_resnet", "epochs_tuning": 1, "epochs_extraction": 0}
+    rows = [
+        {"name": "tuned", "experiment": {"net": {**net, "batch_size": 16, "precision": "fp32"}}},
+        {"name": "on it", "experiment": {"features": "row:tuned", "head": "knn"}},
+    ]
+    words = ["study", str(write(tmp_path, rows)), "--dataset", str(ham10000_folder), "--workspace", str(workspace)]
+    words += ["--workers", "1", "--no-plots", "--extract"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    tuned, other = sorted(all_runs(workspace), key=lambda run: run.config.net is None)
+    assert other.config.features.blocks[0].backbone == f"run:{tuned.id}"
+    opened = CliRunner().invoke(app, [*words, "--test"])
+    assert opened.exit_code == 0 and "written, 78 reused" in opened.output, (opened.output, opened.exception)
+    rows_of = {row["name"]: row for row in json.loads(next(workspace.studies.glob("*/study.json")).read_text())["rows"]}
+    assert rows_of["on it"]["tried"] == 2 and rows_of["on it"]["search"] > rows_of["tuned"]["search"] > 0
+    assert rows_of["on it"]["extraction"] > 0 and rows_of["tuned"]["extraction"] == 0
+    assert rows_of["on it"]["experiment"]["features"]["blocks"][0]["backbone"] == "row:tuned"
