@@ -81,7 +81,7 @@ class Lab(LabFrames, LabResults):
 
     @cached_property
     def table(self) -> ImageTable:
-        """The image table; its `frame` has one row an image: `image_id, path, label, group` and what else is known."""
+        """The image table, whose `frame` has `image_id, path, label, group` and what else is known of each image."""
         from hamcache.pipeline.cli.extraction import announce_drawing
 
         announce_drawing(self.dataset, self.workspace)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.cli.renamed_options import RENAMED
+from tests.every_command import every_command
 
 DIFFERENT = {
     "--out": ("help", "default"),  # every command writes something else, and by default elsewhere
@@ -34,12 +34,9 @@ DIFFERENT = {
 """What may differ from the other commands, and why."""
 
 
-def options(group: Any, path: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
+def options() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Command, option and what the command line says of it, for every option of every command."""
-    for name, command in group.commands.items():
-        words = f"{path} {name}".strip()
-        if hasattr(command, "commands"):
-            yield from options(command, words)
+    for words, command in every_command():
         for option in command.params:
             if option.param_type_name == "option":
                 about = {
@@ -53,8 +50,7 @@ def options(group: Any, path: str = "") -> Iterator[tuple[str, str, dict[str, An
                 yield words, option.opts[0], about
 
 
-COMMAND = typer.main.get_command(app)
-ALL = list(options(COMMAND))
+ALL = list(options())
 
 
 @pytest.mark.parametrize("name", sorted({name for _, name, _ in ALL}))

@@ -341,6 +341,14 @@ def test_both_precisions_in_the_cache_take_the_exact_one(world) -> None:
     assert exact.provenance["stores"] != auto.provenance["stores"] == rough.provenance["stores"]
 
 
+def test_an_exact_store_with_fewer_views_is_passed_over(world) -> None:
+    world.extract("net_a", "flip", 1, precision="fp32")
+    rough = world.extract("net_a", "flip", 2, precision="bf16")
+    block = "features.blocks=[{backbone: net_a, augmentation: flip, views: 2}]"
+    run = run_experiment(world.config(block), world.workspace)
+    assert list(run.provenance["stores"]) == [rough.folder]
+
+
 def test_both_storages_in_the_cache_take_the_exact_one_and_no_digest_knows_of_a_choice_not_made(world) -> None:
     world.extract(storage="float16")
     auto = run_experiment(world.config(), world.workspace)
