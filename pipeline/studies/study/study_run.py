@@ -193,10 +193,11 @@ class _Running:
     results: dict[str, RowResult] = field(default_factory=dict)
 
     def all_rows(self) -> tuple[RowResult, ...]:
-        """Run the rows, those together that need no other that is not finished."""
-        waiting = list(self.experiments.study.rows)
+        """Run the rows, those together that need no other that is not finished; networks when all else is done."""
+        waiting, foreseen = list(self.experiments.study.rows), self.experiments.provisional
         while waiting:
-            ready = [row for row in waiting if all(need in self.results for need in row.needs)]
+            able = [row for row in waiting if all(need in self.results for need in row.needs)]
+            ready = [row for row in able if foreseen[row.name].net is None] or able
             waiting = [row for row in waiting if row not in ready]
             self._chosen([row for row in ready if not row.best_of])
             for row in ready:

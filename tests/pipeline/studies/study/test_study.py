@@ -221,12 +221,17 @@ def test_a_row_trains_on_the_features_of_another_rows_network(
     rows = [
         {"name": "tuned", "experiment": {"net": {**net, "batch_size": 16, "precision": "fp32"}}},
         {"name": "on it", "experiment": {"features": "row:tuned", "head": "knn"}},
+        {"name": "quick", "experiment": {"features": "random/test_resnet", "head": "knn"}},
     ]
     words = ["study", str(write(tmp_path, rows)), "--dataset", str(ham10000_folder), "--workspace", str(workspace)]
     words += ["--workers", "1", "--no-plots", "--extract"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, (result.output, result.exception)
-    tuned, other = sorted(all_runs(workspace), key=lambda run: run.config.net is None)
+    lines = result.output.splitlines()
+    order = [line.split(":")[0] for line in lines if line.split(":")[0] in ("tuned", "on it", "quick")]
+    assert order[:3] == ["quick", "tuned", "on it"]  # networks when all else is done
+    (tuned,) = (run for run in all_runs(workspace) if run.config.net is not None)
+    (other,) = (run for run in all_runs(workspace) if tuned.id in run.provenance["summary"]["features"])
     assert other.config.features.blocks[0].backbone == f"run:{tuned.id}"
     opened = CliRunner().invoke(app, [*words, "--test"])
     assert opened.exit_code == 0 and "written, 78 reused" in opened.output, (opened.output, opened.exception)
