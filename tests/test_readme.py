@@ -62,7 +62,10 @@ QUICKLY = {
     "hybrids": IN_ONE,
     "grid": IN_ONE,
     "curve": IN_ONE,
-    "study": IN_ONE,
+    "study": [
+        *(*IN_ONE, "--set"),
+        "features.blocks=[{backbone: random/test_resnet.r160_in1k, augmentation: dihedral, views: 4}]",
+    ],
     "sweep --config": [
         *("--workers", "1", "--set"),
         "features.blocks=[{backbone: random/test_resnet.r160_in1k, augmentation: dihedral, views: 4}]",

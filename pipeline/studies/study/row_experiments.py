@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hamcache.configs.defaults import MOST_SEED
 from hamcache.pipeline.config.overrides import merged, read_yaml
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
@@ -133,7 +134,9 @@ def load_study(
 ) -> RowExperiments:
     """Read a study and check every experiment in it; the arguments and errors are those of `read_study`."""
     loaded = RowExperiments(read_study(path_or_name, settings, repeats))
-    _ = loaded.provisional
+    last = loaded.first.seed + max(len(loaded.seeds(row)) for row in loaded.study.rows) - 1
+    if last > MOST_SEED:
+        raise ConfigError(f"{path_or_name}: expected seeds up to {MOST_SEED}, got {last}; lower seed or repeats")
     return loaded
 
 
@@ -180,5 +183,5 @@ def _packaged(row: RowConfig, name: object) -> dict[str, Any]:
     if name is None:
         return {}
     if not isinstance(name, str):
-        raise wrong_row(row, f"experiment.config: expected a name or a file, got {name!r:.100}")
+        raise wrong_row(row, f"expected a name or a file as the study's experiment.config, got {name!r:.100}")
     return expand_short_forms(read_yaml(find_config(name)))

@@ -78,6 +78,9 @@ class RowConfig(ConfigPart):
             raise ValueError("samples: expected a sweep, got none")
         if self.sweep is not None and {"config", "row"} & set(self.experiment):
             raise ValueError("sweep: expected values alone in experiment: the sweep says what it begins with")
+        for key in ("config", "row"):
+            if not isinstance(self.experiment.get(key, ""), str):
+                raise ValueError(f"experiment: expected a name as {key}, got {self.experiment[key]!r:.100}")
         if {"config", "row"} <= set(self.experiment):
             raise ValueError("experiment: expected config or row, got both")
         return self
@@ -85,8 +88,8 @@ class RowConfig(ConfigPart):
     @property
     def needs(self) -> tuple[str, ...]:
         """The rows that must be finished before this one."""
-        base = self.experiment.get("row")
-        return tuple(dict.fromkeys([*self.best_of, *([base] if isinstance(base, str) else []), *self.networks]))
+        base = [self.experiment["row"]] if "row" in self.experiment else []
+        return tuple(dict.fromkeys([*self.best_of, *base, *self.networks]))
 
     @property
     def networks(self) -> list[str]:

@@ -179,6 +179,7 @@ def test_a_row_that_fails_costs_itself_and_what_needs_it(world, tmp_path: Path) 
         ([{"name": "a", "best_of": ["b"]}, {"name": "b", "best_of": ["a"]}], "an order in which to run them"),
         ([{"name": "a", "experiment": {"features": "x", "seed": 3}}], "expected seed in the study's experiment"),
         ([{"name": "a", "experiment": {"features": "x"}, "candidates": [{"head.D": 1}]}], "row 'a', candidate 1"),
+        ([{"name": "a", "experiment": {"row": ["a"]}}], "expected a name as row, got ['a']"),
         ([{"name": "a", "samples": 3}], "expected a sweep"),
         ([{"name": "a", "sweep": "mlpp"}], "did you mean"),
         ([], "not empty"),
