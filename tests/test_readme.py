@@ -148,9 +148,11 @@ def stand_ins(line: str, home: Path, cluster: str) -> list[str]:
     runs = sorted(path.name for path in (home / "workspace" / "runs").glob("[a-z]*"))
     stores = sorted((home / "workspace" / "features" / "synthetic").glob("*/*.zarr"))
     names = {"tcp://127.0.0.1:8786": cluster, "split.folds=5": "split.folds=2", "40": "2", "200": "30"}
-    if runs and stores:
-        names |= {"RUN_A": runs[0], "RUN_B": runs[-1], "STORE_A": str(stores[0]), "STORE_B": stores[-1].stem[-10:]}
-    names["RUN_C"] = next((run for run in runs if run.startswith("logreg")), "RUN_C")
+    small = [run for run in runs if run.startswith("logreg-test_resnet-")]
+    if stores:
+        names |= {"STORE_A": str(stores[0]), "STORE_B": stores[-1].stem[-10:]}
+    if small:
+        names |= {"RUN_A": small[0], "RUN_B": runs[-1]}
     names["RUN_ON_METADATA"] = next((run for run in runs if "+metadata" in run), "RUN_ON_METADATA")
     names["RUN_OWN"] = next((path.name for path in (home / "workspace" / "runs").glob("Centroid-*")), "RUN_OWN")
     names["SWEEP"] = next((path.name for path in (home / "workspace" / "sweeps").glob("[a-z]*")), "SWEEP")
