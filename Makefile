@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test stress lint format download-data bench clean
+.PHONY: help env demo test stress lint format download-data bench docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,10 @@ download-data: $(STAMP)  ## fetch HAM10000 into the workspace
 # BENCH='--quick' for two minutes, '--only train' for one, '--images FOLDER' for your own pictures.
 bench: $(STAMP)  ## speed beside floors and beside what people use: at most 15 minutes, ends in a table
 	$(BIN)/python -m benchmarks $(BENCH)
+
+docs: $(STAMP)  ## the site: guides, every command, the Python classes; into build/site, without network
+	$(BIN)/python -m sphinx -W --keep-going -qE -d build/doctrees docs build/site
+	@echo "Open build/site/index.html"
 
 clean:  ## remove caches and build leftovers (keeps .venv and workspace)
 	rm -rf .types build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

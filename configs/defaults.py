@@ -28,6 +28,11 @@ STORAGES = ("auto", "float32", "float16")
 FITS = ("crop", "squash")
 DEVICES = ("auto", "cpu", "cuda")
 SETS = ("lac", "aps")
+LAYOUTS = ("tsne", "pca", "umap")
+NO_LAYOUT = "none"
+STRATEGIES = ("margin", "badge", "coverage", "random")
+SUGGESTED = 50
+"""Images that are suggested for labelling at a time."""
 SEARCHES = ("optuna", "random", "grid")
 CORRUPTIONS = ("blur", "noise", "jpeg", "brightness")
 STOPPINGS = ("asha", "none")

@@ -31,14 +31,19 @@ _LATER = ("train_share", "shots")
 class Split:
     """A part for each image. Making one checks that no group is in two parts.
 
-    frame: str columns image_id, group, label and part (one of `PARTS`), sorted by image_id. Images that the policy
-        leaves out are not in it.
-    policy, seed, test_seed, test_fraction, validation_fraction, train_images: as given to `make_split`; policy "given"
-        for a split that somebody else has made (see `data.given_split`).
-    fold: "2/5" for the second of five folds (see `make_folds`), else None.
-    train_share, shots: as given to `data.fewer_labels.fewer_labels`; None: train is whole.
+    `policy` and the fields up to `train_images` are as given to `make_split`; policy "given" is a split that somebody
+    else has made (see `data.given_split`).
 
-    Raises LeakError where a group is in two parts, SplitError where an image is repeated or a part has no such name.
+    Attributes:
+        frame: The str columns image_id, group, label and part (one of `PARTS`), sorted by image_id. Images that the
+            policy leaves out are not in it.
+        fold: "2/5" for the second of five folds (see `make_folds`), else None.
+        train_share: As given to `data.fewer_labels.fewer_labels`; None: train is whole.
+        shots: Likewise.
+
+    Raises:
+        LeakError: A group is in two parts.
+        SplitError: An image is repeated, or a part has no such name.
     """
 
     frame: pd.DataFrame
@@ -64,7 +69,7 @@ class Split:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that the split was made with: all fields but the frame, and those added later if they are None."""
+        """Settings of the split, which are all fields but the frame, and but those added later that are None."""
         return {
             name: value
             for name, value in vars(self).items()
@@ -73,7 +78,7 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the settings and all rows: it changes with anything in the split."""
+        """sha256 over the settings and all rows, which changes with anything in the split."""
         settings = self.settings | {"fold": self.fold or ""}
         content = json.dumps([settings, self.frame.to_numpy().tolist()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()

@@ -56,7 +56,12 @@ def subset_path(out: str, workspace: Workspace) -> Path:
 
 
 def write_csv(table: ImageTable, path: Path) -> None:
-    """Write a table as a CSV that `data.readers.resolve.read_dataset` reads back; it is whole or absent.
+    """Write a table as a CSV that `data.readers.resolve.read_dataset` reads back; it is whole or absent."""
+    files.write_csv(path, frame_for(path, table))
+
+
+def frame_for(path: Path, table: ImageTable) -> pd.DataFrame:
+    """A table as it stands in the CSV at `path`.
 
     Paths of images below the CSV's folder are relative to it, so that both can be moved together; others are absolute.
     """
@@ -65,7 +70,7 @@ def write_csv(table: ImageTable, path: Path) -> None:
         Path(image).relative_to(folder).as_posix() if Path(image).is_relative_to(folder) else image
         for image in table.frame["path"]
     ]
-    files.write_csv(path, table.frame.assign(path=paths))
+    return table.frame.assign(path=paths)
 
 
 def _shares(groups: pd.DataFrame, images: int) -> dict[str, int]:

@@ -30,12 +30,13 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class ImageTable:
     """The images of one data set. Make it with `build_table` or a reader, which check it.
 
-    name: the data set's name, safe as a folder name.
-    frame: one row an image, sorted by image_id, with a RangeIndex. The str columns are `image_id` (unique),
-        `path` (absolute), `label` (one of `classes`) and `group` (images of one group, such as one lesion, are
-        never put in two parts of a split); further columns are kept as they came.
-    classes: the labels in their fixed order; a class's position is its code. Some may have no image.
-    digests: of a table that came without its images (see `readers.imported`), the sha256 that each image's file had.
+    Attributes:
+        name: The data set's name, safe as a folder name.
+        frame: One row an image, sorted by image_id, with a RangeIndex. The str columns are `image_id` (unique),
+            `path` (absolute), `label` (one of `classes`) and `group` (images of one group, such as one lesion, are
+            never put in two parts of a split); further columns are kept as they came.
+        classes: The labels in their fixed order; a class's position is its code. Some may have no image.
+        digests: Of a table that came without its images (see `readers.imported`), the sha256 of each image's file.
     """
 
     name: str

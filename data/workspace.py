@@ -60,6 +60,11 @@ class Workspace:
         return self.path / "grids"
 
     @property
+    def studies(self) -> Path:
+        """Studies, a folder each: table, figures, pictures, and when the test set was opened."""
+        return self.path / "studies"
+
+    @property
     def evaluations(self) -> Path:
         """Evaluations of runs on data sets that they have not seen, a folder each."""
         return self.path / "evaluations"
@@ -73,6 +78,16 @@ class Workspace:
     def curves(self) -> Path:
         """Tables and pictures of scores by the number of labels."""
         return self.path / "curves"
+
+    @property
+    def suggestions(self) -> Path:
+        """Images suggested for labelling, and trials of ways to choose them: tables and pictures."""
+        return self.path / "suggestions"
+
+    @property
+    def maps(self) -> Path:
+        """Maps of features: places of the images, and their thumbnails; made again when missing."""
+        return self.path / "maps"
 
     @property
     def decoded(self) -> Path:

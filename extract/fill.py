@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.costs import Cost, add_costs
 from hamcache.cache.description import CHUNK_ROWS, rows_for
 from hamcache.cache.errors import CorruptStoreError
 from hamcache.cache.keys import FeatureKey
@@ -76,7 +77,10 @@ def run_extraction(
         from hamcache.extract.scheduler import dask_client
 
         with writing(filling.root, request.table.name):
-            filling.fill(lambda: dask_client(workers, scheduler, request.device), on_progress)
+            try:
+                filling.fill(lambda: dask_client(workers, scheduler, request.device), on_progress)
+            finally:
+                add_costs(filling.root, request.table.name, filling.costs)
     summary = filling.summary(time.perf_counter() - started)
     if len(summary.quarantined) == summary.n_images:
         reasons = sorted({bad.reason for bad in summary.quarantined})
@@ -109,6 +113,7 @@ class _Filling:
         self.quarantine = Quarantine(root, request.table.name)
         self.n_new_bad = self.n_written = self.n_decoded = self.n_reused = 0
         self.changed: dict[str, str] = {}
+        self.costs: dict[str, Cost] = {}
 
     def is_done(self) -> bool:
         """True if the cache holds all that is requested. Takes no lock and changes nothing."""
@@ -242,6 +247,8 @@ class _Filling:
             self.n_new_bad += len(result.bad)
             self.n_written += result.n_vectors
             self.n_decoded += result.n_decoded
+            for folder, cost in result.costs.items():
+                self.costs[folder] = self.costs.get(folder, Cost(0, 0.0)) + cost
             changed = {i: digest for i, digest in result.digests.items() if digest != self.digests[i]}
             self.changed |= changed
             self.digests |= changed

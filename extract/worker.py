@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from hamcache.cache import outages
+from hamcache.cache.costs import Cost
 from hamcache.cache.plan import Cell, ChunkTask
 from hamcache.cache.quarantine import BadImage
 from hamcache.cache.storage import Root
@@ -65,6 +67,7 @@ class TaskResult:
         bad: images that gave none.
         digests: sha256 of each file as it was read, `MISSING` where it gave no bytes.
         seconds: from the first image to the last vector; what came before it is written meanwhile.
+        costs: what the vectors of each store took; decoding and drawing are divided as the networks' own work is.
     """
 
     n_vectors: int
@@ -72,6 +75,7 @@ class TaskResult:
     bad: tuple[BadImage, ...]
     digests: Mapping[str, str]
     seconds: float
+    costs: Mapping[str, Cost] = field(default_factory=dict)
 
 
 stopping = outages.stopping
@@ -101,6 +105,14 @@ class _Chunk:
     digests: dict[int, str] = field(default_factory=dict)
     bad: dict[int, BadImage] = field(default_factory=dict)
     seconds: float = 0.0
+    processor: float = 0.0
+    forward: dict[str, float] = field(default_factory=dict)
+
+    def costs(self, written: Mapping[str, int]) -> dict[str, Cost]:
+        """The processor seconds of all vectors, divided among the stores."""
+        whole = sum(self.forward.values()) or 1.0
+        shares = {folder: seconds / whole for folder, seconds in self.forward.items()}
+        return {folder: Cost(count, self.processor * shares.get(folder, 0.0)) for folder, count in written.items()}
 
 
 class Worker:
@@ -137,7 +149,7 @@ class Worker:
             )
 
     def _computed(self, task: ChunkTask, stores: Mapping[str, FeatureStore], paths: Mapping[str, str]) -> _Chunk:
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.thread_time()
         n_rows = len(task.image_ids)
         chunk = _Chunk(task, {c: np.full((n_rows, stores[c.folder].dim), np.nan, np.float32) for c in task.cells})
         passes, batch = self._passes(task), batch_size(self.job.device)
@@ -156,27 +168,29 @@ class Worker:
                     chunk.bad[row] = BadImage(image_id, MISSING, str(error))
                 except BadImageError as error:
                     chunk.bad[row] = BadImage(image_id, chunk.digests[row], str(error))
-            for cell, rows, vectors in self._forward(passes, fitted, first):
+            for cell, rows, vectors in self._forward(passes, fitted, first, chunk.forward):
                 chunk.features[cell][rows] = vectors
                 for row in np.compress(~np.isfinite(vectors).all(axis=1), rows).tolist():
                     name = self.job.backbones[self._spec_of[cell.folder].backbone].name
                     reason = f"{name} gives features that are not finite"
                     chunk.bad[row] = BadImage(task.image_ids[row], chunk.digests[row], reason)
-        chunk.seconds = time.perf_counter() - started
+        chunk.seconds, chunk.processor = time.perf_counter() - started, time.thread_time() - processor
         return chunk
 
     def _write(self, chunk: _Chunk, stores: Mapping[str, FeatureStore]) -> TaskResult:
-        task, written = chunk.task, 0
+        task, written, processor = chunk.task, Counter[str](), time.thread_time()
         for cell in task.cells:
             rows = [row for row in cell.rows if row not in chunk.bad]
             if rows:
                 file_digests = [chunk.digests[row] for row in rows]
                 place = stores[cell.folder].place(cell.chunk, cell.view, task.image_ids)
                 stores[cell.folder].write_chunk(place, rows, chunk.features[cell][rows], file_digests)
-                written += len(rows)
+                written[cell.folder] += len(rows)
+        chunk.processor += time.thread_time() - processor
         n_decoded = sum(row not in chunk.bad for row in chunk.digests)
         digests = {task.image_ids[row]: digest for row, digest in chunk.digests.items()}
-        return TaskResult(written, n_decoded, tuple(chunk.bad.values()), digests, chunk.seconds)
+        costs = chunk.costs(written)
+        return TaskResult(written.total(), n_decoded, tuple(chunk.bad.values()), digests, chunk.seconds, costs)
 
     def _passes(self, task: ChunkTask) -> list[_Pass]:
         cells_of: dict[tuple[int, int, int], list[Cell]] = {}
@@ -202,10 +216,14 @@ class Worker:
         return fit_views(image, draws, self._backbones)
 
     def _forward(
-        self, passes: Sequence[_Pass], fitted: Mapping[int, Sequence[FittedViews]], first: int
+        self,
+        passes: Sequence[_Pass],
+        fitted: Mapping[int, Sequence[FittedViews]],
+        first: int,
+        spent: dict[str, float],
     ) -> Iterator[tuple[Cell, list[int], np.ndarray]]:
         """Yield `(cell, rows, features)` of one batch for every cell; a row's place in the chunk is its place in the
-        batch."""
+        batch. `spent` takes the processor seconds of the networks, by store."""
         done: dict[tuple[int, tuple[tuple[int, ViewDraw], ...], tuple[str, ...]], dict[str, np.ndarray]] = {}
         for step in passes:
             draws = tuple((row, draw) for row, draw in step.draws.items() if row in fitted)
@@ -214,7 +232,11 @@ class Worker:
             same = (step.backbone, draws, kinds)
             if draws and same not in done:
                 views = {row - first: fitted[row][step.backbone][draw] for row, draw in draws}
+                began = time.thread_time()
                 done[same] = forward(self._backbones[step.backbone], views, kinds, self.job.device)
+                for cell in step.cells:
+                    seconds = (time.thread_time() - began) / len(step.cells)
+                    spent[cell.folder] = spent.get(cell.folder, 0.0) + seconds
             place_of = {row: place for place, (row, _) in enumerate(draws)}
             for cell in step.cells:
                 wanted = [row for row in cell.rows if row in fitted]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hamcache.data.workspace import Workspace
+from hamcache.lab_frames import LabFrames
 from hamcache.lab_results import LabResults
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 
-class Lab(LabResults):
+class Lab(LabFrames, LabResults):
     """A data set and a workspace: where one looks at images, extracts their features, and trains on them.
 
     >>> Lab("photos/moles.csv", "workspace", columns={"path": "file", "label": "diagnosis"})
@@ -80,7 +81,7 @@ class Lab(LabResults):
 
     @cached_property
     def table(self) -> ImageTable:
-        """The image table; its `frame` has one row an image: `image_id, path, label, group` and what else is known."""
+        """The image table, whose `frame` has `image_id, path, label, group` and what else is known of each image."""
         from hamcache.pipeline.cli.extraction import announce_drawing
 
         announce_drawing(self.dataset, self.workspace)

@@ -157,6 +157,17 @@ def get_metric(name: str, classes: Sequence[str] = ()) -> Metric:
     return per_class[name]
 
 
+def sensitivity_above(label: str, code: int, threshold: float) -> Metric:
+    """The share of a class's images whose probability of that class is above a threshold, as a metric."""
+
+    def compute(s: Scored) -> np.ndarray:
+        there = (s.y == code).astype(np.float64)
+        called = there * (s.proba[:, code] > threshold)
+        return divide(s.weights @ called, s.weights @ there, otherwise=np.nan)
+
+    return Metric(f"sensitivity_{label}_above", True, f"sensitivity of {label} above {threshold:g}", compute)
+
+
 _PER_CLASS: dict[str, Callable[[Scored], np.ndarray]] = {
     "sensitivity": _sensitivities,
     "specificity": _specificities,

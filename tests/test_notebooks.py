@@ -56,6 +56,12 @@ CHECKS = {
         assert independent.config.features.views.pairing == "independent" and independent.id != runs[both].id
         assert average.config.head.name == "average" and len(found.pairs) == 3
     """,
+    "study": """
+        assert [row.name for row in result.rows] == [row.name for row in study.study.rows] and not result.failed
+        assert [run.id for run in again.runs()] == [run.id for run in result.runs()]
+        assert all(run.reused for run in again.runs())
+        assert table.frame["extraction"].iloc[1:].min() > 0 and list(rows) and len(adds) == 2
+    """,
     "tune_analysis": """
         ended = sweep.trials[sweep.trials["state"] == "finished"]
         assert len(sweep.trials) == 16 and set(sweep.trials["state"]) <= {"finished", "stopped"}

@@ -24,6 +24,7 @@ def read_csv_table(
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     images_in: Path | None = None,
+    unlabelled: str | None = None,
 ) -> ImageTable:
     """The image table of a CSV file.
 
@@ -34,6 +35,7 @@ def read_csv_table(
       CSV's folder) whose name without suffix is the image_id; of several such files the first is taken.
     - without `image_id` it is the path without its suffix, see `ids_from_paths`.
     - without `group` each image is a group of its own.
+    - with `unlabelled` the file needs no label: images without one have this label.
 
     Further columns are kept, those that hold only numbers as numbers. Raises TableError, see `build_table`.
     """
@@ -41,6 +43,9 @@ def read_csv_table(
     frame = _rename(content, columns or {}, path)
     images_in = images_in if images_in is not None else path.parent
 
+    if unlabelled is not None:
+        labels = frame["label"] if "label" in frame else pd.Series("", index=frame.index)
+        frame["label"] = labels.where(labels != "", unlabelled).astype("str")
     if "label" not in frame or not {"path", "image_id"} & set(frame.columns):
         needed = "label" if "label" not in frame else "path (or image_id)"
         raise TableError(

@@ -23,6 +23,8 @@ FORMS = (
     f"`hamcache data subset`, the word '{ham10000.NAME}' for what `hamcache download` fetched, or the word "
     f"'{DATASET}' for the one that hamcache draws itself."
 )
+UNLABELLED = "unlabelled"
+"""Label of the images of a pool that have none."""
 _CSV_SUFFIXES = (".csv", ".tsv", ".tab")
 
 
@@ -63,6 +65,30 @@ def read_dataset(
         return ham10000.read_table(path, name)
     _refuse_columns(columns, "a folder of class folders")
     return read_class_folders(path, name)
+
+
+def read_pool(
+    pool: str, *, workspace: Workspace, columns: Mapping[str, str] | None = None, name: str | None = None
+) -> ImageTable:
+    """Read images that need no labels: a folder with images at any depth, a CSV, or whatever names a data set.
+
+    Images without a label have the label `UNLABELLED`. The `image_id` in a folder is that of `read_class_folders`.
+
+    Raises DatasetNotFoundError where there are no images, else as `read_dataset`.
+    """
+    path = Path(pool).expanduser().absolute()
+    if path.is_file() and path.suffix.lower() in _CSV_SUFFIXES and not path.name.startswith("HAM10000_metadata"):
+        return read_csv_table(path, name=name or safe_name(path.stem), columns=columns, unlabelled=UNLABELLED)
+    if not path.is_dir() or is_imported(path) or ham10000.find_metadata(path) is not None:
+        return read_dataset(pool, workspace=workspace, columns=columns, name=name)
+    _refuse_columns(columns, "a folder of images")
+    found = find_images(path)
+    if not found:
+        raise DatasetNotFoundError(f"Expected images in {path}, got none. Name a folder that holds some, or a CSV.")
+    ids = ids_from_paths(found, path)
+    frame = pd.DataFrame({"image_id": ids, "label": UNLABELLED, "group": ids}, dtype="str")
+    frame["path"] = [str(path / inside) for inside in found]
+    return build_table(name or safe_name(path.name), frame, source=path)
 
 
 def must_be_drawn(dataset: str, workspace: Workspace) -> bool:

@@ -26,11 +26,14 @@ from hamcache.pipeline.cli import (
     extract,
     grid,
     leakage,
+    maps,
     predict,
     report,
     runs,
     serve,
     sharing,
+    study,
+    suggest,
     sweep,
     train,
     zoo,
@@ -42,8 +45,19 @@ from hamcache.pipeline.cli.renamed_options import name_successor
 
 ORDER = (
     *("demo", "doctor", "download", "data", "backbones", "show-views", "extract", "cache"),
-    *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps"),
-    *("report", "predict", "evaluate", "evaluations", "serve", "export", "leakage-demo"),
+    *("train", "runs", "compare", "zoo", "hybrids", "curve", "grid", "grids", "sweep", "sweeps", "study"),
+    *(
+        "report",
+        "map",
+        "predict",
+        "evaluate",
+        "evaluations",
+        "suggest",
+        "suggest-demo",
+        "serve",
+        "export",
+        "leakage-demo",
+    ),
 )
 """Commands in the order in which a newcomer needs them."""
 
@@ -114,10 +128,14 @@ app.command(tables=True)(grid.grid)
 app.add_typer(artefacts.grids, name="grids")
 app.command(tables=True)(sweep.sweep)
 app.add_typer(artefacts.sweeps, name="sweeps")
+app.command(tables=True)(study.study)
 app.command()(report.report)
+app.command("map")(maps.map_)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.add_typer(artefacts.evaluations, name="evaluations")
+app.command(tables=True)(suggest.suggest)
+app.command("suggest-demo", tables=True)(suggest.suggest_demo)
 app.command()(serve.serve)
 app.command()(export.export)
 app.command("leakage-demo", tables=True)(leakage.leakage_demo)

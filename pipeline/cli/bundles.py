@@ -210,6 +210,7 @@ class Running(Extracting):
 
 
 _OF_MODELS = ["features", "augmentation", "views", "head", "objective"]
+_OF_SPLITS = ["exclude", "merge_groups", "split_file", "split_column"]
 Words = Annotated["DatasetWords", Bundle(dataset_words)]
 OneExperiment = Annotated[dict[str, Any], Bundle(settings, without=["objective"])]
 SweptExperiment = Annotated[dict[str, Any], Bundle(settings, without=["head"])]
@@ -218,6 +219,7 @@ SeededExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MOD
 """For a study that draws its own seeds."""
 TornExperiments = Annotated[dict[str, Any], Bundle(settings, without=[*_OF_MODELS, "seed", "exclude", "merge_groups"])]
 """For a study that splits by itself, beside the test set of the experiments' split."""
+Mapped = Annotated[dict[str, Any], Bundle(settings, without=["views", "head", "objective", "trust", *_OF_SPLITS])]
 Extraction = Annotated[Extracting, Bundle(Extracting)]
 Study = Annotated[Running, Bundle(Running)]
 ExtractingStudy = Annotated[Running, Bundle(Running, extract=True)]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hamcache.configs.defaults import LAYOUTS, NO_LAYOUT
 from hamcache.pipeline.cli import bundles, options
 from hamcache.pipeline.cli.console import human_bytes, progress_bar, say, warn
 
@@ -28,9 +29,17 @@ def report(
     gallery: Annotated[
         int, typer.Option(min=0, max=50, help="Mistakes shown of each pair of classes; 0: no images in the page.")
     ] = 4,
+    layout: Annotated[
+        str,
+        options.word(
+            (*LAYOUTS, NO_LAYOUT),
+            "Map of the features: tsne, pca, umap (pip install 'hamcache[umap]') or none.",
+            "--layout",
+        ),
+    ] = LAYOUTS[0],
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
 ) -> None:
-    """Write one self-contained HTML page: leaderboard, plots, hybrids, cost, sweeps, grids, mistakes, provenance.
+    """Write one self-contained HTML page: leaderboard, plots, hybrids, cost, sweeps, grids, mistakes, map, provenance.
 
     Scores are those of validation without --part (on test: runs that have opened it), and runs are ordered by their
     objective without --metric.
@@ -41,6 +50,10 @@ def report(
         from hamcache.pipeline.show.report.choose import choose
 
         choose(names, workspace)  # a wrong name is told before anything heavy is loaded
+    from hamcache.pipeline.inspect.feature_map import check_method
+
+    if layout != NO_LAYOUT:
+        check_method(layout)
     from hamcache.pipeline.show.report.build import ReportSettings, build_report
 
     with progress_bar("reading", None, "runs") as advance_to:
@@ -48,7 +61,7 @@ def report(
             names or (),
             workspace,
             out,
-            ReportSettings(part or "validation", metric, gallery, title),
+            ReportSettings(part or "validation", metric, gallery, title, layout=layout),
             on_progress=lambda what, done, total: advance_to(done, total),
         )
     for name, why in list(made.left_out.items())[:SAID]:

@@ -15,10 +15,14 @@ from hamcache.pipeline.cli.console import progress_bar, say, show_frame, show_ta
 
 if TYPE_CHECKING:
     from hamcache.pipeline.evaluate.intervals import Interval
+    from hamcache.pipeline.runs.records import Run
 
-app = Commands(help="List runs; `show RUN` for one, `plot` to draw, `verify` to check, `rm` to remove some.")
+app = Commands(
+    help="List runs; `show RUN` for one, `plot` to draw, `export` for other tools, `verify` to check, `rm` to remove."
+)
 add_rm(app, "runs", runs_kind)
 add_verify(app, "runs", runs_kind)
+TOOLS = ("csv", "json", "mlflow")
 SHOWN = tuple(name for name in SCORES if name != "macro_f1")
 
 
@@ -144,6 +148,59 @@ def plot(
     say(f"Drew {len(chosen) - failed} of {len(chosen)} runs." if chosen else "Every run has its plots.")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    workspace: bundles.PlainWorkspace,
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs: ids, or beginnings of them (default: all).", metavar="[RUN ...]")
+    ] = None,
+    to: Annotated[
+        str, options.word(TOOLS, "csv (a row a run), json (every word), or mlflow (pip install 'hamcache[mlflow]').")
+    ] = TOOLS[0],
+    out: Annotated[
+        str | None,
+        options.out(
+            "A file; for mlflow a folder, or an address such as http://127.0.0.1:5000 (default: in WORKSPACE/exports)."
+        ),
+    ] = None,
+    force: options.Force = False,
+) -> None:
+    """Write runs for other programs: configuration, every score, provenance; for MLflow epochs, pictures and files too.
+
+    Runs that an MLflow store has already are found there, not written again.
+    """
+    from hamcache.pipeline.runs.records import all_runs, load_run
+
+    found = [load_run(run, workspace) for run in runs] if runs else all_runs(workspace)
+    if not found:
+        say(f"No runs in {workspace}. Make one: `hamcache train --features tf_efficientnet_lite0`.")
+        return
+    whole = [run.checked() for run in found]
+    if to == "mlflow":
+        _to_mlflow(whole, out or str(workspace / "exports" / "mlflow"), force)
+        return
+    from hamcache.data.files import write_csv, write_json
+    from hamcache.pipeline.use.share.run_tables import runs_record, runs_table
+
+    target = Path(out) if out else workspace / "exports" / f"runs.{to}"
+    if to == "csv":
+        write_csv(target, runs_table(whole))
+    else:
+        write_json(target, runs_record(whole))
+    say(f"Wrote {target}: {len(whole):,} {'run' if len(whole) == 1 else 'runs'}")
+
+
+def _to_mlflow(runs: list[Run], out: str, force: bool) -> None:
+    from hamcache.pipeline.use.share.mlflow_runs import MlflowStore, client_of, export_runs
+
+    store = MlflowStore.at(out)
+    client_of(store)  # told before the bar
+    with progress_bar("exporting", len(runs), "runs") as advance_to:
+        written = export_runs(runs, store, force=force, on_run=lambda done: advance_to(done, None))
+    say(f"Wrote {written:,} of {len(runs):,} runs to {store.uri}; the others were there.")
+    say(f"Look at them: `mlflow ui --backend-store-uri {store.uri}`")
 
 
 def compare(

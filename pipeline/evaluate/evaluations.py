@@ -40,7 +40,7 @@ class Evaluation(Artefact):
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """One row an image and corruption: `image_id, group, label, corruption, severity, p_<class of the run>...,
+        """One row an image and corruption, with `image_id, group, label, corruption, severity, p_<class of the run>...,
         prediction_set, unlike_p, nearest, nearest_similarity`. Probabilities are the run's own, not calibrated;
         `label` is the class that it was scored by; the rows of the images as they are have severity 0.
         """

@@ -21,8 +21,8 @@ PERCENTILES = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
 """Ends of an interval."""
 _CELLS = 1_000_000  # weights made at a time: 8 MB, which stay in the processor's cache better than all at once
 
-MetricLike = str | Callable[[np.ndarray, np.ndarray], float]
-"""A metric's name, or any function of (codes, probabilities); the latter is called once a resample, which is slow."""
+MetricLike = str | Metric | Callable[[np.ndarray, np.ndarray], float]
+"""A metric or its name, or any function of (codes, probabilities), which is called once a resample: that is slow."""
 Groups = Sequence[object] | np.ndarray
 """The lesion of each image."""
 
@@ -203,7 +203,7 @@ def resampled(
             raise MetricError(f"Expected the lesion of each of {len(whole.y)} images, got shape {of_set.shape}.")
     if resamples < 1:
         raise MetricError(f"Expected 1 resample or more, got {resamples}.")
-    chosen = [get_metric(m, classes) if isinstance(m, str) else _from_function(m) for m in metrics]
+    chosen = [_as_metric(m, classes) for m in metrics]
     lesions = np.unique(np.concatenate(groups))
     codes = [np.searchsorted(lesions, of_set) for of_set in groups]
     values = [[[metric.compute(whole)] for whole in images] for metric in chosen]
@@ -214,6 +214,12 @@ def resampled(
                 for m, metric in enumerate(chosen):
                     values[m][i].append(metric.compute(drawn))
     return [np.stack([np.concatenate(rows) for rows in of_metric]) for of_metric in values]
+
+
+def _as_metric(metric: MetricLike, classes: Sequence[str]) -> Metric:
+    if isinstance(metric, str):
+        return get_metric(metric, classes)
+    return metric if isinstance(metric, Metric) else _from_function(metric)
 
 
 def _from_function(function: Callable[[np.ndarray, np.ndarray], float]) -> Metric:

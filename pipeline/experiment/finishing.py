@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from hamcache.pipeline.runs.records import predictions_table, write_run
 
 
 def write(
-    folder: Path, prepared: Prepared, fitted: Sequence[Fitted], tau: float | None, log: Log, began: float
+    folder: Path, prepared: Prepared, fitted: Sequence[Fitted], tau: float | None, log: Log, began: tuple[float, float]
 ) -> None:
     """Write everything of a run but its log into `folder`.
 
@@ -28,7 +28,7 @@ def write(
         fitted: Its trained models, one a fold.
         tau: What `fit_folds` gave beside them.
         log: Takes one line at a time.
-        began: `perf_counter` at the start of the experiment.
+        began: `perf_counter` and `process_time` at the start of the experiment.
     """
     from hamcache.heads.persist import save_head  # imports scikit-learn: once everything is checked
 
@@ -41,7 +41,8 @@ def write(
     for number, model in enumerate(fitted, start=1):
         trusted.update(save_head(model.head, folder if len(fitted) == 1 else folder / f"fold{number}", config.trust))
     seconds = {name: sum(model.seconds[name] for model in fitted) for name in fitted[0].seconds}
-    seconds["total"] = perf_counter() - began
+    seconds["total"] = perf_counter() - began[0]
+    seconds["processor"] = process_time() - began[1]  # of all cores together
     write_run(
         folder,
         config=config,

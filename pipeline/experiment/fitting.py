@@ -15,6 +15,7 @@ from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import PipelineError
 from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import FitModel, Fitted, Log, Part, fit_head
+from hamcache.pipeline.runs.records import Run
 
 
 def fit_folds(
@@ -72,7 +73,10 @@ def failing_as(model: str) -> Iterator[None]:
 
 
 def fit_of(
-    config: ExperimentConfig, checkpoints: Path | None = None, on_batch: Callable[[Any], None] | None = None
+    config: ExperimentConfig,
+    checkpoints: Path | None = None,
+    on_batch: Callable[[Any], None] | None = None,
+    trained: Run | None = None,
 ) -> FitModel:
     """The function that trains the model of a configuration: a head on cached features, or a net on images.
 
@@ -80,12 +84,13 @@ def fit_of(
         config: The experiment.
         checkpoints: Where a net keeps what it needs to go on after a kill.
         on_batch: Takes a net's progress.
+        trained: A run whose net is taken instead of training the same again.
     """
     if config.net is None:
         return fit_head
-    from hamcache.pipeline.experiment.from_images import FitNet  # imports timm: only for nets
+    from hamcache.pipeline.experiment.from_images import FitNet, LoadedNet  # imports timm: only for nets
 
-    return FitNet(checkpoints, on_batch)
+    return FitNet(checkpoints, on_batch) if trained is None else LoadedNet(trained)
 
 
 def adjust_heads(

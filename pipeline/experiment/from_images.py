@@ -13,6 +13,7 @@ from hamcache.data.digests import MISSING
 from hamcache.data.image_files import why_unread
 from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import WarmStartError
+from hamcache.heads.logit_adjustment import LogitAdjusted
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.nets.classifier import NetClassifier
 from hamcache.heads.nets.decoded import decode_all
@@ -25,6 +26,7 @@ from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import RunError
 from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import Fitted, Laps, Log, Part, fit_head
+from hamcache.pipeline.runs.records import Run
 
 
 def open_images(
@@ -116,6 +118,40 @@ class FitNet:
         proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
         clock.lap("predict")
         return Fitted(net, proba, net.history_, net.prior_, clock.seconds)
+
+
+@dataclass(frozen=True)
+class LoadedNet:
+    """Takes the network of a finished run instead of training one: its other parts are predicted, the test set too.
+
+    Attributes:
+        run: A run of the same experiment, whose test set was closed.
+    """
+
+    run: Run
+
+    def __call__(
+        self,
+        config: ExperimentConfig,
+        inputs: Inputs,
+        parts: Mapping[str, Part],
+        *,
+        log: Log,
+        callbacks: Sequence[Any] = (),
+        predict: Sequence[str] | None = None,
+    ) -> Fitted:
+        """Load the network and predict the parts; the arguments are those of `FitNet`."""
+        assert inputs.images is not None
+        clock = Laps()
+        log(f"taking the network that {self.run.id} trained")
+        head = self.run.load_head()
+        net: NetClassifier = head.head if isinstance(head, LogitAdjusted) else head
+        clock.lap("load")
+        wanted = parts if predict is None else predict
+        proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
+        clock.lap("predict")
+        seconds = {"fit": float(self.run.provenance["seconds"]["fit"]), **clock.seconds}
+        return Fitted(net, proba, net.history_, net.prior_, seconds)
 
 
 def _params(config: ExperimentConfig) -> NetParams:

@@ -217,6 +217,8 @@ class _Finder:
         name, digits = split_digits(backbone)
         full = f"{full_name(name)}@{digits}" if digits else full_name(name)
         fitting = self._fitting(full, augmentation)
+        # `extract` fills one of them: an older one with fewer views is no reason to refuse what has just been made.
+        fitting = [store for store in fitting if store.n_views >= views] or fitting
         for name_in_key, most_exact in (("precision", "fp32"), ("storage", DEFAULT_STORAGE)):
             if len({getattr(store.key, name_in_key) for store in fitting}) > 1:
                 fitting = [store for store in fitting if getattr(store.key, name_in_key) == most_exact]

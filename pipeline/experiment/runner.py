@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from hamcache.data.workspace import Workspace
@@ -12,7 +12,7 @@ from hamcache.pipeline.experiment.finishing import write
 from hamcache.pipeline.experiment.fitting import fit_folds, fit_of
 from hamcache.pipeline.experiment.inputs import Inputs
 from hamcache.pipeline.experiment.learning import Log
-from hamcache.pipeline.experiment.preparation import prepare, require_kept_heads
+from hamcache.pipeline.experiment.preparation import Prepared, prepare, require_kept_heads
 from hamcache.pipeline.experiment.run_log import RunLog, log_start
 from hamcache.pipeline.runs.artefacts import give_name, held, new_folder
 from hamcache.pipeline.runs.records import Run, read_run, run_id
@@ -49,7 +49,7 @@ def run_experiment(
     Raises:
         MissingFeaturesError: The cache lacks features; the message names the command that makes them.
     """
-    began = perf_counter()
+    began, began_processor = perf_counter(), process_time()
     prepared = prepare(config, workspace, test=test, inputs=inputs, on_progress=on_progress)
     say = on_progress or (lambda line: None)
 
@@ -71,10 +71,20 @@ def run_experiment(
         with new_folder(workspace.runs) as folder:
             log = RunLog(folder / "log.txt", on_progress)
             log_start(log, prepared)
-            fit_model = fit_of(config, checkpoints, on_batch)
+            trained = None if force else _trained_net(prepared, workspace)
+            fit_model = fit_of(config, checkpoints, on_batch, trained)
             fitted, tau = fit_folds(config, prepared.inputs, prepared.folds, fit_model, log=log)
-            write(folder, prepared, fitted, tau, log, began)
+            spent = trained.provenance["seconds"] if trained else {}  # its cost is this run's cost
+            start = began - spent.get("total", 0.0), began_processor - spent.get("processor", 0.0)
+            write(folder, prepared, fitted, tau, log, start)
             log(f"finished in {perf_counter() - began:.1f} s")
             run = read_run(give_name(folder, run_id(config)))
         shutil.rmtree(checkpoints, ignore_errors=True)
     return run
+
+
+def _trained_net(prepared: Prepared, workspace: Workspace) -> Run | None:
+    """The run whose net can be taken where only the test set is to be opened; a head takes seconds to train again."""
+    if prepared.config.net is None or prepared.config.split.folds is not None or not prepared.opens_test:
+        return None
+    return find_run(workspace, prepared.fingerprint)

@@ -29,6 +29,8 @@ EXTRAS = {
     "export": "`hamcache export`, runs as ONNX files",
     "open-clip": "backbones open_clip/NAME@TAG",
     "transformers": "backbones transformers/NAME",
+    "umap": "maps of features by UMAP",
+    "mlflow": "`hamcache runs export --to mlflow`",
     "notebooks": "the notebooks' kernel",
 }
 

@@ -20,14 +20,14 @@ class _Entry(NamedTuple):
     test: bool
 
 
-def find_run(workspace: Workspace, fingerprint: str, *, test: bool = False) -> Run | None:
-    """The latest run with this `provenance.fingerprint`; with `test`, the latest that opened the test set.
+def find_run(workspace: Workspace, fingerprint: str, *, test: bool = False, first: bool = False) -> Run | None:
+    """The latest run with this `provenance.fingerprint` (or the `first`); with `test`, one that opened the test set.
 
     A look reads the names of the runs' folders, and of the runs only those that are new. A run that is no longer what
     was written is passed over with a warning: who looked for it makes it anew.
     """
     wanted = [entry for entry in _entries(workspace.runs) if entry.fingerprint == fingerprint and entry.test >= test]
-    for entry in sorted(wanted, reverse=True):
+    for entry in sorted(wanted, reverse=not first):
         try:
             # Fresh: it may have been damaged, removed or replaced since.
             entry = _entry(run := read_run(entry.folder).checked())

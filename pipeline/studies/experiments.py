@@ -164,6 +164,25 @@ def run_all(
         hamcache.cache.errors.MissingFeaturesError: The cache lacks features; names the commands that make them all.
         RunError: Every experiment failed.
     """
+    outcomes = attempt_all(experiments, workspace, test=test, workers=workers, apart=apart, on_outcome=on_outcome)
+    if all(outcome.run is None for outcome in outcomes):
+        raise RunError(
+            f"expected at least one of {len(experiments)} experiments to finish, all failed; "
+            f"{experiments[0].head} on {experiments[0].features}: {outcomes[0].reason}"
+        )
+    return outcomes
+
+
+def attempt_all(
+    experiments: Sequence[Experiment],
+    workspace: Workspace,
+    *,
+    test: bool = False,
+    workers: int | None = None,
+    apart: bool = False,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """`run_all` that takes it as well if every experiment fails."""
     opened = open_experiments([experiment.config for experiment in experiments], workspace)
     outcomes: dict[int, Outcome] = {}
 
@@ -194,9 +213,4 @@ def run_all(
         for position, result in in_processes(job, group.configs, processes):
             record(order[position], result)
         del group, job  # frees its features before those of the next are read
-    if all(outcome.run is None for outcome in outcomes.values()):
-        raise RunError(
-            f"expected at least one of {len(experiments)} experiments to finish, all failed; "
-            f"{experiments[0].head} on {experiments[0].features}: {outcomes[0].reason}"
-        )
     return [outcomes[number] for number in range(len(experiments))]

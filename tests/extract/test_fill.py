@@ -17,6 +17,7 @@ from PIL import Image
 
 import hamcache.extract.worker
 from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.costs import read_costs
 from hamcache.cache.errors import CacheInUseError, MissingFeaturesError, StorageError
 from hamcache.cache.lock import writing
 from hamcache.cache.storage import Root
@@ -57,6 +58,9 @@ def test_the_second_run_decodes_nothing_and_writes_nothing(extract, tmp_path):
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "features").rglob("*") if p.is_file()}
     again = extract(nets=[NET, OTHER], augmentations=["none", "flip", "original"], views=3)
     assert first.n_decoded == 78 and first.n_written == 78 * 2 * (1 + 3 + 3) and first.n_reused == 0
+    costs = read_costs(Root(tmp_path / "features"), "ham10000")
+    assert {folder: cost.vectors for folder, cost in costs.items()} == {f: 78 * n for f, n in first.stores}
+    assert all(0 < cost.each < 10 for cost in costs.values())
     assert again.n_decoded == again.n_written == 0 and again.n_reused == first.n_written
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "features").rglob("*") if p.is_file()} == files
 

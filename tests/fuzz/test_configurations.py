@@ -17,6 +17,7 @@ from hamcache.extract.augmentations import load_augmentations
 from hamcache.pipeline.config.overrides import parse_settings
 from hamcache.pipeline.config.schema import load_config, resolved_yaml
 from hamcache.pipeline.errors import ConfigError
+from hamcache.pipeline.studies.study.row_experiments import load_study
 from hamcache.pipeline.studies.sweeps.sweep_config import load_sweep_config
 from tests.fuzz.conftest import STRESS, examples, is_refused_or
 from tests.fuzz.words import hostile, values
@@ -24,6 +25,7 @@ from tests.fuzz.words import hostile, values
 CONFIGS = Path(hamcache.configs.__file__).parent
 EXPERIMENTS = {path.stem: path.read_text() for path in sorted((CONFIGS / "experiments").glob("*.yaml"))}
 SWEEPS = {path.stem: path.read_text() for path in sorted((CONFIGS / "sweeps").glob("*.yaml"))}
+STUDIES = {path.stem: path.read_text() for path in sorted((CONFIGS / "studies").glob("*.yaml"))}
 RECIPES = (CONFIGS / "augmentations.yaml").read_text()
 DIGITS, NINES = "9" * 100_000, "[x,x,x,x,x,x,x,x,x]"
 HOSTILE_YAML = {
@@ -70,6 +72,7 @@ def test_every_reader_of_yaml_refuses_it_by_an_error_of_its_own(text: str, tmp_p
     path.write_text(text)
     assert is_refused_or(lambda: load_config(path, base={"features": "net_a"})) is None
     assert is_refused_or(lambda: load_sweep_config(path)) is None
+    assert is_refused_or(lambda: load_study(path)) is None
     assert is_refused_or(lambda: load_augmentations(path)) is None
 
 
@@ -110,7 +113,7 @@ def test_aliases_stand_for_copies() -> None:
 
 @pytest.mark.parametrize("place", ["/dev/zero", "/dev/null", "/dev/urandom", "/", "/proc/self/mem"])
 def test_what_is_no_file_is_refused_at_once(place: str) -> None:
-    for read in (load_config, load_sweep_config, lambda path: load_augmentations(Path(path))):
+    for read in (load_config, load_sweep_config, load_study, lambda path: load_augmentations(Path(path))):
         assert is_refused_or(lambda read=read: read(place)) is None
 
 
@@ -182,6 +185,13 @@ def test_every_key_of_a_sweep_is_refused_with_any_other_kind_of_value(folder: Pa
 def test_a_changed_sweep_is_refused_or_read(folder: Path, text: str) -> None:
     path = written(folder, text)
     is_refused_or(lambda: load_sweep_config(path))
+
+
+@examples(25)
+@given(text=changed(STUDIES))
+def test_a_changed_study_is_refused_or_read(folder: Path, text: str) -> None:
+    path = written(folder, text)
+    is_refused_or(lambda: load_study(path))
 
 
 @examples(60)

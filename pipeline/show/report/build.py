@@ -11,9 +11,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from hamcache.configs.defaults import LAYOUTS, NO_LAYOUT
 from hamcache.data.files import write_text
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.evaluate.intervals import RESAMPLES
+from hamcache.pipeline.inspect.feature_map import check_method
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.plots.runs import pictures_of
 from hamcache.pipeline.show.report.board import Board, make_board
@@ -24,6 +26,7 @@ from hamcache.pipeline.show.report.datasets import Datasets, describe
 from hamcache.pipeline.show.report.evaluations import evaluation_views
 from hamcache.pipeline.show.report.gallery import galleries
 from hamcache.pipeline.show.report.grids import grid_views
+from hamcache.pipeline.show.report.maps import Look, report_maps
 from hamcache.pipeline.show.report.origins import origins
 from hamcache.pipeline.show.report.render import render
 from hamcache.pipeline.show.report.subgroup_views import subgroup_views
@@ -67,6 +70,7 @@ class ReportSettings:
         gallery: Mistakes shown of each pair of classes, 0 for no gallery (and no images in the page).
         title: Of the page.
         resamples: Resamples of the bootstraps.
+        layout: Method of the map of the features (see `inspect.feature_map`), or `none`.
     """
 
     part: str = "validation"
@@ -74,6 +78,7 @@ class ReportSettings:
     gallery: int = DEFAULT_GALLERY
     title: str | None = None
     resamples: int = RESAMPLES
+    layout: str = LAYOUTS[0]
 
 
 PLAIN = ReportSettings()
@@ -99,8 +104,11 @@ def build_report(
         ArtefactNotFoundError: A name is that of nothing, or the workspace has no runs.
         RunError: None of the runs can be shown, for example because none has opened the test set.
         MetricError: Nobody has defined the metric.
+        MapError, MissingExtraError: There is no such method of making maps, or it is not installed.
     """
     started = perf_counter()
+    if settings.layout != NO_LAYOUT:
+        check_method(settings.layout)
     tell = on_progress or (lambda what, done, total: None)
     chosen = choose(names, workspace)
     part, resamples = settings.part, settings.resamples
@@ -124,6 +132,9 @@ def build_report(
             datasets,
             on_run=lambda n: tell("looking at mistakes", n, None),
         )
+    maps = None
+    if settings.layout != NO_LAYOUT:
+        maps = report_maps(board, datasets, Look(settings.layout, thumbnails=settings.gallery > 0), tell)
     page = render(
         board=board,
         title=settings.title or _title(board),
@@ -139,6 +150,7 @@ def build_report(
         evaluations=evaluation_views(board, workspace),
         subgroups=subgroup_views(board, workspace, resamples),
         gallery=shown,
+        maps=maps,
         data=describe(board, datasets),
         names={key: name for cohort in board.cohorts for key, name in cohort.best.run.class_names.items()},
         origins=origins(board),
@@ -174,6 +186,7 @@ def _command(names: Sequence[str], settings: ReportSettings) -> str:
         "--metric": settings.metric,
         "--gallery": settings.gallery,
         "--title": settings.title,
+        "--layout": settings.layout if settings.layout != LAYOUTS[0] else None,
     }
     words = ["hamcache", "report", *names]
     words += [word for name, value in options.items() if value is not None for word in (name, str(value))]

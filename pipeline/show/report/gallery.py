@@ -11,10 +11,9 @@ from hamcache.cache.errors import CacheError
 from hamcache.data.errors import DataError
 from hamcache.extract.errors import ExtractError
 from hamcache.heads.scored import scored
-from hamcache.heads.views import ViewPolicy
-from hamcache.pipeline.config.features_config import FeaturesConfig
 from hamcache.pipeline.errors import FeaturesError
 from hamcache.pipeline.experiment.inputs import image_blocks
+from hamcache.pipeline.inspect.feature_map import first_view, one_view
 from hamcache.pipeline.inspect.neighbours import JointSpace, nearest
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.show.report.board import Board, Row
@@ -89,7 +88,7 @@ def nearest_training_images(
     if isinstance(dataset := datasets.of(run), str):
         return dataset
     train, asked = run.part("train"), run.part(part).set_index("image_id").loc[list(image_ids)].reset_index()
-    config = run.config.model_copy(update={"features": _one_view(run.config.features)})
+    config = run.config.model_copy(update={"features": one_view(run.config.features)})
     try:
         inputs = datasets.inputs(config, run)
         blocks = inputs.blocks_of(config.features)
@@ -98,7 +97,7 @@ def nearest_training_images(
             return "the feature stores that this run was trained on are not here, only others of the same backbones"
         inputs.load(config.features, [*train["image_id"], *asked["image_id"]])
         own, others = (
-            [_first(block.arrays(list(rows["image_id"])), config.features) for block in blocks]
+            [first_view(block.arrays(list(rows["image_id"])), config.features) for block in blocks]
             for rows in (train, asked)
         )
     except (CacheError, FeaturesError, DataError, ExtractError, OSError) as error:
@@ -203,16 +202,3 @@ def _entry(
         "note": note,
         "mistakes": shown,
     }
-
-
-def _one_view(features: FeaturesConfig) -> FeaturesConfig:
-    """The same blocks with the one view that is compared: the plain image where the run predicts from it, or view 0."""
-    plain = features.views.predict == "plain"
-    views = ViewPolicy(train="plain", predict="plain") if plain else ViewPolicy(train="all", predict="first")
-    blocks = tuple(block.model_copy(update={"views": 1}) for block in image_blocks(features))
-    return features.model_copy(update={"blocks": blocks, "views": views})
-
-
-def _first(arrays: Any, features: FeaturesConfig) -> np.ndarray:
-    views = arrays.plain if features.views.predict == "plain" else arrays.views
-    return views[:, 0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hamcache.pipeline.show.report.contributions import Contribution
 
 REPORT = "hamcache.pipeline.show.report"
-SCRIPTS = ("tables.js", "panels.js", "gallery.js")
+SCRIPTS = ("tables.js", "panels.js", "gallery.js", "map.js")
 
 
 def render(**content: Any) -> str:
@@ -57,6 +57,25 @@ def render(**content: Any) -> str:
             adds_scale=_adds_scale(content["contributions"]),
             ties=sum(row.p is not None and row.p >= 0.05 for row in board.in_cohort(board.cohorts[0])),
             example=_examples(content),
+        )
+    )
+
+
+def render_map(entry: Mapping[str, Any], title: str, made: str) -> str:
+    """A page with one map (see `show.report.maps.map_entry`)."""
+    scripts = [Markup(text_of("shared.js")), Markup(text_of("map.js", REPORT))]
+    return (
+        templates(REPORT)
+        .get_template("map_page.html")
+        .render(
+            maps={"maps": [entry], "notes": []},
+            title=title,
+            made=made,
+            thumbnails=bool(entry["pages"]),
+            css=Markup(style()),
+            scripts=scripts,
+            policy=content_policy(scripts),
+            version=metadata.version("hamcache"),
         )
     )
 
@@ -97,6 +116,7 @@ def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("subgroups", "Subgroups", content["subgroups"]),
         ("evaluations", "Other data", content["evaluations"]),
         ("gallery", "Mistakes", content["gallery"]),
+        ("map", "Map", content["maps"]),
         ("data", "Data", True),
         ("provenance", "Provenance", True),
     ]

@@ -58,7 +58,7 @@ class Sweep(Artefact):
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial, in the order they ended: `trial, state, <objective>, epochs, seconds, overhead, error`,
+        """One row a trial, in the order they ended, with `trial, state, <objective>, epochs, seconds, overhead, error`,
         then a column for each searched key, empty where it was not in use; choices as text."""
         if not (self.folder / TRIALS).exists() and TRIALS not in (self.files.digests or {}):
             return pd.DataFrame(columns=columns_of(self.settings))
@@ -115,7 +115,7 @@ class Sweep(Artefact):
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """`trial, epoch, score`: the best score up to each epoch, higher is better."""
+        """`trial, epoch, score`, the best score up to each epoch, higher is better."""
         columns = ("trial", "epoch", "score")
         if not (self.folder / EPOCHS).exists() and EPOCHS not in (self.files.digests or {}):
             return pd.DataFrame({name: [] for name in columns})

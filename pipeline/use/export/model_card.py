@@ -141,7 +141,7 @@ Out of scope:
 
 def _factors(terms: Terms, by_group: bool) -> str:
     broken_down = (
-        "by class and by what the data set tells of its patients; skin tone it does not."
+        "by class and by what the data set tells of its patients, which is not their skin tone."
         if by_group
         else "by class; they are not broken down by age, sex, body site or skin tone."
     )

@@ -34,6 +34,7 @@ class SetAnswers:
             where that is not available.
         nearest, similarity: `[n]`: the most similar training image of each, and the cosine with it.
         errors: Image id -> why it could not be used.
+        blocks: Features of each of the run's blocks; of a net, those that training images are looked up by.
     """
 
     ids: list[str]
@@ -42,6 +43,7 @@ class SetAnswers:
     nearest: list[str] | None
     similarity: np.ndarray | None
     errors: dict[str, str]
+    blocks: list[BlockArrays]
 
 
 def answer(
@@ -79,11 +81,11 @@ def answer(
         )
     seen = predictor.seen
     if not isinstance(seen, TrainingImages):
-        return SetAnswers(ids, proba, None, None, None, errors)
+        return SetAnswers(ids, proba, None, None, None, errors, blocks)
     near, unlike_p = seen.look_up(blocks, 1)
     names = [neighbours[0].image_id if neighbours else "" for neighbours in near]
     cosines = np.array([neighbours[0].similarity if neighbours else np.nan for neighbours in near])
-    return SetAnswers(ids, proba, unlike_p, names, cosines, errors)
+    return SetAnswers(ids, proba, unlike_p, names, cosines, errors, blocks)
 
 
 def _cached(

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from unittest import mock
 
 import pandas as pd
 import pytest
-import typer
 from PIL import Image
 
 from hamcache.data.splits import Split
-from hamcache.pipeline.cli.app import app, main
+from hamcache.pipeline.cli.app import main
+from tests.every_command import every_command
 
 NET, OTHER = "random/test_resnet.r160_in1k", "random/test_vit.r160_in1k"
 HEAVY = (
@@ -157,14 +157,7 @@ def test_installed_command_ends_with_the_documented_code(line: str, code: int, w
     assert list(tmp_path.iterdir()) == []
 
 
-def commands(group: object, path: tuple[str, ...] = ()) -> Iterator[str]:
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        if hasattr(command, "commands"):
-            yield from commands(command, (*path, name))
-        yield " ".join((*path, name))
-
-
-@pytest.mark.parametrize("name", list(commands(typer.main.get_command(app))))
+@pytest.mark.parametrize("name", [words for words, _ in every_command()])
 def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
     text = hamcache(f"{name} --help", tmp_path).ok()
     assert "Usage: hamcache" in text

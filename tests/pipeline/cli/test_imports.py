@@ -37,9 +37,11 @@ COMMANDS: list[tuple[set[str], list[str]]] = [
     (STORES | {"joblib"}, ["!zoo --heads logrog --features a", "!grid --features a --augmentations nope"]),
     (STORES | {"joblib"}, ["!zoo --dataset nope.csv --features a", "!leakage-demo --dataset nope.csv"]),
     (STORES | {"joblib"}, ["!hybrids --dataset nope.csv --backbones a,b"]),
+    (STORES | {"joblib"}, ["!study nope", "!study small --set head.Q=1"]),
     (HEADS, [f"train {ON_ONE} --head logreg --no-plots", f"train {ON_ONE}+net_b --head ridge --no-plots"]),
     (PICTURES, [f"train {ON_ONE} --head lda", f"zoo {ON_ONE} --heads logreg,knn {STUDY}"]),
     (PICTURES, [f"curve {ON_ONE} --heads knn --shares 0.5,1 --repeats 1 --workers 1 --no-extract --no-plots"]),
+    (PICTURES, ["study {study} --dataset {csv} --workers 1 --no-plots"]),
     (PICTURES, ["hybrids --dataset {csv} --backbones net_a,net_b --head logreg " + STUDY]),
     (PICTURES, [f"grid {ON_BOTH} --augmentations none --head logreg {STUDY}", "grids verify"]),
     (PICTURES | {"jinja2"}, ["runs plot {run}", "report"]),
@@ -69,6 +71,8 @@ def test_no_command_imports_what_it_does_not_use(make_world: Callable[[], World]
     stores = [world.extract(name) for name in ("net_a", "net_b")]
     runs = [run_experiment(world.config(f"head={head}"), world.workspace) for head in ("knn", "gaussian_nb")]
     places = {"csv": str(world.csv), "store": stores[0].folder, "split": str(world.workspace / "split.csv")}
+    (world.workspace / "mine.yaml").write_text("rows: [{name: a, experiment: {features: net_a}}]")
+    places |= {"study": str(world.workspace / "mine.yaml")}
     places |= {"run": runs[0].id, "other": runs[1].id, "key": stores[1].key.short}
     steps = [(sorted(allowed), [line.format(**places) for line in lines]) for allowed, lines in COMMANDS]
     environment = {**os.environ, "HAMCACHE_WORKSPACE": str(world.workspace), "OMP_NUM_THREADS": "1"}

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.cli.renamed_options import RENAMED
+from tests.every_command import every_command
 
 DIFFERENT = {
     "--out": ("help", "default"),  # every command writes something else, and by default elsewhere
@@ -18,6 +18,7 @@ DIFFERENT = {
     "cache export --dataset": ("help", "words"),  # by default the one that the features were made from
     "data subset --out": ("type",),  # a name that --dataset takes
     "curve --repeats": ("help", "default"),  # of every number of labels
+    "study --repeats": ("help", "default"),  # of every row; by default as many as the study says
     "extract --backbones": ("default",),  # a first extraction needs no choice
     "hybrids --backbones": ("required",),  # subsets of nothing are nothing
     "extract --augmentations": ("default",),
@@ -25,17 +26,17 @@ DIFFERENT = {
     "grid --features": ("required",),
     "grid --views": ("default",),  # one view each would make most columns equal
     "grid --extract": ("default",),  # a grid is of many features, of which some always lack
+    "runs export --out": ("type",),  # a file, a folder, or an address
+    "suggest-demo --repeats": ("help",),  # as of curve
+    "map --layout": ("help",),  # a page of a map has one
     "show-views --views": ("default",),  # a sheet of one view shows nothing
 }
 """What may differ from the other commands, and why."""
 
 
-def options(group: Any, path: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
+def options() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Command, option and what the command line says of it, for every option of every command."""
-    for name, command in group.commands.items():
-        words = f"{path} {name}".strip()
-        if hasattr(command, "commands"):
-            yield from options(command, words)
+    for words, command in every_command():
         for option in command.params:
             if option.param_type_name == "option":
                 about = {
@@ -49,8 +50,7 @@ def options(group: Any, path: str = "") -> Iterator[tuple[str, str, dict[str, An
                 yield words, option.opts[0], about
 
 
-COMMAND = typer.main.get_command(app)
-ALL = list(options(COMMAND))
+ALL = list(options())
 
 
 @pytest.mark.parametrize("name", sorted({name for _, name, _ in ALL}))

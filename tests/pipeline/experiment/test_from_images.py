@@ -73,7 +73,7 @@ def test_a_simple_cnn_makes_a_run_like_any_other(folder: Path, workspace: Worksp
     assert run.config == cnn(folder, "tau=auto")
     shown = list_runs(workspace).iloc[0]
     assert (shown["head"], shown["features"]) == ("simple_cnn", "images")
-    assert set(run.provenance["seconds"]) == {"load", "fit", "predict", "total"}
+    assert set(run.provenance["seconds"]) == {"load", "fit", "predict", "total", "processor"}
     assert not list((workspace / "checkpoints").iterdir())
     assert run_experiment(cnn(folder, "tau=auto"), workspace).reused
 
@@ -86,6 +86,19 @@ def test_a_saved_net_predicts_what_the_run_says(folder: Path, workspace: Workspa
     paths = dict(zip(table.frame["image_id"], table.frame["path"], strict=True))
     images = decode_all(paths, file_digests(table), workspace / "fresh", None)
     np.testing.assert_allclose(run.load_head().predict_proba(images), run.probabilities("validation"), atol=1e-12)
+
+
+def test_opening_the_test_set_takes_the_net_that_was_trained(folder: Path, workspace: Workspace) -> None:
+    config, lines = cnn(folder, "tau=auto", "net.epochs=2"), list[str]()
+    closed = run_experiment(config, workspace)
+    opened = run_experiment(config, workspace, test=True, on_progress=lines.append)
+    assert opened.id != closed.id and any(closed.id in line for line in lines)
+    assert not [line for line in lines if "epoch" in line]
+    whole = run_experiment(config, workspace, test=True, force=True)
+    assert opened.metrics == whole.metrics and opened.metrics["validation"] == closed.metrics["validation"]
+    assert (opened.folder / "history.csv").read_bytes() == (closed.folder / "history.csv").read_bytes()
+    assert (opened.folder / "head.safetensors").read_bytes() == (closed.folder / "head.safetensors").read_bytes()
+    assert opened.provenance["seconds"]["processor"] > closed.provenance["seconds"]["processor"]
 
 
 def test_images_are_decoded_once_for_all_runs(folder: Path, workspace: Workspace) -> None:

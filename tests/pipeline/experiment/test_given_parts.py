@@ -1,6 +1,7 @@
 """Splits that are given, and fewer labels, from the configuration to the runs."""
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 from hamcache.data.errors import LeakError
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ConfigError
+from hamcache.pipeline.experiment import preparation
 from hamcache.pipeline.experiment.preparation import make_splits
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.provenance import summary
@@ -24,7 +26,9 @@ def test_a_saved_split_is_the_run_that_made_it_wherever_the_file_lies(world, tmp
     with (tmp_path / "two.csv").open("w") as file:  # the same parts, but for one image
         rows = split.frame[["image_id", "part"]].iloc[1:]
         rows.to_csv(file, index=False)
-    other = run_experiment(world.config(f"split.file={tmp_path / 'two.csv'}"), world.workspace, test=True)
+    with mock.patch.object(preparation, "given_split", wraps=preparation.given_split) as read:
+        other = run_experiment(world.config(f"split.file={tmp_path / 'two.csv'}"), world.workspace, test=True)
+    assert read.call_count == 1
     assert not other.reused and len(other.predictions) == len(run.predictions) - 1
     left_out = len(world.table()) - len(rows)
     assert f"{left_out} images have no part in the split that was given" in (other.folder / "log.txt").read_text()

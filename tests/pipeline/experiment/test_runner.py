@@ -50,7 +50,7 @@ def test_a_run_writes_everything_that_is_promised(world) -> None:
     assert run.id.startswith("logreg-net_a-") and run.id.endswith(run.config.digest[:4])
     assert json.loads((run.folder / "classes.json").read_text())[1] == {"code": 1, "class": "mel", "name": "Melanoma"}
     assert run.config == world.config()
-    assert run.provenance["seconds"].keys() == {"load", "fit", "predict", "total"}
+    assert run.provenance["seconds"].keys() == {"load", "fit", "predict", "total", "processor"}
     assert partial_folders(world.workspace.runs) == []
 
 
@@ -339,6 +339,14 @@ def test_both_precisions_in_the_cache_take_the_exact_one(world) -> None:
     exact = run_experiment(world.config(), world.workspace)
     rough = run_experiment(world.config("features.precision=bf16"), world.workspace)
     assert exact.provenance["stores"] != auto.provenance["stores"] == rough.provenance["stores"]
+
+
+def test_an_exact_store_with_fewer_views_is_passed_over(world) -> None:
+    world.extract("net_a", "flip", 1, precision="fp32")
+    rough = world.extract("net_a", "flip", 2, precision="bf16")
+    block = "features.blocks=[{backbone: net_a, augmentation: flip, views: 2}]"
+    run = run_experiment(world.config(block), world.workspace)
+    assert list(run.provenance["stores"]) == [rough.folder]
 
 
 def test_both_storages_in_the_cache_take_the_exact_one_and_no_digest_knows_of_a_choice_not_made(world) -> None:

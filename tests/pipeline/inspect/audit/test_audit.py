@@ -30,6 +30,7 @@ from hamcache.pipeline.inspect.audit import textures
 from hamcache.pipeline.inspect.audit.audit import AuditSettings, audit
 from hamcache.pipeline.inspect.audit.audit_files import write_audit
 from hamcache.pipeline.show.plots import audit as sheets
+from hamcache.pipeline.show.plots.sheets import _GAP, _HEAD
 
 NET = "random/test_resnet.r160_in1k"
 CLASSES = ("bkl", "mel", "nv")
@@ -294,4 +295,4 @@ def test_a_sheet_shows_names_of_any_length_and_a_cross_for_a_missing_file(tmp_pa
     (sheet,) = sheets.plot_outliers(pd.DataFrame([row]), gone, tmp_path / "outliers.png", "one")
     with Image.open(sheet) as image:
         assert image.width < 400
-        assert image.getpixel((sheets._GAP + 110, sheets._HEAD + 82)) != (238, 238, 238)
+        assert image.getpixel((_GAP + 110, _HEAD + 82)) != (238, 238, 238)

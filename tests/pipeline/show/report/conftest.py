@@ -38,7 +38,9 @@ class Lab:
         return make_board(all_runs(self.workspace), metric, part, resamples=FEW)
 
     def report(self, out: Path, *names: str, **options: Any) -> str:
-        build_report(names, self.workspace, out, ReportSettings(**{"resamples": FEW, "gallery": 2, **options}))
+        build_report(
+            names, self.workspace, out, ReportSettings(**{"resamples": FEW, "gallery": 2, "layout": "pca", **options})
+        )
         return out.read_text(encoding="utf-8")
 
 

@@ -267,7 +267,7 @@ def test_names_from_data_are_text_wherever_they_stand(page, own_lab, tmp_path: P
     assert "<script>window.bad" not in text and "<img src=x" not in text
     opened(page, out)
     assert page.evaluate("window.bad") is None
-    assert page.locator("img[src=x]").count() == 0 and page.locator("script").count() == 5
+    assert page.locator("img[src=x]").count() == 0 and page.locator("script").count() == 7
     assert page.title() == HOSTILE and page.locator("h1").inner_text() == HOSTILE
     page.locator("#board tbody tr a").first.click()
     panel = page.locator("#panel")

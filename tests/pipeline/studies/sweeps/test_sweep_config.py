@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hamcache.pipeline.config.overrides import read_yaml
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
@@ -139,3 +140,13 @@ def test_an_unknown_sweep_offers_the_nearest_and_no_path_outside_is_taken() -> N
     assert find_sweep_config("configs/sweeps/mlp.yaml").name == "mlp.yaml"
     with pytest.raises(ConfigNotFoundError):
         find_sweep_config("../experiments/mlp")
+
+
+def test_a_sweep_keeps_the_recipes_that_it_names_and_no_others(sweep_of) -> None:
+    recipes = {"mine": {"affine": {"degrees": 5}}, "open": {"hairs": {}}, "unused": {"constancy": {}}}
+    blocks = [{"backbone": "a", "augmentation": "mine", "views": 2}]
+    space = {"features.blocks.0.augmentation": {"choice": ["mine", "open"]}, **FOCAL}
+    sweep = sweep_of(space, experiment={"features": {"blocks": blocks}, "head": "mlp", "recipes": recipes})
+    assert sweep.experiment["recipes"].keys() == {"mine", "open"}
+    assert [list(config.recipes) for config in structures(sweep)] == [["mine"], ["open"]]
+    assert kept_settings(yaml.safe_load(sweep.to_yaml()), "sweep.yaml").digest == sweep.digest

@@ -1,0 +1,1 @@
+"""Suggestions of images to label next."""
