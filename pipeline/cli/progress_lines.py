@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from time import monotonic
 
@@ -45,8 +45,9 @@ def progress_lines(
         now = done
 
     def speak() -> None:
-        while not ended.wait(EVERY):
-            write(line())
+        with suppress(Exception):  # short of memory, say: a line that cannot be written must not fail what goes on
+            while not ended.wait(EVERY):
+                write(line())
 
     thread = Thread(target=speak, name="progress", daemon=True)
     thread.start()
