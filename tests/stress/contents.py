@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from hamcache.cache.catalogue import Catalogue
+from hamcache.cache.errors import MissingFeaturesError
+from hamcache.cache.store import FeatureStore
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.runs.records import all_runs
 from hamcache.pipeline.studies.grid.matrix import GRIDS
@@ -17,14 +19,23 @@ CLOCKS = ["seconds", "overhead"]
 
 
 def stores_in(root: Path | str) -> dict[str, str]:
-    """Digest of all vectors of each store's view, with the images they belong to; holes are refused by the store."""
+    """Digest of all vectors of each store's view, with the images they belong to."""
     found = {}
     for store in Catalogue(root).stores():
         ids = sorted(store.image_ids)
         for view in range(store.n_views):
-            vectors = store.read(ids, [view])
-            found[f"{store.folder}/{view}"] = _digest(repr(ids).encode(), vectors.tobytes())
+            kept = ids if _has(store, ids, view) else [image_id for image_id in ids if _has(store, [image_id], view)]
+            vectors = store.read(kept, [view])  # an image that was refused has a row, and no vector
+            found[f"{store.folder}/{view}"] = _digest(repr(kept).encode(), vectors.tobytes())
     return found
+
+
+def _has(store: FeatureStore, ids: list[str], view: int) -> bool:
+    try:
+        store.read(ids, [view])
+    except MissingFeaturesError:
+        return False
+    return True
 
 
 def runs_in(workspace: Path) -> dict[str, str]:

@@ -46,7 +46,7 @@ def _try(python: list[str], nodes: list[str], bench: Bench, number: int) -> dict
         counting.SECONDS: str(bench.seconds),
     }
     ended = subprocess.run(
-        [*python, "-q", "-p", "tests.stress.counting", *nodes],
+        [*python, "-q", "--timeout=0", "-p", "tests.stress.counting", *nodes],
         cwd=ROOT,
         env={**os.environ, **more},
         capture_output=True,

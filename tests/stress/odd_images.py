@@ -39,7 +39,7 @@ def odd_files(room: Room) -> Outcome:
     """File names of shells, spaces, line ends, quotes, and of the greatest length."""
     names = [
         "-rf.jpg",
-        " .jpg",
+        "a b .jpg",
         "a\nb.jpg",
         'quo"te.jpg',
         "$(touch x).jpg",
