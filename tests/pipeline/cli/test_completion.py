@@ -25,5 +25,6 @@ def test_bash_is_offered_what_a_line_may_go_on_with(line: str, offered: set[str]
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_is_shown(shell: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = CliRunner().invoke(app, ["--show-completion", shell], prog_name="hamcache")
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: (shell, f"/bin/{shell}"))
+    done = CliRunner().invoke(app, ["--show-completion"], prog_name="hamcache")
     assert done.exit_code == 0 and "_HAMCACHE_COMPLETE" in done.output

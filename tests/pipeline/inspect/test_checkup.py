@@ -47,4 +47,4 @@ def test_servers_are_asked_with_patience_for_three_seconds(monkeypatch: pytest.M
 
 def test_every_extra_that_is_for_users_is_looked_at() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(checkup.EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
+    assert set(checkup.EXTRAS) == set(project["optional-dependencies"]) - {"dev", "docs"}
