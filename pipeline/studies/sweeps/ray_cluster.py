@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Event, Thread, current_thread, main_thread
 
 import psutil  # type: ignore[import-untyped]
 
@@ -30,6 +33,7 @@ QUIET = {
 }
 PREFIX = "hamcache-ray-"
 STORE_SPARE = 128 << 20
+GAVE_UP = "expected Ray to run the trials, but it gave up: {}. Trials that ended are kept; go on with the same command"
 
 
 @contextmanager
@@ -52,6 +56,7 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
     import ray
     import ray.tune
 
+    lost = Event()
     aside = _core_aside(folder / "core.log")
     try:
         if address is None:
@@ -59,14 +64,21 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
         else:
             _connect(address)
         try:
-            yield folder
+            with _watched(lost):
+                yield folder
+        except KeyboardInterrupt as interrupt:
+            if not lost.is_set():
+                raise
+            raise SweepError(GAVE_UP.format("a part of it was killed, most often for lack of memory")) from interrupt
         except (ray.exceptions.RayError, ray.tune.TuneError) as error:
-            raise SweepError(
-                f"expected Ray to run the trials, but it gave up: {_in_one_line(error)}. Trials that ended are "
-                "kept; the same command goes on from there"
-            ) from error
+            raise SweepError(GAVE_UP.format(_in_one_line(error))) from error
     finally:
-        ray.shutdown()
+        if lost.is_set():  # nobody is there to take leave of: it would be waited for until the core ends this process
+            atexit.unregister(ray.shutdown)
+            for part in _head():
+                part.kill()
+        else:
+            ray.shutdown()
         aside.close()
         shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
@@ -74,6 +86,35 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _head() -> list[psutil.Process]:
+    """The parts of Ray's head that this process has started."""
+    return [part for part in psutil.Process().children() if part.name() in ("raylet", "gcs_server")]
+
+
+@contextmanager
+def _watched(lost: Event) -> Iterator[None]:
+    """Set `lost` and interrupt the main thread when a part of Ray's head that we have started dies.
+
+    Ray's core notices it after up to a minute, and then ends this process without a word to Python.
+    """
+    parts, done = _head(), Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            if not all(part.is_running() and part.status() != psutil.STATUS_ZOMBIE for part in parts):
+                lost.set()
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    thread = Thread(target=watch, name="ray-watch", daemon=True)
+    if current_thread() is main_thread():
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def _core_aside(path: Path) -> ExitStack:
