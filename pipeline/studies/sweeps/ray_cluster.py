@@ -33,6 +33,7 @@ QUIET = {
 }
 PREFIX = "hamcache-ray-"
 STORE_SPARE = 128 << 20
+KILLED = "a part of it was killed, most often for lack of memory"
 GAVE_UP = "expected Ray to run the trials, but it gave up: {}. Trials that ended are kept; go on with the same command"
 
 
@@ -69,7 +70,7 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
         except KeyboardInterrupt as interrupt:
             if not lost.is_set():
                 raise
-            raise SweepError(GAVE_UP.format("a part of it was killed, most often for lack of memory")) from interrupt
+            raise SweepError(GAVE_UP.format(KILLED)) from interrupt
         except (ray.exceptions.RayError, ray.tune.TuneError) as error:
             raise SweepError(GAVE_UP.format(_in_one_line(error))) from error
     finally:
@@ -105,16 +106,28 @@ def _watched(lost: Event) -> Iterator[None]:
         while not done.wait(0.5):
             if not all(part.is_running() and part.status() != psutil.STATUS_ZOMBIE for part in parts):
                 lost.set()
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)  # the one signal that Ray's waiting gives way to
+                if not done.wait(10):  # some of its calls give way to none: the core would end us now, without a word
+                    sys.stderr.write(f"Error: {GAVE_UP.format(KILLED)}\n")
+                    sys.stderr.flush()
+                    os._exit(1)
                 return
 
     thread = Thread(target=watch, name="ray-watch", daemon=True)
-    if current_thread() is main_thread():
-        thread.start()
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # in a job that a script has put behind it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread.start()
     try:
         yield
     finally:
         done.set()
+        thread.join()
+        if before is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, before)
 
 
 def _core_aside(path: Path) -> ExitStack:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pandas as pd
@@ -20,6 +21,7 @@ from hamcache.data.files import write_json
 from hamcache.data.workspace import Workspace
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.runs.records import all_runs
+from hamcache.pipeline.studies.sweeps import ray_cluster as clusters
 from hamcache.pipeline.studies.sweeps.ray_cluster import PREFIX, ray_cluster, sweep_up
 from hamcache.pipeline.studies.sweeps.recorder import Recorder
 from hamcache.pipeline.studies.sweeps.results import SweepError, all_sweeps, load_sweep, new_sweep, write_summary
@@ -56,7 +58,13 @@ def started(path: Path, world, home: Path, *words: str) -> subprocess.Popen:
     environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"}
     with path.open("w") as out:
         return subprocess.Popen(
-            command, env=environment, cwd=path.parent, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=environment,
+            cwd=path.parent,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job behind a script ignores it
         )
 
 
@@ -319,6 +327,17 @@ def trial(config, held):
 tuning.ray_trial = trial
 tuning.run_sweep(load_sweep_config(Path(sys.argv[1])), Workspace(Path(sys.argv[2])), workers=1)
 """
+
+
+def test_a_part_of_ray_that_dies_interrupts_the_sweep_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(clusters, "_head", lambda: [psutil.Process(part.pid)])
+    lost, before = Event(), signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), clusters._watched(lost):
+        part.kill()
+        time.sleep(20)
+    assert lost.is_set() and signal.getsignal(signal.SIGINT) == before
+    part.wait()
 
 
 def test_what_the_core_of_ray_writes_is_kept_from_the_screen(tmp_path: Path) -> None:
