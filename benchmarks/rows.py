@@ -171,6 +171,22 @@ BENCHMARKS = (
         in_quick=False,
     ),
     Benchmark(
+        "tuning-lite0",
+        "networks:tuning",
+        {"epoch": Row("images/s of a tuning epoch over a bare PyTorch loop, lite0", 0.95, HIGHER)},
+        seconds=90,
+        options={"backbone": LITE0},
+        in_quick=False,
+    ),
+    Benchmark(
+        "tuning-resnet34",
+        "networks:tuning",
+        {"epoch": Row("images/s of a tuning epoch over a bare PyTorch loop, resnet34", 0.95, HIGHER)},
+        seconds=110,
+        options={"backbone": RESNET},
+        in_quick=False,
+    ),
+    Benchmark(
         "help",
         "training:show_help",
         {"help": Row("`hamcache --help`, seconds", 0.2, LOWER)},

@@ -37,6 +37,8 @@ SETUP = (
     "Start the scheduler and its workers (`dask worker ADDRESS --nthreads 1`) in environments with this very version "
     "of hamcache, workers where the images and the features root have the same paths as here."
 )
+IDLE_AT_MOST = 20.0
+"""Seconds that tasks may wait while no thread of this process works."""
 
 _log = logging.getLogger(__name__)
 
@@ -120,18 +122,25 @@ def run_elsewhere(
 
 
 class _LocalCluster:
-    """Threads of this process: nothing there can be lost or be of another version."""
+    """Threads of this process: they cannot be of another version, but not to be had, for lack of memory."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.n_threads = sum(client.nthreads().values())
+        self.idle_since: float | None = None
 
     def submit(self, job: ExtractionJob, tasks: Sequence[ChunkTask], paths: Mapping[str, str]) -> Future:
         """Hand out some tasks as one of Dask's."""
         return self.client.submit(run_tasks, job, tasks, paths, pure=False, retries=RETRIES)
 
     def look(self) -> None:
-        """Do what has to be done now and then."""
+        """Give up where tasks wait and no thread works: Dask lost the task whose thread could not be started."""
+        if any(worker.active_threads for worker in self.client.cluster.workers.values()):
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = time.monotonic()
+        elif time.monotonic() - self.idle_since > IDLE_AT_MOST:
+            raise MemoryError("no thread can be started")
 
     def result_of(self, future: Future, tasks: Sequence[ChunkTask]) -> list[TaskResult]:
         """The results of finished tasks; raises the error of one."""

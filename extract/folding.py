@@ -28,13 +28,13 @@ def fold_batch_norm(module: nn.Module, example: torch.Tensor, forward: Callable[
         Number of batch norms folded; 0 if folding would have changed the features.
     """
     before = forward(example)
-    pairs = _conv_norm_pairs(module, example, forward)
+    pairs = conv_norm_pairs(module, example, forward)
     undo: list[tuple[nn.Module, str, nn.Module]] = []
     for conv_name, norm_name in pairs:
         conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         fused = fuse_conv_bn_eval(conv, norm)
-        undo += [_replace(module, conv_name, fused), _replace(module, norm_name, _rest_of(norm))]
+        undo += [_replace(module, conv_name, fused), _replace(module, norm_name, rest_of_norm(norm))]
     after = forward(example)
     if (after - before).abs().max() > TOLERANCE * before.abs().max():
         for parent, name, original in undo:
@@ -43,7 +43,7 @@ def fold_batch_norm(module: nn.Module, example: torch.Tensor, forward: Callable[
     return len(pairs)
 
 
-def _conv_norm_pairs(
+def conv_norm_pairs(
     module: nn.Module, example: torch.Tensor, forward: Callable[[torch.Tensor], torch.Tensor]
 ) -> list[tuple[str, str]]:
     """Names of (convolution, batch norm) where the norm's input is the convolution's output."""
@@ -74,7 +74,7 @@ def _conv_norm_pairs(
     return pairs
 
 
-def _rest_of(norm: nn.Module) -> nn.Module:
+def rest_of_norm(norm: nn.Module) -> nn.Module:
     """Work of a norm layer beside normalising: timm's has dropout and activation inside."""
     rest = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None]
     rest = [part for part in rest if not isinstance(part, nn.Identity)]

@@ -1,6 +1,7 @@
 """Post-hoc logit adjustment: shift any head's probabilities between frequent and rare classes after training."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,3 +45,8 @@ class LogitAdjusted(BaseHead):
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """The head's probabilities (averaged over views), adjusted."""
         return adjusted(self.head.predict_proba(X), self.prior_, self.tau)
+
+
+def unadjusted(head: Any) -> Any:
+    """The head or network behind an adjustment; one without an adjustment is given as it is."""
+    return head.head if isinstance(head, LogitAdjusted) else head

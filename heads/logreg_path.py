@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from hamcache.heads.base import FitOptions
 from hamcache.heads.blocks import BlockTransformer
-from hamcache.heads.class_weights import ClassWeight, class_weights
+from hamcache.heads.class_weights import ClassWeight
 from hamcache.heads.estimator import EstimatorHead
 from hamcache.heads.folds import image_folds
 from hamcache.heads.logistic_path import logistic_path
@@ -83,7 +83,7 @@ class LogregPathHead(EstimatorHead):
     def _path(self, X: NDArray[np.float32], y: NDArray[np.int64], Cs: Sequence[float]) -> list[LogisticRegression]:
         views = X.shape[1]
         row_y = np.repeat(y, views)
-        weight = class_weights(self.class_weight, self.counts_, self.class_names)[row_y] / views
+        weight = self._class_factors()[row_y] / views
         return logistic_path(
             self.blocks_.transform(X.reshape(-1, X.shape[2])), row_y, weight, Cs, max_iter=self.max_iter
         )

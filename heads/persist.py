@@ -15,7 +15,7 @@ from hamcache.data.files import write_bytes, write_text
 from hamcache.data.named_code import OWN_FILE, imported_file
 from hamcache.heads.base import BaseHead
 from hamcache.heads.errors import HeadError, HeadFileError, OwnHeadError
-from hamcache.heads.logit_adjustment import LogitAdjusted
+from hamcache.heads.logit_adjustment import LogitAdjusted, unadjusted
 from hamcache.heads.own_heads import own_identity
 from hamcache.heads.skops_format import COMPRESSION, skops_bytes
 from hamcache.heads.trusted_types import TRUSTED_TYPES, file_modules, own_in, refuse_untrusted, type_names
@@ -43,7 +43,7 @@ def save_head(head: BaseHead, folder: Path, trust: Collection[str] = ()) -> list
     Raises:
         OwnHeadError: a class of one's own can't be kept, or holds types that are not trusted.
     """
-    net = head.head if isinstance(head, LogitAdjusted) else head
+    net = unadjusted(head)
     if hasattr(net, "save_net"):
         net.save_net(folder, tau=head.tau if isinstance(head, LogitAdjusted) else None)
         return []

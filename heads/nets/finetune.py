@@ -1,5 +1,6 @@
 """Fine-tuning: a pretrained backbone with a new last layer, all of it trainable."""
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hamcache.extract.backbones import Backbone, BackboneSpec, load_backbone
 from hamcache.extract.errors import BackboneCodeError
 from hamcache.extract.feature_kinds import FeatureForward
 from hamcache.extract.names import PRE_LOGITS, RANDOM, full_name
+from hamcache.heads.nets.folded_norms import Pairs, foldable_pairs, norms_folded
 from hamcache.heads.nets.image_network import ImageNetwork, Layers
 from hamcache.heads.nets.net_params import FinetuneParams
 from hamcache.heads.network import draw_linear
@@ -41,7 +43,22 @@ class FineTuned(ImageNetwork):
         self.last.to_empty(device="cpu")
         draw_linear(self.last, torch.Generator().manual_seed(seed))
         self._phase = "extraction"
+        self._pairs: Pairs | None = None
         _drop_classifier(self.backbone)
+
+    def in_training(self) -> AbstractContextManager[None]:
+        """Context in which norms with frozen statistics are computed inside the convolutions before them."""
+        if self._params.batch_norm == "train":
+            return super().in_training()
+        if self._pairs is None:
+            example = torch.zeros(1, 3, *self.preprocessing.size, device=self.last.weight.device)
+            example[..., ::3, ::2] = 1.0  # not constant, so that a wrong fold can't hide
+            was_training = self.backbone.training
+            self._pairs = foldable_pairs(
+                self.backbone.eval(), example, lambda batch: self._features(batch, (PRE_LOGITS,))[PRE_LOGITS]
+            )
+            self.train(was_training)
+        return norms_folded(self.backbone, self._pairs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float32 `[n, C]` of images uint8 `[n, 3, *preprocessing.size]`."""

@@ -1,5 +1,7 @@
 """The base of networks from images: preprocessing, logits, and the layers of each phase."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from torch import Tensor, nn
 
 from hamcache.extract.preprocess import Preprocessing
@@ -21,6 +23,10 @@ class ImageNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits float32 `[n, C]` of images uint8 `[n, 3, *preprocessing.size]`."""
         raise NotImplementedError
+
+    def in_training(self) -> AbstractContextManager[None]:
+        """Context in which the network is trained; nothing else may use it meanwhile."""
+        return nullcontext()
 
     def trained_layers(self, phase: str) -> Layers:
         """Make the layers of a phase trainable, all others not, and return them."""

@@ -42,7 +42,7 @@ def train(training: Training, phases: Sequence[Phase], score_start: str | None =
         _score_start(training, state, score_start)
     total = sum(phase.epochs for phase in phases)
     devices = [training.device] if training.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), training.network.in_training():
         for number, phase in enumerate(phases):
             if number >= state.standing.phase:
                 _run_phase(training, number, phase, state, total)

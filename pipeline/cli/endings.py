@@ -72,20 +72,21 @@ def explain(error: Exception) -> int:
     if type(error).__name__ == "Abort":
         print("Aborted.", file=sys.stderr)
         return FAILED
-    from hamcache.data.room import lack_of_room, not_written
+    from hamcache.data.room import lack_of_room, lacks_memory, not_written
 
     reason = lack_of_room(error)
     if isinstance(error, our_errors()):
         message = str(error)
     elif reason is not None:
         message = str(not_written(getattr(error, "filename", None) or "a file", reason))
-    elif isinstance(error, OSError):
-        message = str(error)
-    elif isinstance(error, MemoryError):
+    elif lacks_memory(error):
+        reason = " ".join(str(error).split())[:200] or "out of memory"
         message = (
-            f"Expected to have memory for what was asked, but there is not enough ({error or 'out of memory'}). "
+            f"Expected to have memory for what was asked, but there is not enough ({reason}). "
             "Ask for less: fewer views, features, workers, or smaller sizes."
         )
+    elif isinstance(error, OSError):
+        message = str(error)
     else:
         message = _fault(error)
         print(shortened(message), file=sys.stderr)

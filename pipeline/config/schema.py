@@ -189,8 +189,7 @@ def load_config(
     content = expand_short_forms(dict(base or {}))
     source = "the command line"
     if path_or_name is not None:
-        path = find_config(path_or_name)
-        content |= expand_short_forms(read_yaml(path))
+        content |= read_config(path_or_name)
         source = str(path_or_name)
     return validate_config(with_settings(content, settings or {}), source)
 
@@ -328,6 +327,11 @@ def config_names() -> list[str]:
     files = [*root.joinpath("experiments").iterdir(), *root.iterdir()]
     names = {entry.name.removesuffix(".yaml") for entry in files if entry.name.endswith(".yaml")}
     return sorted(names - {"augmentations"})
+
+
+def read_config(path_or_name: str | Path) -> dict[str, Any]:
+    """The values of a file or a packaged configuration, short forms written out and nothing else checked."""
+    return expand_short_forms(read_yaml(find_config(path_or_name)))
 
 
 def find_config(path_or_name: str | Path) -> Path:

@@ -13,7 +13,7 @@ from hamcache.data.digests import MISSING
 from hamcache.data.image_files import why_unread
 from hamcache.data.workspace import Workspace
 from hamcache.heads.errors import WarmStartError
-from hamcache.heads.logit_adjustment import LogitAdjusted
+from hamcache.heads.logit_adjustment import unadjusted
 from hamcache.heads.metrics import METRICS
 from hamcache.heads.nets.classifier import NetClassifier
 from hamcache.heads.nets.decoded import decode_all
@@ -114,10 +114,7 @@ class FitNet:
             session=Session(folder, log, self.on_batch, callbacks),
         )
         clock.lap("fit")
-        wanted = parts if predict is None else predict
-        proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
-        clock.lap("predict")
-        return Fitted(net, proba, net.history_, net.prior_, clock.seconds)
+        return _fitted(net, inputs, parts, predict, clock)
 
 
 @dataclass(frozen=True)
@@ -144,14 +141,21 @@ class LoadedNet:
         assert inputs.images is not None
         clock = Laps()
         log(f"taking the network that {self.run.id} trained")
-        head = self.run.load_head()
-        net: NetClassifier = head.head if isinstance(head, LogitAdjusted) else head
+        net: NetClassifier = unadjusted(self.run.load_head())
         clock.lap("load")
-        wanted = parts if predict is None else predict
-        proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
-        clock.lap("predict")
-        seconds = {"fit": float(self.run.provenance["seconds"]["fit"]), **clock.seconds}
-        return Fitted(net, proba, net.history_, net.prior_, seconds)
+        clock.seconds["fit"] = float(self.run.provenance["seconds"]["fit"])
+        return _fitted(net, inputs, parts, predict, clock)
+
+
+def _fitted(
+    net: NetClassifier, inputs: Inputs, parts: Mapping[str, Part], predict: Sequence[str] | None, clock: Laps
+) -> Fitted:
+    """The trained network with the probabilities of these parts (None: of all)."""
+    assert inputs.images is not None
+    wanted = parts if predict is None else predict
+    proba = {name: net.predict_proba(inputs.images, parts[name].ids) for name in wanted}
+    clock.lap("predict")
+    return Fitted(net, proba, net.history_, net.prior_, clock.seconds)
 
 
 def _params(config: ExperimentConfig) -> NetParams:

@@ -2,21 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from hamcache.data.workspace import Workspace
 from hamcache.extract.recipes import Recipes
 from hamcache.heads.zoo import HEADS, head_params
-from hamcache.pipeline.config.overrides import in_order, read_yaml
+from hamcache.pipeline.config.overrides import in_order
 from hamcache.pipeline.config.own_recipes import RECIPES
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
     HeadConfig,
     blocks_from,
-    expand_short_forms,
-    find_config,
     load_config,
+    read_config,
     with_settings,
 )
 from hamcache.pipeline.errors import ConfigError, RunError
@@ -54,6 +53,10 @@ class Template:
     config: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return read_config(self.config) if self.config else {}
+
     @property
     def head(self) -> str:
         """The head that the configuration is about; without one, the default.
@@ -61,7 +64,7 @@ class Template:
         Raises:
             ConfigError: The configuration is about a net.
         """
-        content = expand_short_forms(read_yaml(find_config(self.config))) if self.config else {}
+        content = self._content
         if content.get("net") is not None:
             raise ConfigError(
                 f"{self.config}: expected heads on cached features, got a net from images; leave `net` out"
@@ -71,8 +74,9 @@ class Template:
     @property
     def augmentations(self) -> Recipes:
         """The augmentations that names stand for: packaged ones, and those of the configuration and the settings."""
-        content = expand_short_forms(read_yaml(find_config(self.config))) if self.config else {}
-        known = with_settings(content, {key: v for key, v in self.settings.items() if key.partition(".")[0] == RECIPES})
+        known = with_settings(
+            self._content, {key: v for key, v in self.settings.items() if key.partition(".")[0] == RECIPES}
+        )
         return Recipes.of_steps(known.get(RECIPES) or {})
 
     def experiment(self, head: str, features: str | None, augmentation: str, views: int) -> Experiment:
@@ -142,6 +146,7 @@ def run_all(
     test: bool = False,
     workers: int | None = None,
     apart: bool = False,
+    must_finish: bool = True,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Run experiments of one data set in parallel; those that are finished are found, not run again.
@@ -155,6 +160,7 @@ def run_all(
         test: Open the test set.
         workers: Processes at a time; None: one per core, limited by free memory.
         apart: Run a set of backbones after the other, so that only its features are in memory.
+        must_finish: Refuse that every experiment fails.
         on_outcome: Takes each outcome as it comes.
 
     Returns:
@@ -162,27 +168,8 @@ def run_all(
 
     Raises:
         hamcache.cache.errors.MissingFeaturesError: The cache lacks features; names the commands that make them all.
-        RunError: Every experiment failed.
+        RunError: Every experiment failed, and one must finish.
     """
-    outcomes = attempt_all(experiments, workspace, test=test, workers=workers, apart=apart, on_outcome=on_outcome)
-    if all(outcome.run is None for outcome in outcomes):
-        raise RunError(
-            f"expected at least one of {len(experiments)} experiments to finish, all failed; "
-            f"{experiments[0].head} on {experiments[0].features}: {outcomes[0].reason}"
-        )
-    return outcomes
-
-
-def attempt_all(
-    experiments: Sequence[Experiment],
-    workspace: Workspace,
-    *,
-    test: bool = False,
-    workers: int | None = None,
-    apart: bool = False,
-    on_outcome: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
-    """`run_all` that takes it as well if every experiment fails."""
     opened = open_experiments([experiment.config for experiment in experiments], workspace)
     outcomes: dict[int, Outcome] = {}
 
@@ -213,4 +200,9 @@ def attempt_all(
         for position, result in in_processes(job, group.configs, processes):
             record(order[position], result)
         del group, job  # frees its features before those of the next are read
+    if must_finish and all(outcome.run is None for outcome in outcomes.values()):
+        raise RunError(
+            f"expected at least one of {len(experiments)} experiments to finish, all failed; "
+            f"{experiments[0].head} on {experiments[0].features}: {outcomes[0].reason}"
+        )
     return [outcomes[number] for number in range(len(experiments))]

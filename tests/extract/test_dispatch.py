@@ -161,3 +161,14 @@ def test_a_task_that_kills_its_workers_is_one_error_that_names_its_images(extrac
         with pytest.raises(WorkerError, match="ISIC_") as caught:
             extract(scheduler=cluster.scheduler_address)
     assert "died on" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def no_thread(*arguments):
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_task_that_dask_lost_for_want_of_a_thread_is_not_waited_for(extract, monkeypatch):
+    monkeypatch.setattr(dispatch, "IDLE_AT_MOST", 0.3)
+    monkeypatch.setattr("distributed.threadpoolexecutor.ThreadPoolExecutor._adjust_thread_count", no_thread)
+    with pytest.raises((MemoryError, RuntimeError), match="thread"):
+        extract()

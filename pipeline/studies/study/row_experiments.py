@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hamcache.configs.defaults import MOST_SEED
-from hamcache.pipeline.config.overrides import merged, read_yaml
+from hamcache.pipeline.config.overrides import merged
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
     expand_short_forms,
-    find_config,
+    read_config,
     validate_config,
     with_settings,
 )
@@ -184,4 +184,4 @@ def _packaged(row: RowConfig, name: object) -> dict[str, Any]:
         return {}
     if not isinstance(name, str):
         raise wrong_row(row, f"expected a name or a file as the study's experiment.config, got {name!r:.100}")
-    return expand_short_forms(read_yaml(find_config(name)))
+    return read_config(name)

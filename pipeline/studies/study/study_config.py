@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
-from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from hamcache.pipeline.config.features_config import BlockConfig
 from hamcache.pipeline.config.messages import config_error
 from hamcache.pipeline.config.overrides import read_yaml
 from hamcache.pipeline.config.own_recipes import RECIPES, used, words_in
+from hamcache.pipeline.config.packaged import find_packaged, packaged_names
 from hamcache.pipeline.config.split_config import ConfigPart
-from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
+from hamcache.pipeline.errors import ConfigError
 
 MAJORITY = "majority class"
 """Name of the row that every study has: the predictor that knows only how frequent the classes are."""
@@ -188,21 +188,12 @@ def _with_used_recipes(settings: Mapping[str, Any], content: Mapping[str, Any]) 
 
 def study_names() -> list[str]:
     """Names of the packaged studies."""
-    folder = resources.files("hamcache.configs").joinpath("studies")
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return packaged_names("studies")
 
 
 def find_study(path_or_name: str | Path) -> Path:
     """The file a path or a packaged name stands for (`small`, `configs/studies/small.yaml`)."""
-    path = Path(path_or_name)
-    if path.is_file():
-        return path
-    name = str(path_or_name).removeprefix("configs/").removeprefix("studies/").removesuffix(".yaml")
-    if name in study_names():
-        return Path(str(resources.files("hamcache.configs"))) / "studies" / f"{name}.yaml"
-    raise ConfigNotFoundError(
-        f"{path_or_name}: no such file, and {unknown_name('packaged study', name, study_names())}"
-    )
+    return find_packaged(path_or_name, "studies", "study")
 
 
 def wrong_row(row: RowConfig, reason: object) -> ConfigError:

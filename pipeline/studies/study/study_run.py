@@ -21,7 +21,7 @@ from hamcache.pipeline.errors import ConfigError, PipelineError, RunError, Study
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.runs.run_index import find_run
-from hamcache.pipeline.studies.experiments import Experiment, Outcome, attempt_all
+from hamcache.pipeline.studies.experiments import Experiment, Outcome, run_all
 from hamcache.pipeline.studies.study.row_experiments import RowExperiments, differences, networks_named
 from hamcache.pipeline.studies.study.study_config import RowConfig
 from hamcache.pipeline.studies.study.study_watcher import StudyWatcher
@@ -319,7 +319,15 @@ class _Running:
         outcomes: dict[str, Outcome] = {}
         heads = [_experiment(config) for config in configs.values() if config.net is None]
         if heads:
-            attempt_all(heads, self.workspace, test=test, workers=self.workers, apart=True, on_outcome=ended)
+            run_all(
+                heads,
+                self.workspace,
+                test=test,
+                workers=self.workers,
+                apart=True,
+                must_finish=False,
+                on_outcome=ended,
+            )
         for config in configs.values():
             if config.net is not None:
                 ended(self._net(config, test))

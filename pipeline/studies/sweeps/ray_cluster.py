@@ -78,9 +78,10 @@ def ray_cluster(cpus: int, store_bytes: int, address: str | None = None) -> Iter
             atexit.unregister(ray.shutdown)
             for part in _head():
                 part.kill()
+            aside.pop_all()  # stays aside: the core goes on telling of it until this process ends
         else:
             ray.shutdown()
-        aside.close()
+            aside.close()
         shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
             if value is None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,20 +14,20 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hamcache.configs.defaults import MOST_SEED, MOST_TRIALS
-from hamcache.data.nearest import unknown_name
 from hamcache.extract.errors import AugmentationError
 from hamcache.pipeline.config.messages import config_error
 from hamcache.pipeline.config.overrides import merged, read_yaml
 from hamcache.pipeline.config.own_recipes import RECIPES, used, words_in
+from hamcache.pipeline.config.packaged import find_packaged, packaged_names
 from hamcache.pipeline.config.renamed import RENAMED_IN_SWEEPS, former, refuse_former, renamed
 from hamcache.pipeline.config.schema import (
     ExperimentConfig,
     expand_short_forms,
-    find_config,
+    read_config,
     validate_config,
     with_settings,
 )
-from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
+from hamcache.pipeline.errors import ConfigError
 from hamcache.pipeline.studies.sweeps.space import (
     MOST_VALUES,
     Dimension,
@@ -144,8 +143,7 @@ def _with_keys(content: dict[str, Any], change: Callable[..., Any]) -> dict[str,
 
 def sweep_names() -> list[str]:
     """Names of the packaged sweeps."""
-    folder = resources.files("hamcache.configs").joinpath("sweeps")
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return packaged_names("sweeps")
 
 
 def load_sweep_config(
@@ -208,15 +206,7 @@ def _keep_used_recipes(content: dict[str, Any], source: str) -> None:
 
 def find_sweep_config(path_or_name: str | Path) -> Path:
     """The file a path or a packaged name stands for (`mlp`, `configs/sweeps/mlp.yaml`)."""
-    path = Path(path_or_name)
-    if path.is_file():
-        return path
-    name = str(path_or_name).removeprefix("configs/").removeprefix("sweeps/").removesuffix(".yaml")
-    if name in sweep_names():
-        return Path(str(resources.files("hamcache.configs"))) / "sweeps" / f"{name}.yaml"
-    raise ConfigNotFoundError(
-        f"{path_or_name}: no such file, and {unknown_name('packaged sweep', name, sweep_names())}"
-    )
+    return find_packaged(path_or_name, "sweeps", "sweep")
 
 
 def check_space(settings: SweepConfig, source: str) -> None:
@@ -340,7 +330,7 @@ def _experiment(value: Any, source: str) -> dict[str, Any]:
         value = {"config": value}
     if isinstance(value, dict):
         named = value.get("config")
-        base = expand_short_forms(read_yaml(find_config(named))) if isinstance(named, str) else {}
+        base = read_config(named) if isinstance(named, str) else {}
         return merged(base, expand_short_forms({key: entry for key, entry in value.items() if key != "config"}))
     raise ConfigError(
         f"{source}: experiment: expected the name of a configuration, or the values of an experiment (beside `config: "

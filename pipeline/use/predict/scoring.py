@@ -11,7 +11,7 @@ import torch
 
 from hamcache.cache.storage import Root
 from hamcache.data.errors import BadImageError
-from hamcache.heads.logit_adjustment import LogitAdjusted
+from hamcache.heads.logit_adjustment import unadjusted
 from hamcache.heads.nets.decoded import ahead, default_threads, in_memory, reduced
 from hamcache.heads.views import BlockArrays, prediction_views
 from hamcache.pipeline.errors import PredictionError
@@ -173,7 +173,7 @@ class NetModel:
         self.sources = sources
         self.heads, self._n_classes, self._maker = nets, len(run.classes), FeatureMaker(sources, machine.device)
         for head in nets:
-            net = head.head if isinstance(head, LogitAdjusted) else head
+            net = unadjusted(head)
             net.network_.to(machine.device)
             net.recipes = machine.recipes.placing(net.recipes)
         assert run.config.net is not None
