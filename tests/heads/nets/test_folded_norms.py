@@ -31,7 +31,7 @@ def gradients(network: FineTuned) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "backbone", ["random/test_resnet", "random/tf_efficientnet_lite0", "random/torchvision/mobilenet_v2"]
+    "backbone", ["random/test_resnet", "random/tf_efficientnet_lite0", "random/torchvision/resnet18"]
 )
 def test_folded_norms_give_the_same_gradients_to_the_same_parameters(backbone: str) -> None:
     network = build(backbone)
