@@ -64,7 +64,7 @@ def curve(
     rows = made.frame[made.frame["part"] == of_interest]
     plot_curve(rows, made.metric, made.chance(of_interest), target.with_suffix(".png"), title)
     for part in made.parts:
-        frame = made.frame[made.frame["part"] == part].drop(columns="part")
+        frame = made.frame[made.frame["part"] == part].drop(columns=["part", "metric"])
         show_frame(
             f"{made.dataset}: {made.metric} on {part} by the number of labels",
             frame,

@@ -71,6 +71,8 @@ def suggest(
     show_frame(title, made.frame.head(limit)[list(SHOWN)], caption)
     if len(made.frame) > limit:
         say(f"... and {len(made.frame) - limit:,} more: --limit shows them, the file has all.")
+    for note in [] if found.metadata is None else found.metadata.notes(opened.table.frame):
+        warn(note)
     if made.left_out:
         warn(f"Left out: {', '.join(f'{reason} {count:,}' for reason, count in made.left_out.items())}.")
     say(f"Wrote {target} and {', '.join(sheet.name for sheet in sheets)}")

@@ -130,7 +130,7 @@ class Curve:
     def frame(self) -> pd.DataFrame:
         """One row a head, feature set, amount of labels and part, in the order of the plan.
 
-        `head, features, labels, images, seeds, part, score, low, high`: means over the seeds, and the 95 % interval of
+        `head, features, labels, images, seeds, part, metric, score, low, high`: means over the seeds, and the 95 % interval of
         the mean (Student's t), which one seed has not. Seeds draw the labelled images, validation and head.
         """
         keys = ["part", "head", "features", "labels"]
@@ -139,9 +139,9 @@ class Curve:
         spread = grouped["score"].std(ddof=1).to_numpy()
         count = table["seeds"].to_numpy()
         reach = stats.t.ppf((1 + LEVEL) / 2, np.maximum(count - 1, 1)) * spread / np.sqrt(count)
-        table = table.assign(low=table["score"] - reach, high=table["score"] + reach)
+        table = table.assign(metric=self.metric, low=table["score"] - reach, high=table["score"] + reach)
         table["images"] = table["images"].round().astype(int)
-        return table[["head", "features", "labels", "images", "seeds", "part", "score", "low", "high"]]
+        return table[["head", "features", "labels", "images", "seeds", "part", "metric", "score", "low", "high"]]
 
     def chance(self, part: str) -> float:
         """Mean score of the majority class over the runs with most labels."""
