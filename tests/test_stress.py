@@ -9,7 +9,7 @@ import pytest
 
 from tests.stress.__main__ import KINDS as TRIALS
 from tests.stress.damages import KINDS, Patient
-from tests.stress.tally import LOST, WRONG, Tally, markdown, write_tallies
+from tests.stress.tally import LOST, WRONG, Tally, markdown, recorded, write_tallies
 
 
 @pytest.fixture
@@ -59,3 +59,19 @@ def test_the_table_adds_up(tmp_path: Path) -> None:
     kinds = json.loads((tmp_path / "stress.json").read_text())["kinds"]
     assert kinds[0]["failures"] == [{"outcome": LOST, "trial": "a trial", "detail": "why"}]
     assert (tmp_path / "stress.md").read_text() == table
+
+
+def test_kinds_that_are_tried_again_replace_their_rows_and_no_others() -> None:
+    first, second = Tally("kills"), Tally("disks, full")
+    for outcome in ("right", "right", "mended"):
+        first.count(outcome, "trial")
+    second.count("refused", "trial")
+    order = [second.kind, first.kind]
+    text = recorded("before\n<!-- table -->\n<!-- end -->\nafter\n", [first, second], order)
+    assert text.startswith("before\n<!-- table -->\n| trials |") and text.endswith("<!-- end -->\nafter\n")
+    assert "| kills | 3 | 3 | 0 | 0 | 2 right; 1 mended |" in text and "| **all** | 4 | 4 | 0 | 0 |  |" in text
+    again = Tally("kills")
+    again.count("wrong", "trial", "why")
+    text = recorded(text, [again], order)
+    assert "| kills | 1 | 0 | 0 | 1 |  |" in text and "| disks, full | 1 | 1 | 0 | 0 | 1 refused |" in text
+    assert text.index("disks") < text.index("kills") and "| **all** | 2 | 1 | 0 | 1 |  |" in text

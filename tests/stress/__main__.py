@@ -9,7 +9,6 @@ import argparse
 import importlib
 import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from random import Random
 from time import monotonic
 
 from hamcache.data.files import write_text
-from tests.stress.tally import LOST, WRONG, Tally, markdown, write_tallies
+from tests.stress.tally import LOST, WRONG, Tally, markdown, recorded, write_tallies
 from tests.stress.world import Bench
 
 KINDS = {
@@ -49,7 +48,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
     parser.add_argument("--out", type=Path, help="where to write OUT.md and OUT.json (default: nowhere)")
-    parser.add_argument("--record", type=Path, help="a document whose table is to be this one")
+    parser.add_argument("--record", type=Path, help="a document whose table gets the rows of these kinds")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the trials")
     arguments = parser.parse_args()
 
@@ -84,8 +83,7 @@ def main() -> int:
         write_tallies(tallies, arguments.out, about)
     if arguments.record is not None:
         text = arguments.record.read_text(encoding="utf-8")
-        table = f"<!-- table -->\n{markdown(tallies)}<!-- end -->"
-        write_text(arguments.record, re.sub(r"<!-- table -->.*<!-- end -->", lambda _: table, text, flags=re.DOTALL))
+        write_text(arguments.record, recorded(text, tallies, [title for _, _, title, _ in KINDS.values()]))
     return int(any(tally.outcomes[LOST] or tally.outcomes[WRONG] for tally in tallies))
 
 

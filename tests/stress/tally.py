@@ -13,6 +13,7 @@ from hamcache.data.files import write_json, write_text
 
 SURVIVED = ("right", "mended", "refused")
 LOST, WRONG = "lost", "wrong"
+BEGIN, END = "<!-- table -->", "<!-- end -->"
 HEADER = ("trials", "tried", "survived", "lost", "wrong", "of these")
 
 
@@ -70,11 +71,29 @@ class Tally:
 
 def markdown(tallies: Sequence[Tally]) -> str:
     """The table as Markdown, with a last row for the sum."""
-    total = Tally("**all**")
-    for tally in tallies:
-        total.outcomes.update(tally.outcomes)
-    rows = [HEADER, ("---", "---:", "---:", "---:", "---:", "---"), *(t.row for t in tallies), (*total.row[:5], "")]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return _table([tally.row for tally in tallies])
+
+
+def recorded(text: str, tallies: Sequence[Tally], order: Sequence[str]) -> str:
+    """A document's text with these kinds in its table, between two marks; the other kinds' rows stay.
+
+    Args:
+        text: of the document.
+        tallies: of the kinds that were tried.
+        order: all kinds, as the table calls them.
+    """
+    before, _, rest = text.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    lines = [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in old.splitlines()]
+    rows = {line[0]: line for line in lines if line[0] in order} | {tally.kind: tally.row for tally in tallies}
+    return before + BEGIN + "\n" + _table([rows[kind] for kind in order if kind in rows]) + END + after
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    sums = [sum(int(row[column].replace(",", "")) for row in rows) for column in range(1, 5)]
+    total = ("**all**", *(f"{number:,}" for number in sums), "")
+    lines = [HEADER, ("---", "---:", "---:", "---:", "---:", "---"), *rows, total]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_tallies(tallies: Sequence[Tally], stem: Path, about: dict[str, Any]) -> None:
