@@ -14,7 +14,7 @@ from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.errors import PipelineError
 from hamcache.pipeline.experiment.inputs import Inputs
-from hamcache.pipeline.experiment.learning import FitModel, Fitted, Log, Part, fit_head
+from hamcache.pipeline.experiment.learning import FitModel, Fitted, LoadedHead, Log, Part, fit_head
 from hamcache.pipeline.runs.records import Run
 
 
@@ -84,10 +84,10 @@ def fit_of(
         config: The experiment.
         checkpoints: Where a net keeps what it needs to go on after a kill.
         on_batch: Takes a net's progress.
-        trained: A run whose net is taken instead of training the same again.
+        trained: A run whose model is taken instead of training the same again.
     """
     if config.net is None:
-        return fit_head
+        return fit_head if trained is None else LoadedHead(trained)
     from hamcache.pipeline.experiment.from_images import FitNet, LoadedNet  # imports timm: only for nets
 
     return FitNet(checkpoints, on_batch) if trained is None else LoadedNet(trained)

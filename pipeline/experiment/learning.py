@@ -21,6 +21,7 @@ from hamcache.heads.views import prediction_views, training_views
 from hamcache.heads.zoo import build_head
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.inputs import Inputs
+from hamcache.pipeline.runs.records import Run
 
 Log = Callable[[str], None]
 
@@ -154,6 +155,43 @@ def fit_head(
             proba[name] = head.predict_proba(prediction_views(arrays(name), policy))
     clock.lap("predict")
     return Fitted(head, proba, head.history_, head.prior_, clock.seconds)
+
+
+@dataclass(frozen=True)
+class LoadedHead:
+    """Takes the head of a finished run instead of training one: its other parts are predicted, the test set too.
+
+    Attributes:
+        run: A run of the same experiment, whose test set was closed.
+    """
+
+    run: Run
+
+    def __call__(
+        self,
+        config: ExperimentConfig,
+        inputs: Inputs,
+        parts: Mapping[str, Part],
+        *,
+        log: Log,
+        callbacks: Sequence[Any] = (),
+        predict: Sequence[str] | None = None,
+    ) -> Fitted:
+        """Load the head and predict the parts; the arguments are those of `fit_head`."""
+        from hamcache.heads.logit_adjustment import unadjusted  # imports scikit-learn
+
+        clock = Laps()
+        log(f"taking the head that {self.run.id} trained")
+        head = unadjusted(self.run.load_head())
+        opened = inputs.load(config.features, [image_id for part in parts.values() for image_id in part.ids])
+        clock.lap("load")
+        proba = {}
+        for name in dict.fromkeys(("validation", *(parts if predict is None else predict))):
+            arrays = [block.arrays(parts[name].ids) for block in opened]
+            proba[name] = head.predict_proba(prediction_views(arrays, config.features.views))
+        clock.lap("predict")
+        seconds = {"fit": float(self.run.provenance["seconds"]["fit"]), **clock.seconds}
+        return Fitted(head, proba, head.history_, head.prior_, seconds)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 from hamcache.data.workspace import Workspace
+from hamcache.heads.own_heads import is_own
 from hamcache.pipeline.config.schema import ExperimentConfig
 from hamcache.pipeline.experiment.finishing import write
 from hamcache.pipeline.experiment.fitting import fit_folds, fit_of
@@ -71,7 +72,7 @@ def run_experiment(
         with new_folder(workspace.runs) as folder:
             log = RunLog(folder / "log.txt", on_progress)
             log_start(log, prepared)
-            trained = None if force else _trained_net(prepared, workspace)
+            trained = None if force else _trained(prepared, workspace)
             fit_model = fit_of(config, checkpoints, on_batch, trained)
             fitted, tau = fit_folds(config, prepared.inputs, prepared.folds, fit_model, log=log)
             spent = trained.provenance["seconds"] if trained else {}  # its cost is this run's cost
@@ -83,8 +84,13 @@ def run_experiment(
     return run
 
 
-def _trained_net(prepared: Prepared, workspace: Workspace) -> Run | None:
-    """The run whose net can be taken where only the test set is to be opened; a head takes seconds to train again."""
-    if prepared.config.net is None or prepared.config.split.folds is not None or not prepared.opens_test:
+def _trained(prepared: Prepared, workspace: Workspace) -> Run | None:
+    """The run whose model can be taken where only the test set is to be opened.
+
+    A head of one's own is trained again: loading it may run code.
+    """
+    config = prepared.config
+    if config.split.folds is not None or not prepared.opens_test or (config.net is None and is_own(config.head.name)):
         return None
-    return find_run(workspace, prepared.fingerprint)
+    run = find_run(workspace, prepared.fingerprint)
+    return None if run is None or run.flaws() else run

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from hamcache.heads.zoo import HEADS
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ConfigError, RunError
 from hamcache.pipeline.evaluate.intervals import holm, paired_bootstrap
+from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import all_runs
 from hamcache.pipeline.studies.experiments import Template, plan, run_all
 from hamcache.pipeline.studies.hybrids import subsets, what_each_adds
@@ -120,6 +122,22 @@ def test_the_test_set_is_opened_only_when_asked_and_does_not_choose_the_order(tw
         assert row["test_mcc"] == pytest.approx(o.run.metrics["test"]["mcc"])
         assert row["mcc"] == pytest.approx(o.run.metrics["validation"]["mcc"])
         assert row["test_low"] < row["test_high"]
+
+
+def test_opening_the_test_set_trains_nothing_again_and_scores_as_training_would(two_nets, monkeypatch) -> None:
+    heads = ["logreg_path", "knn", "mlp", "average"]
+    experiments = planned(two_nets, ["net_a+net_b"], heads, settings={"tau": "auto", "seed": 7})
+    run_all(experiments, two_nets.workspace, workers=1)
+    trained = {e.head: run_experiment(e.config, two_nets.workspace, test=True, force=True) for e in experiments}
+    for run in trained.values():
+        shutil.rmtree(run.folder)
+    monkeypatch.setattr("hamcache.heads.base.BaseHead.fit", None)
+    for outcome in run_all(experiments, two_nets.workspace, workers=1, test=True):
+        again = trained[outcome.experiment.head]
+        assert outcome.run is not None, outcome.reason
+        assert outcome.run.metrics["test"] == pytest.approx(again.metrics["test"]), outcome.experiment.head
+        assert outcome.run.metrics["validation"] == pytest.approx(again.metrics["validation"])
+        assert outcome.run.provenance["seconds"]["fit"] > 0
 
 
 def test_options_reach_every_experiment_and_the_configured_head_keeps_its_parameters(world, tmp_path: Path) -> None:
