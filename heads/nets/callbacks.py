@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,23 +15,29 @@ from hamcache.heads.training import EpochRecord
 
 
 class ImageEpochRecord(EpochRecord):
-    """Scores of the validation images after each epoch; epochs count over all phases."""
+    """Scores of the validation images after each epoch; epochs count over all phases.
 
-    def __init__(self, training: Training, state: Checkpoint, phase: Phase, done: int):
+    `steps` holds what the network needs while it is trained; it is scored as it will predict.
+    """
+
+    def __init__(self, training: Training, state: Checkpoint, phase: Phase, done: int, steps: ExitStack):
         super().__init__(None, training.metric)
         self.training = training
         self.state = state
         self.phase = phase
         self.done = done
         self.rows = state.standing.rows
+        self.steps = steps
 
     def on_epoch_begin(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
         """Seed the draws of this epoch (dropout), so that they depend on no other epoch."""
         epoch = self.done + len(net.history)
         torch.manual_seed(zlib.crc32(f"{self.training.seed} {epoch}".encode()))
+        self.steps.enter_context(self.training.network.in_training())
 
     def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
         """Record one row."""
+        self.steps.close()
         super().on_epoch_end(net, **kwargs)
         row = self.rows[-1]
         epoch = self.done + int(row.pop("epoch"))

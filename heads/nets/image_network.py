@@ -25,7 +25,7 @@ class ImageNetwork(nn.Module):
         raise NotImplementedError
 
     def in_training(self) -> AbstractContextManager[None]:
-        """Context in which the network is trained; nothing else may use it meanwhile."""
+        """Context of the steps of an epoch; nothing else may use the network meanwhile."""
         return nullcontext()
 
     def trained_layers(self, phase: str) -> Layers:

@@ -1,6 +1,7 @@
 """Training of networks from images by skorch: phases, best epoch, resume."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def train(training: Training, phases: Sequence[Phase], score_start: str | None =
         _score_start(training, state, score_start)
     total = sum(phase.epochs for phase in phases)
     devices = [training.device] if training.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), training.network.in_training():
+    with torch.random.fork_rng(devices=devices):
         for number, phase in enumerate(phases):
             if number >= state.standing.phase:
                 _run_phase(training, number, phase, state, total)
@@ -78,6 +79,7 @@ def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint,
         steps,
         training.params.patience,
     )
+    in_steps = ExitStack()
     keeper = Keeper(training, state, phase, done, total, dict(schedule).get("schedule"))
     net = NeuralNetClassifier(
         training.network,
@@ -94,7 +96,7 @@ def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint,
         iterator_train__sampler=training.params.sampler,
         iterator_train__epoch=done,
         callbacks=[
-            ("record", ImageEpochRecord(training, state, phase, done)),
+            ("record", ImageEpochRecord(training, state, phase, done, in_steps)),
             *schedule,
             *training.session.callbacks,
             ("keeper", keeper),
@@ -104,7 +106,8 @@ def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint,
         device=training.device,
         verbose=0,
     )
-    net.fit(np.arange(len(training.train.y)), training.train.y)
+    with in_steps:
+        net.fit(np.arange(len(training.train.y)), training.train.y)
     if len(net.history) < left and not keeper.stopped:
         raise KeyboardInterrupt  # skorch swallows Ctrl-C: a half-trained network must not pass for a trained one
 

@@ -18,7 +18,7 @@ from hamcache.heads.errors import (
     TrainingDivergedError,
 )
 from hamcache.heads.loss_params import LOSSES
-from hamcache.heads.metrics import Metric
+from hamcache.heads.metrics import METRICS, Metric
 from hamcache.heads.nets.checkpoint import FILE, load_checkpoint
 from hamcache.heads.nets.classifier import NetClassifier, load_net
 from hamcache.heads.nets.decoded import DecodedImages, in_memory
@@ -106,6 +106,16 @@ def test_the_best_epoch_is_kept_and_scored_as_the_history_says() -> None:
 
     kept = matthews_corrcoef(y[32:], net.predict_proba(images, ids[32:]).argmax(axis=1))
     assert kept == pytest.approx(max(scores)) and [row["epoch"] for row in net.history_] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_tuned_network_predicts_as_its_best_epoch_was_scored_and_its_norms_stand_alone_again() -> None:
+    images, ids, y = pictures(24)
+    params = {"backbone": "random/test_resnet", "image_size": (32, 32), "epochs_extraction": 0, "epochs_tuning": 2}
+    net = NetClassifier("finetune", {**params, "batch_size": 8, "lr_tuning": 1e-2}, tuple("abc"))
+    net.fit(images, ids, y, validation=(ids, y))
+    best = max(row["valid_mcc"] for row in net.history_)
+    assert METRICS["mcc"](y, net.predict_proba(images, ids)) == pytest.approx(best)
+    assert not any("forward" in part.__dict__ for part in net.network_.modules())
 
 
 def test_training_stops_when_patience_is_at_its_end() -> None:
