@@ -130,8 +130,8 @@ class Curve:
     def frame(self) -> pd.DataFrame:
         """One row a head, feature set, amount of labels and part, in the order of the plan.
 
-        `head, features, labels, images, seeds, part, metric, score, low, high`: means over the seeds, and the 95 % interval of
-        the mean (Student's t), which one seed has not. Seeds draw the labelled images, validation and head.
+        `head, features, labels, images, seeds, part, metric, score, low, high`: means over the seeds, and the 95 %
+        interval of the mean (Student's t), which one seed has not. Seeds draw the labelled images, validation and head.
         """
         keys = ["part", "head", "features", "labels"]
         grouped = self.scores.groupby(keys, sort=False)
