@@ -174,16 +174,8 @@ BENCHMARKS = (
         "tuning-lite0",
         "networks:tuning",
         {"epoch": Row("images/s of a tuning epoch over a bare PyTorch loop, lite0", 0.95, HIGHER)},
-        seconds=90,
-        options={"backbone": LITE0},
-        in_quick=False,
-    ),
-    Benchmark(
-        "tuning-resnet34",
-        "networks:tuning",
-        {"epoch": Row("images/s of a tuning epoch over a bare PyTorch loop, resnet34", 0.95, HIGHER)},
-        seconds=110,
-        options={"backbone": RESNET},
+        seconds=38,
+        options={"backbone": LITE0, "images": 64},
         in_quick=False,
     ),
     Benchmark(
@@ -204,7 +196,7 @@ BENCHMARKS = (
                 HIGHER,
             )
         },
-        seconds=75,
+        seconds=60,
         in_quick=False,
     ),
     Benchmark(
@@ -225,7 +217,7 @@ BENCHMARKS = (
         "resnet34-both",
         "extraction:beside",
         {"floor": Row(f"{FLOOR}, resnet34, `original` and `dermoscopy`, 4 views each", 0.93, HIGHER)},
-        seconds=80,
+        seconds=60,
         options={"backbone": RESNET, **BOTH},
         in_quick=False,
     ),
