@@ -55,9 +55,10 @@ class Catalogue:
         """Every store that opens; leftovers of a killed creation and damaged ones are passed over (see `broken`)."""
         return [store for store in self._all(dataset).values() if isinstance(store, FeatureStore)]
 
-    def broken(self) -> dict[str, str]:
+    def broken(self, dataset: str = "*") -> dict[str, str]:
         """Folders that should be stores but don't open, with the reason."""
-        return {folder: str(store) for folder, store in self._all().items() if not isinstance(store, FeatureStore)}
+        opened = self._all(dataset)
+        return {folder: str(store) for folder, store in opened.items() if not isinstance(store, FeatureStore)}
 
     def get(self, key: FeatureKey) -> FeatureStore | None:
         """The store of exactly this key, or None where there is none yet, or only one cut off while it was made.

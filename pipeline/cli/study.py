@@ -123,7 +123,11 @@ def _write(table: StudyTable, folder: Path, workspace: Workspace) -> list[str]:
     write_json(folder / "study.json", table.record())
     write_csv(folder / "study.csv", table.frame)
     write_csv(folder / "comparisons.csv", table.pairs)
-    return ["study.json", "study.csv", "comparisons.csv", *draw_study(table, folder, workspace)]
+    names = ["study.json", "study.csv", "comparisons.csv"]
+    if table.curve is not None:
+        write_csv(folder / "labels.csv", table.curve)
+        names.append("labels.csv")
+    return [*names, *draw_study(table, folder, workspace)]
 
 
 def _show(table: StudyTable) -> None:
@@ -143,6 +147,16 @@ def _show(table: StudyTable) -> None:
     _, adds = table.adds
     if len(adds):
         show_frame("What each backbone adds to the hybrid, on validation", adds.drop(columns="part"))
+    if table.curve is not None:
+        shown = table.curve.rename(columns={"features": "row"})
+        show_frame(
+            "Fewer labels: scores on validation",
+            shown[["row", "labels", "images", "seeds", "score", "low", "high"]],
+            "Means over seeds with their 95 % interval; each row as it was chosen on all labels.",
+        )
+    for outcome in result.curve.outcomes if result.curve else ():
+        if outcome.run is None:
+            warn(f"{line_of(outcome)}")
     for row in result.rows:
         for failure in row.failures:
             warn(f"{row.name}: FAILED: {failure}")

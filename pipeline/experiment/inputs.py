@@ -181,6 +181,7 @@ class _Finder:
         lacking = [f"{name} ({augmentation})" for (augmentation, _), names in self.absent.items() for name in names]
         stores = self.catalogue.stores(self.dataset)
         here = sorted({self._listed(store) for store in stores})
+        here += [f"{folder}, which can't be read" for folder in self.catalogue.broken(self.dataset)]
         raise MissingFeaturesError(
             f"The cache has no features of {', '.join(dict.fromkeys(lacking))} for data set {self.dataset!r} "
             f"(it has: {', '.join(here) or 'none'}). "

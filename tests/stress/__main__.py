@@ -93,9 +93,8 @@ def _run(name: str, arguments: argparse.Namespace, folder: Path, left: float) ->
     tally, began = Tally(title), monotonic()
     folder.mkdir()
     share = QUICK if arguments.quick else 1.0
-    bench = Bench(
-        folder, Random(f"{arguments.seed} {name}"), share, arguments.jobs, began + seconds * (0.3 + 0.7 * share)
-    )
+    allowed = min(seconds * (0.3 + 0.7 * share), left)
+    bench = Bench(folder, Random(f"{arguments.seed} {name}"), share, arguments.jobs, allowed)
     print(f"{name}: {title} ...", flush=True)
     trials(bench, tally)
     tally.seconds = monotonic() - began

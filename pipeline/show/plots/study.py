@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter
 from hamcache.data.workspace import Workspace
 from hamcache.heads.metrics import get_metric
 from hamcache.pipeline.show.plots.boards import plot_hybrids
+from hamcache.pipeline.show.plots.curves import plot_curve
 from hamcache.pipeline.show.plots.style import (
     CHANCE,
     COLOURS,
@@ -37,8 +38,8 @@ def draw_study(table: StudyTable, folder: Path, workspace: Workspace) -> list[st
 
     Args:
         table: Its table.
-        folder: Gets `rows.png` and `costs.png`; `backbones.png` where rows are a hybrid and its parts, and
-            `robustness.png` where runs were evaluated with corruptions.
+        folder: Gets `rows.png` and `costs.png`; `backbones.png` where rows are a hybrid and its parts, `labels.png`
+            where the study has fewer labels, and `robustness.png` where runs were evaluated with corruptions.
         workspace: Holds the evaluations.
     """
     metric, part = table.objective, table.result.parts[-1]
@@ -51,6 +52,10 @@ def draw_study(table: StudyTable, folder: Path, workspace: Workspace) -> list[st
         board, chance = board_of(rows, table.frame, metric), float(table.frame[f"validation_{metric}"].iloc[0])
         plot_hybrids(board, adds, metric, chance, folder / "backbones.png", table.title("validation"))
         written.append("backbones.png")
+    if table.curve is not None and table.result.curve is not None:
+        chance = table.result.curve.chance("validation")
+        plot_curve(table.curve, metric, chance, folder / "labels.png", table.title("validation"))
+        written.append("labels.png")
     curves = robustness(table.result, workspace)
     if len(curves):
         plot_robustness(curves, metric, folder / "robustness.png", table.title("corrupted images"))

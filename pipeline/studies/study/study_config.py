@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -99,6 +99,29 @@ class RowConfig(ConfigPart):
         return sorted({row_of(name) for name in named if name.startswith(ROW)})
 
 
+class LabelsConfig(ConfigPart):
+    """The curve of a study: scores of some rows by the number of labelled images."""
+
+    rows: tuple[str, ...] = Field(min_length=1, max_length=20, description="rows, each as it was chosen")
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.05, 0.1, 0.25, 0.5, 1.0), description="shares of the train lesions; 1 is all of them"
+    )
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="train lesions of each class, an image each"
+    )
+    repeats: int = Field(default=3, ge=1, le=MOST_REPEATS, description="seeds that each score is the mean of")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> LabelsConfig:
+        for name in ("rows", "shares", "shots"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name}: expected values that differ, got {', '.join(map(str, given))}")
+        if not (self.shares or self.shots):
+            raise ValueError("expected shares or shots, got neither")
+        return self
+
+
 class StudyConfig(ConfigPart):
     """A study."""
 
@@ -110,6 +133,7 @@ class StudyConfig(ConfigPart):
     reference: str | None = Field(default=None, description="row that all others are compared with; null: the first")
     resamples: int = Field(default=RESAMPLES, ge=1, le=100_000, description="resamples of the intervals")
     rows: tuple[RowConfig, ...] = Field(min_length=1, max_length=200, description="the rows of the table")
+    labels: LabelsConfig | None = Field(default=None, description="scores of some rows by the number of labels")
     settings: dict[str, Any] = Field(default={}, description="settings by dotted keys, set last in every row")
 
     @model_validator(mode="after")
@@ -129,7 +153,19 @@ class StudyConfig(ConfigPart):
             raise ValueError(
                 f"rows: expected an order in which to run them, got {' <- '.join(error.args[1])}"
             ) from None
+        for name in self.labels.rows if self.labels else ():
+            if name not in names:
+                raise ValueError(f"labels: {unknown_name('row', name, names)}")
+            if tuned := [row for row in self._with_needs(name) if self.row(row).networks]:
+                raise ValueError(
+                    f"labels: expected rows without the networks of others, which have seen all labels, got {name!r} "
+                    f"with those of {tuned[0]!r}"
+                )
         return self
+
+    def _with_needs(self, name: str) -> list[str]:
+        """A row, and all that it needs."""
+        return [name, *(row for need in self.row(name).needs for row in self._with_needs(need))]
 
     def row(self, name: str) -> RowConfig:
         """The row of this name."""
@@ -142,8 +178,8 @@ class StudyConfig(ConfigPart):
 
     @property
     def digest(self) -> str:
-        """sha256 over all but the name and the resamples."""
-        content = self.model_dump(mode="json", exclude={"name", "resamples"})
+        """sha256 over all that decides the rows and their scores."""
+        content = self.model_dump(mode="json", exclude={"name", "resamples", "labels"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

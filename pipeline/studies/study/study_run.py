@@ -21,9 +21,11 @@ from hamcache.pipeline.errors import ConfigError, PipelineError, RunError, Study
 from hamcache.pipeline.experiment.runner import run_experiment
 from hamcache.pipeline.runs.records import Run
 from hamcache.pipeline.runs.run_index import find_run
+from hamcache.pipeline.studies.curves import Curve
 from hamcache.pipeline.studies.experiments import Experiment, Outcome, run_all
 from hamcache.pipeline.studies.study.row_experiments import RowExperiments, differences, networks_named
 from hamcache.pipeline.studies.study.study_config import RowConfig
+from hamcache.pipeline.studies.study.study_labels import label_points
 from hamcache.pipeline.studies.study.study_watcher import StudyWatcher
 
 if TYPE_CHECKING:
@@ -79,11 +81,13 @@ class StudyResult:
         experiments: What was asked for.
         rows: What became of each row, in the order of the study.
         opened: When the test set was opened; None: it is closed.
+        curve: Scores on validation by the number of labels, where the study asks for it.
     """
 
     experiments: RowExperiments
     rows: tuple[RowResult, ...]
     opened: str | None = None
+    curve: Curve | None = None
 
     @property
     def finished(self) -> list[RowResult]:
@@ -149,7 +153,7 @@ def run_study(
             f"{first.failures[0]}. Correct what the message says, and give the same command again."
         )
     if not test and opened is None:
-        return result
+        return replace(result, curve=running.curve())
     if failed := result.failed:
         raise StudyError(
             f"Expected all rows to be finished before the test set is opened, but {len(failed)} failed "
@@ -158,7 +162,7 @@ def run_study(
     if opened is None:
         opened = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(memory, {"study": experiments.study.digest, "opened": opened})
-    return StudyResult(experiments, running.opened_rows(result.rows), opened)
+    return StudyResult(experiments, running.opened_rows(result.rows), opened, running.curve())
 
 
 def _opened(memory: Path, experiments: RowExperiments) -> str | None:
@@ -219,6 +223,14 @@ class _Running:
         return tuple(
             replace(row, outcomes=tuple(opened[each.experiment.config.digest] for each in row.outcomes)) for row in rows
         )
+
+    def curve(self) -> Curve | None:
+        """Some rows with fewer labels, scored on validation; None where the study does not ask for it."""
+        if (labels := self.experiments.study.labels) is None:
+            return None
+        points = label_points(labels, self._configs())
+        asked = [(f"{point.features}, {point.amount}, seed {point.seed}", point.experiment.config) for point in points]
+        return Curve(points, self._attempt(asked))
 
     def _chosen(self, rows: Sequence[RowConfig]) -> None:
         """Choose the experiment of each of some rows, and run it with all seeds."""

@@ -108,6 +108,15 @@ class StudyTable:
                 found = within, table
         return found
 
+    @property
+    def curve(self) -> pd.DataFrame | None:
+        """Scores on validation by the number of labels, see `Curve.frame`; None without a finished run of it."""
+        curve = self.result.curve
+        if curve is None or not any(outcome.run for outcome in curve.outcomes):
+            return None
+        frame = curve.frame
+        return frame[frame["part"] == "validation"]
+
     def record(self) -> dict[str, Any]:
         """All of it as plain values, for `study.json`."""
         study, first = self.result.experiments.study, self.result.experiments.first
@@ -130,6 +139,7 @@ class StudyTable:
             "study": study.digest,
             "rows": rows,
             "comparisons": [{str(k): _plain(v) for k, v in pair.items()} for pair in self.pairs.to_dict("records")],
+            "labels": [] if self.curve is None else self.curve.to_dict("records"),
             "extraction": [
                 {"features": self.costs.names[folder], "store": folder, "seconds": _plain(seconds)}
                 | {"experiments": self.costs.readers[folder]}

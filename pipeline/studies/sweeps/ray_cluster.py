@@ -134,9 +134,14 @@ def _watched(lost: Event) -> Iterator[None]:
 def _core_aside(path: Path) -> ExitStack:
     """Send what Ray's core writes into a file until closed: it tells of a part that died by fifty lines of its log.
 
-    The core writes to the descriptor 2, past Python; what Python writes goes where it went.
+    The core writes to the descriptor 2, past Python; what Python writes goes where it went. A part that sees another
+    die tells it to Ray's Python, which prints it, and is kept from it.
     """
+    from ray._private import worker
+
     undo = ExitStack()
+    undo.callback(setattr, worker, "print_to_stdstream", worker.print_to_stdstream)
+    worker.print_to_stdstream = lambda *_, **__: None
     sys.stderr.flush()
     kept = os.dup(2)
     undo.callback(os.close, kept)

@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -314,6 +315,13 @@ def test_missing_features_name_one_command_for_all_of_them(world) -> None:
     with pytest.raises(MissingFeaturesError, match="--augmentations flip --views 4"):
         run_experiment(world.config(base={"features": {"blocks": [block]}}), world.workspace)
     assert all_runs(world.workspace) == [] and partial_folders(world.workspace.runs) == []
+
+
+def test_missing_features_tell_of_a_store_that_cannot_be_read(world) -> None:
+    store = world.extract("net_a")
+    (world.workspace.features / store.folder / "zarr.json").write_text("{")
+    with pytest.raises(MissingFeaturesError, match=f"it has: {re.escape(store.folder)}, which can't be read"):
+        run_experiment(world.config(), world.workspace)
 
 
 def test_features_lacking_images_of_the_table_are_missing_features(world) -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from hamcache.cache.costs import Cost, add_costs
 from hamcache.cache.storage import Root
+from hamcache.lab import Lab
 from hamcache.pipeline.cli.app import app
 from hamcache.pipeline.errors import ConfigError, ConfigNotFoundError
 from hamcache.pipeline.evaluate.intervals import holm, paired_bootstrap
@@ -24,6 +25,9 @@ ROWS: list[dict[str, Any]] = [
     {"name": "frozen", "best_of": ["a", "b", "both"]},
     {"name": "like it", "experiment": {"row": "frozen", "head": "knn"}, "repeats": 1},
 ]
+
+
+LABELS = {"rows": ["b", "like it"], "shares": [0.3, 1], "repeats": 2}
 
 
 def write(folder: Path, rows: list[dict[str, Any]] = ROWS, **more: Any) -> Path:
@@ -44,7 +48,7 @@ def done(make_world, tmp_path_factory):
     stores = [world.extract("net_a"), world.extract("net_b", skill=0.6)]
     images = len(world.table())
     add_costs(Root(world.workspace.features), world.table().name, {stores[0].folder: Cost(images // 2, 50.0)})
-    path = write(tmp_path_factory.mktemp("study"), repeats=2)
+    path = write(tmp_path_factory.mktemp("study"), repeats=2, labels=LABELS)
     return world, path, call(world, path)
 
 
@@ -59,8 +63,10 @@ def test_rows_are_chosen_on_validation_and_their_search_is_counted(done) -> None
     rows = {row["name"]: row for row in record_of(world)["rows"]}
     assert list(rows) == ["majority class", "a", "b", "both", "frozen", "like it"]
     assert rows["majority class"]["validation_mcc"] == 0
-    runs = all_runs(world.workspace)
-    assert len(runs) == 3 * (2 + 1) + 1  # two candidates and a second seed each, and one run of "like it"
+    runs = [run for run in all_runs(world.workspace) if run.config.split.train_share is None]
+    assert (
+        len(runs) == 3 * (2 + 1) + 2
+    )  # two candidates and a second seed each; "like it" and its curve
     tried = [run for run in runs if run.config.seed == 0 and run.provenance["summary"]["features"] == "net_a"]
     best = max(tried, key=lambda run: run.metrics["validation"]["mcc"] if run.config.head.name == "logreg" else -1)
     assert rows["a"]["run"] == best.id and rows["a"]["choice"] == f"C={best.config.head.params['C']}"
@@ -113,7 +119,7 @@ def test_tables_and_pictures_are_written(done) -> None:
     world, _, said = done
     (folder,) = world.workspace.studies.iterdir()
     pictures = {path.name for path in folder.glob("*.png")}
-    assert pictures == {"rows.png", "costs.png", "backbones.png"}
+    assert pictures == {"rows.png", "costs.png", "backbones.png", "labels.png"}
     assert all((folder / name).stat().st_size > 10_000 for name in pictures)
     frame = pd.read_csv(folder / "study.csv")
     for name in ("mcc", "weighted_f1", "macro_f1", "balanced_accuracy", "mel_sensitivity_at_95", "ece"):
@@ -123,6 +129,29 @@ def test_tables_and_pictures_are_written(done) -> None:
     row = frame.set_index("name").loc["both"]
     assert row["validation_mel_sensitivity_at_95"] == pytest.approx(run.metrics["validation"]["mel_sensitivity_at_95"])
     assert "What each backbone adds" in said.output
+
+
+def test_rows_are_scored_with_fewer_labels_and_those_with_all_are_found(done) -> None:
+    world, _, said = done
+    content = record_of(world)
+    curve = {(point["features"], point["labels"]): point for point in content["labels"]}
+    assert list(curve) == [("b", "30 %"), ("like it", "30 %"), ("b", "100 %"), ("like it", "100 %")]
+    rows = {row["name"]: row for row in content["rows"]}
+    assert curve["b", "100 %"]["score"] == pytest.approx(rows["b"]["validation_mcc_mean"])
+    assert curve["b", "30 %"]["images"] < curve["b", "100 %"]["images"] and curve["b", "30 %"]["seeds"] == 2
+    few = [run for run in all_runs(world.workspace) if run.config.split.train_share == 0.3]
+    assert len(few) == 4 and {run.config.seed for run in few} == {0, 1}
+    assert "Fewer labels: scores on validation" in said.output
+
+
+def test_a_lab_runs_a_study_as_the_command_does(done) -> None:
+    world, path, _ = done
+    before = len(all_runs(world.workspace))
+    table = Lab(world.csv, world.workspace.path).study(path)
+    frame = table.frame.set_index("name")
+    assert frame["run"].to_dict() == {row["name"]: row["run"] for row in record_of(world)["rows"]}
+    assert table.curve is not None and len(table.curve) == 4
+    assert len(all_runs(world.workspace)) == before
 
 
 @pytest.fixture
@@ -145,6 +174,7 @@ def test_the_test_set_is_opened_once_and_for_these_rows(done) -> None:
     count = len(all_runs(world.workspace))
     assert call(world, path).exit_code == 0 and len(all_runs(world.workspace)) == count
     assert record_of(world)["rows"][1]["test_mcc"] == content["rows"][1]["test_mcc"]
+    assert call(world, write(path.parent, repeats=2)).exit_code == 0  # a curve chooses nothing
     changed = write(path.parent, ROWS[:3], repeats=2)
     for words in ([], ["--test"]):
         refused = call(world, changed, *words)
@@ -188,6 +218,27 @@ def test_a_row_that_fails_costs_itself_and_what_needs_it(world, tmp_path: Path) 
 def test_a_wrong_study_is_told_before_anything_runs(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises((ConfigError, ConfigNotFoundError)) as error:
         load_study(write(tmp_path, rows))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"rows": ["frozn"]}, "did you mean"),
+        ({"rows": ["a"], "shares": [0.5, 0.5]}, "expected values that differ"),
+        ({"rows": ["a"], "shares": []}, "expected shares or shots"),
+        ({"rows": ["best"]}, "the networks of others, which have seen all labels, got 'best' with those of 'on it'"),
+    ],
+)
+def test_a_wrong_curve_is_told_before_anything_runs(tmp_path: Path, labels: dict[str, Any], message: str) -> None:
+    rows = [
+        {"name": "a", "experiment": {"features": "x"}},
+        {"name": "tuned", "experiment": {"net": "finetune"}},
+        {"name": "on it", "experiment": {"features": "row:tuned"}},
+        {"name": "best", "best_of": ["a", "on it"]},
+    ]
+    with pytest.raises(ConfigError) as error:
+        load_study(write(tmp_path, rows, labels=labels))
     assert message in str(error.value)
 
 

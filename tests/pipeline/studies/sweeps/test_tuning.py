@@ -340,13 +340,16 @@ def test_a_part_of_ray_that_dies_interrupts_the_sweep_at_once(monkeypatch: pytes
     part.wait()
 
 
-def test_what_the_core_of_ray_writes_is_kept_from_the_screen(tmp_path: Path) -> None:
+def test_what_ray_tells_of_its_parts_is_kept_from_the_screen(tmp_path: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
+from ray._private import worker
 from hamcache.pipeline.studies.sweeps.ray_cluster import _core_aside
 aside = _core_aside(Path(sys.argv[1]))
 os.write(2, b"core\\n"); print("within", file=sys.stderr)
+news = {"lines": ["Raylet is terminated, 20 lines of its log:"], "pid": "raylet", "is_err": False}
+worker.print_to_stdstream(news, ignore_prefix=False)
 aside.close()
 os.write(2, b"after\\n"); print("and Python", file=sys.stderr)
 """
@@ -356,6 +359,7 @@ os.write(2, b"after\\n"); print("and Python", file=sys.stderr)
     assert (
         done.stderr.split("\n")[:3] == ["within", "after", "and Python"] and (tmp_path / "log").read_text() == "core\n"
     )
+    assert not done.stdout
 
 
 def test_asha_knows_how_earlier_trials_stood(world, sweep_of) -> None:
