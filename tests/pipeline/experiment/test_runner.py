@@ -319,7 +319,7 @@ def test_missing_features_name_one_command_for_all_of_them(world) -> None:
 
 def test_missing_features_tell_of_a_store_that_cannot_be_read(world) -> None:
     store = world.extract("net_a")
-    (world.workspace.features / store.folder / "zarr.json").write_text("{")
+    Path(world.workspace.features, store.folder, "zarr.json").write_text("{")
     with pytest.raises(MissingFeaturesError, match=f"it has: {re.escape(store.folder)}, which can't be read"):
         run_experiment(world.config(), world.workspace)
 
