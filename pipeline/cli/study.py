@@ -42,7 +42,7 @@ def study(
 ) -> None:
     """Run the rows of a study, choose on validation, and show scores beside costs. Nothing finished is run again.
 
-    Packaged studies are small and founding. With --test the test set is opened for all rows at the end; from then on
+    Packaged studies are small, frozen, nets and founding. With --test the test set is opened for all rows at the end; from then on
     the study cannot change. With --extract the cost of features that were made without an account of it is measured on
     a few images.
     """

@@ -243,7 +243,7 @@ def test_a_wrong_curve_is_told_before_anything_runs(tmp_path: Path, labels: dict
 
 
 def test_the_packaged_studies_are_whole(tmp_path: Path) -> None:
-    assert study_names() == ["founding", "small"]
+    assert study_names() == ["founding", "frozen", "nets", "small"]
     founding = load_study("founding", {"dataset": "elsewhere"}, repeats=3)
     names = [row.name for row in founding.study.rows]
     assert founding.provisional.keys() == set(names) and founding.first.dataset == "elsewhere"
