@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from tests.stress.writers import make_bucket, stores_at
 
 RAY_HEAD, RAY_WORKER = ("raylet", "gcs_server"), ("ray::",)
 CHUNKS = "features/*/*/*.zarr/*/c/*/*/*"
+Lose = Callable[[Bench, "Sound", Path, Random], tuple[str, str]]
+"""A trial: loses something, and judges what comes of it."""
 
 
 @dataclass(frozen=True)
@@ -52,26 +55,34 @@ def lose_clusters(bench: Bench, tally: Tally) -> None:
     """Lose each part of each cluster, several times."""
     sound = _build(bench)
     bench.begin()
-    losses: list[tuple[str, int, Callable[[Bench, Sound, Path, Random], tuple[str, str]]]] = [
-        ("a Dask worker dies", 3, lambda *room: _dask(*room, lost="worker")),
-        ("the Dask scheduler dies", 3, lambda *room: _dask(*room, lost="scheduler")),
-        ("the S3 server is away for a while", 2, lambda *room: _s3(*room, seconds=3)),
+    losses: list[tuple[str, int, Lose]] = [
+        ("the Ray head dies", 2, lambda *room: _ray(*room, names=RAY_HEAD)),
         ("the S3 server is away for long", 1, lambda *room: _s3(*room, seconds=60)),
         ("a Ray worker dies", 2, lambda *room: _ray(*room, names=RAY_WORKER)),
-        ("the Ray head dies", 2, lambda *room: _ray(*room, names=RAY_HEAD)),
+        ("the Dask scheduler dies", 3, lambda *room: _dask(*room, lost="scheduler")),
+        ("a Dask worker dies", 3, lambda *room: _dask(*room, lost="worker")),
+        ("the S3 server is away for a while", 2, lambda *room: _s3(*room, seconds=3)),
     ]
-    for name, number, lose in losses:
-        for turn in range(bench.count(number)):
-            if bench.late:
-                return
-            folder = bench.folder / f"{name.replace(' ', '-')}{turn}"
-            folder.mkdir()
-            try:
-                outcome, detail = lose(bench, sound, folder, Random(bench.random.random()))
-            except Exception as error:
-                outcome, detail = WRONG, f"{type(error).__name__}: {error}"
-            tally.count(outcome, name, detail)
-            bench.say(f"{name}: {outcome} {shortened(detail)}")
+    trials = [
+        (name, lose, bench.folder / f"{name.replace(' ', '-')}{turn}", Random(bench.random.random()))
+        for name, number, lose in losses
+        for turn in range(bench.count(number))
+    ]
+
+    def attempt(name: str, lose: Lose, folder: Path, random: Random) -> None:
+        if bench.late:
+            return
+        folder.mkdir()
+        try:
+            outcome, detail = lose(bench, sound, folder, random)
+        except Exception as error:
+            outcome, detail = WRONG, f"{type(error).__name__}: {error}"
+        tally.count(outcome, name, detail)
+        bench.say(f"{name}: {outcome} {shortened(detail)}")
+
+    with ThreadPoolExecutor(bench.jobs) as pool:  # most of a trial is waiting
+        for trial in [pool.submit(attempt, *each) for each in trials]:
+            trial.result()
 
 
 def _build(bench: Bench) -> Sound:

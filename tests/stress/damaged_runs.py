@@ -59,10 +59,10 @@ class Scene:
 
 
 def damage_runs(bench: Bench, tally: Tally) -> None:
-    """Damage 500 runs, sweeps and grids."""
+    """Damage some hundred runs, sweeps and grids."""
     scene = build(bench)
     bench.begin()
-    seeds = [bench.random.randrange(1 << 30) for _ in range(bench.count(500))]
+    seeds = [bench.random.randrange(1 << 30) for _ in range(bench.count(650))]
     kinds = [KINDS[(0, 0, 0, 1, 1, 2)[number % 6]] for number in range(len(seeds))]
     rooms = [bench.folder / f"room{number}" for number in range(bench.jobs)]
     with ThreadPoolExecutor(bench.jobs) as pool:

@@ -14,7 +14,7 @@ from tests.stress.processes import ask, in_child
 from tests.stress.tally import LOST, WRONG, Tally, shortened
 from tests.stress.world import NET, OTHER, Bench, draw_images, extract_words, fresh_copy, must
 
-CHECKED = 500
+CHECKED = 350
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Cache:
 
 
 def damage_stores(bench: Bench, tally: Tally) -> None:
-    """Damage 500 stores."""
+    """Damage some hundred stores."""
     cache = build(bench)
     seeds = [bench.random.randrange(1 << 30) for _ in range(bench.count(CHECKED))]
     bench.begin()
