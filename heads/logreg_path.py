@@ -64,12 +64,11 @@ class LogregPathHead(EstimatorHead):
         if options.validation is not None:
             path = self._path(X, y, Cs)
             held_out, y_held_out = options.validation
-            proba = np.stack([self._mean_over_views(classifier, held_out) for classifier in path])
+            proba = self._means_over_views(path, held_out)
         else:
             proba, y_held_out = np.empty((len(Cs), len(y), len(self.class_names))), y
             for train, rest in image_folds(y, options.groups, self.n_folds, self.seed, self.class_names):
-                for row, classifier in zip(proba, self._path(X[train], y[train], Cs), strict=True):
-                    row[rest] = self._mean_over_views(classifier, X[rest])
+                proba[:, rest] = self._means_over_views(self._path(X[train], y[train], Cs), X[rest])
         metric = get_metric(self.choose_by)
         scores = [float(metric(y_held_out, each)) for each in proba]
         best = int(np.argmax([metric.gain(score) for score in scores]))
@@ -88,6 +87,7 @@ class LogregPathHead(EstimatorHead):
             self.blocks_.transform(X.reshape(-1, X.shape[2])), row_y, weight, Cs, max_iter=self.max_iter
         )
 
-    def _mean_over_views(self, classifier: LogisticRegression, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        proba = classifier.predict_proba(self.blocks_.transform(X.reshape(-1, X.shape[2])))
-        return proba.reshape(*X.shape[:2], -1).mean(axis=1)
+    def _means_over_views(self, path: Sequence[LogisticRegression], X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities [classifiers, images, C]."""
+        rows = self.blocks_.transform(X.reshape(-1, X.shape[2]))
+        return np.stack([one.predict_proba(rows).reshape(*X.shape[:2], -1).mean(axis=1) for one in path])

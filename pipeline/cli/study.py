@@ -42,9 +42,9 @@ def study(
 ) -> None:
     """Run the rows of a study, choose on validation, and show scores beside costs. Nothing finished is run again.
 
-    Packaged studies are small, frozen, nets and founding. With --test the test set is opened for all rows at the end; from then on
-    the study cannot change. With --extract the cost of features that were made without an account of it is measured on
-    a few images.
+    Packaged studies: small, frozen, nets, founding. With --test the test set is opened for all rows at the end; from
+    then on the study cannot change. With --extract the cost of features that were made without an account of it is
+    measured on a few images.
     """
     from hamcache.pipeline.studies.study.row_experiments import load_study
 
