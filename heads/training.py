@@ -45,8 +45,35 @@ def _last_loss(net: NeuralNetClassifier) -> float:
     return epoch.get("valid_loss", epoch["train_loss"])
 
 
+class Stop(Exception):
+    """Raised by a callback at the end of an epoch that is to be the last."""
+
+
 class Classifier(NeuralNetClassifier):
-    """skorch's classifier, whose step does not look through the whole network again for the mode it is in."""
+    """skorch's classifier, which passes Ctrl-C on: skorch keeps what is half trained as if it were whole."""
+
+    interrupted = False
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Any:
+        """Train all epochs, or until a callback raises `Stop`."""
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        except Stop:
+            return self
+        except KeyboardInterrupt:  # is swallowed above
+            self.interrupted = True
+            raise
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Train; raises KeyboardInterrupt where that came in between."""
+        super().fit(X, y, **fit_params)
+        if self.interrupted:
+            raise KeyboardInterrupt
+        return self
+
+
+class TensorClassifier(Classifier):
+    """A classifier of tensors, whose step does not look through the whole network again for the mode it is in."""
 
     def train_step_single(self, batch: tuple[Tensor, Tensor], **fit_params: Any) -> dict[str, Tensor]:
         """The loss of a batch of tensors, its gradients computed."""
@@ -60,17 +87,16 @@ class Classifier(NeuralNetClassifier):
 
 
 class StopEarly(EarlyStopping):
-    """skorch's early stopping, with a flag that says if it ended the training."""
-
-    stopped = False
+    """skorch's early stopping, whose end is not that of Ctrl-C."""
 
     def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
-        """Compare, and raise KeyboardInterrupt (what skorch stops at) when patience is at its end."""
+        """Compare, and raise `Stop` when patience is at its end."""
         try:
             super().on_epoch_end(net, **kwargs)
         except KeyboardInterrupt:
-            self.stopped = True
-            raise
+            if self.misses_ < self.patience:
+                raise
+            raise Stop from None
 
 
 class EpochRecord(Callback):

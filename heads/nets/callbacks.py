@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 
 from hamcache.heads.nets.checkpoint import Checkpoint, restore_optimizer, save_checkpoint
 from hamcache.heads.nets.job import Phase, Progress, Training
-from hamcache.heads.training import EpochRecord
+from hamcache.heads.training import EpochRecord, Stop
 
 
 class ImageEpochRecord(EpochRecord):
@@ -61,7 +61,6 @@ class Keeper(Callback):
         self.done = done
         self.total = total
         self.schedule = schedule
-        self.stopped = False
 
     def on_train_begin(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
         """Restore the state of optimiser and schedule."""
@@ -83,7 +82,7 @@ class Keeper(Callback):
             self.training.session.on_progress(Progress(self.phase.name, self.epoch, self.total, self.images, size))
 
     def on_epoch_end(self, net: NeuralNetClassifier, **kwargs: Any) -> None:
-        """Keep, write, and stop (KeyboardInterrupt is what skorch stops at)."""
+        """Keep, write, and raise `Stop` when patience is at its end."""
         standing, row = self.state.standing, self.state.standing.rows[-1]
         self.training.keep_if_best(self.state)
         standing.epochs += 1
@@ -96,9 +95,8 @@ class Keeper(Callback):
             self.state.optimizer = net.optimizer_.state_dict()
             save_checkpoint(self.training.session.folder, self.state)
         if standing.misses >= self.training.params.patience:
-            self.stopped = True
             self.training.session.log(f"no better epoch than {standing.best_epoch} in {standing.misses}: stopped")
-            raise KeyboardInterrupt
+            raise Stop
 
 
 def words(row: Mapping[str, Any], metric: str) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch import NeuralNetClassifier
 
 from hamcache.heads.mlp import OPTIMIZERS
 from hamcache.heads.nets.callbacks import ImageEpochRecord, Keeper, words
@@ -15,7 +14,7 @@ from hamcache.heads.nets.image_batches import TrainingBatches
 from hamcache.heads.nets.image_network import Layers
 from hamcache.heads.nets.job import Phase, Training
 from hamcache.heads.nets.net_params import NetParams
-from hamcache.heads.training import scheduler
+from hamcache.heads.training import Classifier, scheduler
 
 
 def train(training: Training, phases: Sequence[Phase], score_start: str | None = None) -> list[dict[str, Any]]:
@@ -81,7 +80,7 @@ def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint,
     )
     in_steps = ExitStack()
     keeper = Keeper(training, state, phase, done, total, dict(schedule).get("schedule"))
-    net = NeuralNetClassifier(
+    net = Classifier(
         training.network,
         criterion=training.loss,
         predict_nonlinearity=training.loss.probabilities,
@@ -108,8 +107,6 @@ def _run_phase(training: Training, number: int, phase: Phase, state: Checkpoint,
     )
     with in_steps:
         net.fit(np.arange(len(training.train.y)), training.train.y)
-    if len(net.history) < left and not keeper.stopped:
-        raise KeyboardInterrupt  # skorch swallows Ctrl-C: a half-trained network must not pass for a trained one
 
 
 def optimizer_builder(params: NetParams, layers: Layers) -> Callable[..., torch.optim.Optimizer]:

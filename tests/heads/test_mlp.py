@@ -92,15 +92,17 @@ def test_a_diverging_training_says_so(blocks, features):
         mlp(blocks, optimizer="sgd", lr=1e30).fit(*features())
 
 
-def test_ctrl_c_does_not_leave_a_half_trained_head(blocks, features):
-    class CtrlC(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            if len(net.history) == 3:
-                raise KeyboardInterrupt
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+@pytest.mark.parametrize("moment", ["on_epoch_begin", "on_batch_end", "on_epoch_end"])
+def test_ctrl_c_never_leaves_a_half_trained_head(blocks, features, epoch, moment):
+    def press(self, net, **kwargs):
+        if len(net.history) == epoch:
+            raise KeyboardInterrupt
 
     X, y = features()
+    ctrl_c = type("CtrlC", (Callback,), {moment: press})()
     with pytest.raises(KeyboardInterrupt):
-        mlp(blocks).fit(X, y, validation=(X, y), callbacks=[CtrlC()])
+        mlp(blocks, max_epochs=4).fit(X, y, validation=(X, y), callbacks=[ctrl_c])
 
 
 def test_callbacks_see_every_epoch(blocks, features):

@@ -185,6 +185,17 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
     assert_same(fit(net, folder=tmp_path, **params), whole)  # a finished one only reads its checkpoint
 
 
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("net", ["simple_cnn", "finetune"])
+def test_ctrl_c_never_leaves_a_half_trained_network(net: str, epoch: int) -> None:
+    def press(progress: Any) -> None:
+        if progress.epoch == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, options={"on_progress": press})
+
+
 def test_a_training_that_stopped_early_is_not_taken_up_again(tmp_path: Path) -> None:
     metric = Metric("worse", False, "", lambda scored: np.array([next(counting)]))
     counting = iter(range(100))
