@@ -16,7 +16,8 @@ def plot_curve(table: pd.DataFrame, metric: str, chance: float, path: Path, titl
     """One line a head (colour) and feature set (dashes), with the interval of the mean over seeds.
 
     Args:
-        table: Rows of one part of `studies.curves.Curve.frame`.
+        table: Rows of one part of `studies.curves.Curve.frame`; where `features` is empty, lines are called by the
+            head alone.
         metric: Name of the score.
         chance: Score of the majority baseline.
         path: The PNG to write.
@@ -28,7 +29,7 @@ def plot_curve(table: pd.DataFrame, metric: str, chance: float, path: Path, titl
     for (head, features), rows in table.groupby(["head", "features"], sort=False):
         rows = rows.sort_values("images")
         colour, line = COLOURS[heads.index(head) % len(COLOURS)], LINES[sets.index(features) % len(LINES)]
-        label = f"{head} on {features}"
+        label = f"{head} on {features}" if features else head
         axes.plot(rows["images"], rows["score"], line, color=colour, marker="o", markersize=4, label=label)
         if np.isfinite(rows["low"]).all():
             axes.fill_between(rows["images"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)

@@ -148,10 +148,10 @@ class StudyTable:
             ],
         }
 
-    def title(self, part: str) -> str:
-        """The study, its data and the part that a picture is about."""
+    def title(self, part: str, seeds: str | None = None) -> str:
+        """The study, its data, the part that a picture is about, and its seeds (default: the first alone)."""
         first, study = self.result.experiments.first, self.result.experiments.study
-        about = f"{first.dataset_words.label}, {first.split.words}, seed {first.seed}"
+        about = f"{first.dataset_words.label}, {first.split.words}, {seeds or f'seed {first.seed}'}"
         return f"Study {study.name}: {about}: {self.objective} on {part}"
 
     @property
