@@ -45,3 +45,15 @@ def test_the_sentence_that_answers_the_question_stands_first_with_scores_of_the_
 def test_the_pictures_of_the_page_are_there() -> None:
     pictures = re.findall(r"\]\((static/[^)]+)\)", PAGE)
     assert pictures and all((DOCS / picture).stat().st_size > 5_000 for picture in pictures)
+
+
+def test_the_table_of_one_backbone_has_the_numbers_of_its_record() -> None:
+    record = json.loads((DOCS / "study-frozen.json").read_text(encoding="utf-8"))
+    rows = {row["name"]: row for row in record["rows"] if row["seeds"] and not row["of"]}
+    table = next(block for block in PAGE.split("\n\n") if block.startswith("| features and head |"))
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    shown = {name: (mean, seconds) for name, mean, seconds in cells if name in rows}
+    assert shown == {
+        name: (f"{row['validation_mcc_mean']:.3f} ± {row['validation_mcc_sd']:.3f}", f"{row['one_more']:.0f}")
+        for name, row in rows.items()
+    }
