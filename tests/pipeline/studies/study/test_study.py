@@ -250,6 +250,9 @@ def test_the_packaged_studies_are_whole(tmp_path: Path) -> None:
     assert founding.seeds(founding.study.rows[0]) == [0, 1, 2]
     with_metadata = founding.provisional["best frozen with metadata"].features.blocks
     assert with_metadata[-1].backbone == "metadata" and len(with_metadata) > 1
+    nets = [config for name in study_names() for config in load_study(name).provisional.values() if config.net]
+    warm = [config.net.params for config in nets if config.net.params.get("warm_start", "none") != "none"]
+    assert warm and all((each["fit"], each["image_size"]) == ("crop", None) for each in warm)  # as its features saw
     with pytest.raises(ConfigNotFoundError, match="small"):
         load_study("smal")
 
