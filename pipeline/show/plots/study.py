@@ -54,9 +54,9 @@ def draw_study(table: StudyTable, folder: Path, workspace: Workspace) -> list[st
         written.append("backbones.png")
     if table.curve is not None and table.result.curve is not None:
         chance = table.result.curve.chance("validation")
-        rows = table.curve.assign(head=table.curve["features"], features="")
+        lines = table.curve.assign(head=table.curve["features"], features="")
         title = table.title("validation", "means over seeds and their 95 % intervals")
-        plot_curve(rows, metric, chance, folder / "labels.png", title)
+        plot_curve(lines, metric, chance, folder / "labels.png", title)
         written.append("labels.png")
     curves = robustness(table.result, workspace)
     if len(curves):
