@@ -260,13 +260,6 @@ class Lab(LabFrames, LabStudies, LabResults):
 
         return evaluate_run(self._loaded([run])[0], self._opened(), self.workspace, Evaluating(**choices))
 
-    def _drawn(self, run: Run) -> Run:
-        from hamcache.pipeline.cli.pictures import draw_pictures
-
-        if self.plots:
-            draw_pictures([run])
-        return run
-
     def _chosen(
         self,
         seed: int | None,

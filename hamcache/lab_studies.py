@@ -113,13 +113,9 @@ class LabStudies:
 
     def finalize(self, sweep: Sweep) -> Run:
         """Train a sweep's best trial again as a run, and score it on the test set: once, at the very end."""
-        from hamcache.pipeline.cli.pictures import draw_pictures
         from hamcache.pipeline.studies.sweeps.tuning import finalize
 
-        run = finalize(sweep, self.workspace)
-        if self.plots:
-            draw_pictures([run])
-        return run
+        return self._drawn(finalize(sweep, self.workspace))
 
     def study(
         self,
@@ -151,3 +147,10 @@ class LabStudies:
 
         experiments = load_study(study, {**self._chosen(seed), **(settings or {})}, repeats)
         return StudyTable(costs_of(run_study(experiments, self.workspace, **options), self.workspace))
+
+    def _drawn(self, run: Run) -> Run:
+        from hamcache.pipeline.cli.pictures import draw_pictures
+
+        if self.plots:
+            draw_pictures([run])
+        return run

@@ -11,7 +11,7 @@ import typer
 from hamcache.pipeline.cli import bundles, options, pictures
 from hamcache.pipeline.cli.console import KEPT, interruptible, progress_bar, say, show_frame, warn
 from hamcache.pipeline.cli.extraction import prepare
-from hamcache.pipeline.cli.zoo import line_of
+from hamcache.pipeline.cli.zoo import line_of, warn_of_failures
 from hamcache.pipeline.studies.study.study_watcher import StudyWatcher
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _write(table: StudyTable, folder: Path, workspace: Workspace) -> list[str]:
     write_csv(folder / "study.csv", table.frame)
     write_csv(folder / "comparisons.csv", table.pairs)
     names = ["study.json", "study.csv", "comparisons.csv"]
-    if table.curve is not None:
+    if len(table.curve):
         write_csv(folder / "labels.csv", table.curve)
         names.append("labels.csv")
     return [*names, *draw_study(table, folder, workspace)]
@@ -147,16 +147,15 @@ def _show(table: StudyTable) -> None:
     _, adds = table.adds
     if len(adds):
         show_frame("What each backbone adds to the hybrid, on validation", adds.drop(columns="part"))
-    if table.curve is not None:
+    if len(table.curve):
         shown = table.curve.rename(columns={"features": "row"})
         show_frame(
             "Fewer labels: scores on validation",
             shown[["row", "labels", "images", "seeds", "score", "low", "high"]],
             "Means over seeds with their 95 % interval; each row as it was chosen on all labels.",
         )
-    for outcome in result.curve.outcomes if result.curve else ():
-        if outcome.run is None:
-            warn(f"{line_of(outcome)}")
+    if result.curve is not None:
+        warn_of_failures(result.curve.outcomes)
     for row in result.rows:
         for failure in row.failures:
             warn(f"{row.name}: FAILED: {failure}")

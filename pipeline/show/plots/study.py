@@ -52,7 +52,7 @@ def draw_study(table: StudyTable, folder: Path, workspace: Workspace) -> list[st
         board, chance = board_of(rows, table.frame, metric), float(table.frame[f"validation_{metric}"].iloc[0])
         plot_hybrids(board, adds, metric, chance, folder / "backbones.png", table.title("validation"))
         written.append("backbones.png")
-    if table.curve is not None and table.result.curve is not None:
+    if table.result.curve is not None and len(table.curve):
         chance = table.result.curve.chance("validation")
         lines = table.curve.assign(head=table.curve["features"], features="")
         title = table.title("validation", "means over seeds and their 95 % intervals")

@@ -71,9 +71,7 @@ class RowExperiments:
         rows = [row for row in self.study.rows if not row.best_of]
         further = sum(len(self.seeds(row)) for row in rows)
         chosen = sum(max(len(row.candidates), 1) - 1 for row in rows) + further * (2 if test else 1)
-        labels = self.study.labels
-        amounts = labels.repeats * (len(labels.shares) + len(labels.shots)) if labels else 0
-        return chosen + amounts * (len(labels.rows) if labels else 0)
+        return chosen + (self.study.labels.count if self.study.labels else 0)
 
     def seeds(self, row: RowConfig) -> list[int]:
         """The seeds of a row's runs, the first of them the one that choices are made with."""

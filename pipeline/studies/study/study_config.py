@@ -121,6 +121,11 @@ class LabelsConfig(ConfigPart):
             raise ValueError("expected shares or shots, got neither")
         return self
 
+    @property
+    def count(self) -> int:
+        """Number of experiments."""
+        return len(self.rows) * (len(self.shares) + len(self.shots)) * self.repeats
+
 
 class StudyConfig(ConfigPart):
     """A study."""
@@ -164,8 +169,11 @@ class StudyConfig(ConfigPart):
         return self
 
     def _with_needs(self, name: str) -> list[str]:
-        """A row, and all that it needs."""
-        return [name, *(row for need in self.row(name).needs for row in self._with_needs(need))]
+        """A row, and all that it needs, each once: rows may need the same ones in more ways than can be counted."""
+        found = [name]
+        for row in found:
+            found += [need for need in self.row(row).needs if need not in found]
+        return found
 
     def row(self, name: str) -> RowConfig:
         """The row of this name."""

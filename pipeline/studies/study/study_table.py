@@ -108,23 +108,21 @@ class StudyTable:
                 found = within, table
         return found
 
-    @property
-    def curve(self) -> pd.DataFrame | None:
-        """Scores on validation by the number of labels, see `Curve.frame`; None without a finished run of it."""
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """Scores on validation by the number of labels, see `Curve.frame`; empty without a finished run of it."""
         curve = self.result.curve
         if curve is None or not any(outcome.run for outcome in curve.outcomes):
-            return None
-        frame = curve.frame
-        return frame[frame["part"] == "validation"]
+            return pd.DataFrame()
+        return curve.frame[curve.frame["part"] == "validation"]
 
     def record(self) -> dict[str, Any]:
         """All of it as plain values, for `study.json`."""
         study, first = self.result.experiments.study, self.result.experiments.first
         by_name = {row.name: row for row in self.result.rows}
         rows = []
-        for values in self.frame.to_dict("records"):
-            row = by_name.get(str(values["name"]))
-            rows.append({**{str(key): _plain(value) for key, value in values.items()}, **_about(row)})
+        for values in _records(self.frame):
+            rows.append({**values, **_about(by_name.get(values["name"]))})
         return {
             "name": study.name,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -138,8 +136,8 @@ class StudyTable:
             "test_opened": self.result.opened,
             "study": study.digest,
             "rows": rows,
-            "comparisons": [{str(k): _plain(v) for k, v in pair.items()} for pair in self.pairs.to_dict("records")],
-            "labels": [] if self.curve is None else self.curve.to_dict("records"),
+            "comparisons": _records(self.pairs),
+            "labels": _records(self.curve),
             "extraction": [
                 {"features": self.costs.names[folder], "store": folder, "seconds": _plain(seconds)}
                 | {"experiments": self.costs.readers[folder]}
@@ -246,6 +244,11 @@ def _about(row: RowResult | None) -> dict[str, Any]:
         "failures": list(row.failures),
         "experiment": None if chosen is None else chosen.content(),
     }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as plain values."""
+    return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _plain(value: Any) -> Any:

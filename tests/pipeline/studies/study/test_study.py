@@ -182,6 +182,16 @@ def test_the_test_set_is_opened_once_and_for_these_rows(done) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_curve_of_one_seed_has_scores_without_intervals(world, tmp_path: Path) -> None:
+    world.extract("net_a")
+    rows = [{"name": "good", "experiment": {"features": "net_a"}}]
+    result = call(world, write(tmp_path, rows, labels={"rows": ["good"], "shares": [0.5], "repeats": 1}))
+    assert result.exit_code == 0, result.output
+    (point,) = record_of(world)["labels"]
+    assert point["score"] > 0 and point["low"] is None and point["high"] is None
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_row_that_fails_costs_itself_and_what_needs_it(world, tmp_path: Path) -> None:
     world.extract("net_a")
     rows = [
@@ -240,6 +250,12 @@ def test_a_wrong_curve_is_told_before_anything_runs(tmp_path: Path, labels: dict
     with pytest.raises(ConfigError) as error:
         load_study(write(tmp_path, rows, labels=labels))
     assert message in str(error.value)
+
+
+def test_rows_that_need_the_same_ones_in_many_ways_are_read_at_once(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"name": f"r{number}", "experiment": {"features": "x"}} for number in range(2)]
+    rows += [{"name": f"r{number}", "best_of": [f"r{number - 1}", f"r{number - 2}"]} for number in range(2, 100)]
+    assert load_study(write(tmp_path, rows, labels={"rows": ["r99"]})).study.labels is not None
 
 
 def test_the_packaged_studies_are_whole(tmp_path: Path) -> None:
